@@ -1,0 +1,120 @@
+"""Two-way cross-fitting: every held-out score is of a pair (shadow k, image x) where neither k nor x's group was seen.
+
+When k is held out its pile leaves everything that is fitted: the weights, the references of other pairs, the pooled
+variances. That is the situation of the test: an unseen generator and unseen patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attack import calibration
+from attack.calibration import Bank, Nulls
+from attack.model import Combiner, fit_combiner
+from shadow import keys
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The dev images as the shadows know them: evidence, ids and group numbers [candidate]."""
+
+    bank: Bank
+    ids: tuple[str, ...]
+    group: np.ndarray
+
+    @property
+    def groups(self) -> int:
+        return int(self.group.max()) + 1
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Two-way held-out scores: logit [shadow, candidate] and z [shadow, candidate, column]."""
+
+    logit: np.ndarray
+    z: np.ndarray
+
+
+def folds(group: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Fold of each group, int [group]: groups in random order, each to the fold that has fewest images so far."""
+    sizes = np.bincount(group)
+    result, load = np.zeros(len(sizes), int), np.zeros(min(count, len(sizes)))
+    for g in keys.generator(seed, "folds").permutation(len(sizes)):
+        result[g] = int(np.argmin(load))
+        load[result[g]] += sizes[g]
+    return result
+
+
+def shadow_nulls(residuals: np.ndarray, data: Labelled) -> list[Nulls]:
+    """Sums over the images that each shadow does not hold."""
+    return [
+        calibration.null_sums(residuals[k], ~data.bank.member[k], data.group, data.groups)
+        for k in range(len(residuals))
+    ]
+
+
+def shadow_z(
+    residuals: np.ndarray,
+    nulls: list[Nulls],
+    data: Labelled,
+    shadow: int,
+    out: np.ndarray,
+    pooled: np.ndarray,
+    seed: int,
+) -> np.ndarray:
+    """z [candidate, column] of one shadow's pairs; groups in `out` (bool [group]) give no non-members."""
+    null = ~data.bank.member[shadow] & ~out[data.group]
+    left_out = calibration.left_out_groups(null, data.group, seed, shadow)
+    # an image that is no null itself but shares its group with some: its own group stands aside too
+    shared = np.isin(data.group, np.unique(data.group[null]))
+    left_out = np.where(shared, data.group, left_out)
+    return calibration.standardise(residuals[shadow], nulls[shadow].without(out), left_out, pooled)
+
+
+def fit_on(
+    residuals: np.ndarray,
+    data: Labelled,
+    shadows: Sequence[int],
+    out: np.ndarray,
+    ridge: float,
+    seed: int,
+    weight: np.ndarray | None = None,
+) -> tuple[Combiner, np.ndarray]:
+    """The combiner fitted on the pairs of `shadows` with images outside the groups `out`, and the pooled variance.
+
+    `weight` [shadow, group] counts pairs (bootstrap).
+    """
+    nulls = shadow_nulls(residuals, data)
+    pooled = calibration.pooled_variance([nulls[k].without(out) for k in shadows])
+    inside = ~out[data.group]
+    z = np.concatenate([shadow_z(residuals, nulls, data, k, out, pooled, seed)[inside] for k in shadows])
+    label = np.concatenate([data.bank.member[k][inside] for k in shadows]).astype(float)
+    pairs = None
+    if weight is not None:
+        pairs = np.concatenate([weight[k][data.group[inside]] for k in shadows])
+    return fit_combiner(z, label, tuple(data.bank.names), ridge, pairs), pooled
+
+
+def two_way(data: Labelled, *, references: int, fold_count: int, ridge: float, seed: int, draw: int) -> HeldOut:
+    """Held-out scores of all pairs for one draw of references."""
+    shadows, candidates = data.bank.member.shape
+    order = calibration.priorities(data.ids, shadows, seed, draw)
+    count = calibration.reference_count(shadows, references)
+    fold = folds(data.group, fold_count, seed)
+    logit = np.zeros((shadows, candidates))
+    z = np.zeros((shadows, candidates, len(data.bank.names)))
+    nobody = np.zeros(data.groups, bool)
+    for held in range(shadows):
+        residuals = calibration.shadow_residuals(data.bank, order, count, held)
+        others = [k for k in range(shadows) if k != held]
+        nulls = shadow_nulls(residuals, data)
+        for f in range(fold.max() + 1):
+            out = fold == f
+            combiner, pooled = fit_on(residuals, data, others, out, ridge, seed)
+            here = out[data.group]
+            mine = shadow_z(residuals, nulls, data, held, nobody, pooled, seed)[here]
+            z[held, here], logit[held, here] = mine, combiner.logit(mine)
+    return HeldOut(logit, z)

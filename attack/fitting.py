@@ -1,0 +1,316 @@
+"""The two stages of the attack on files: `fit` (shadows only) and `predict` (the target's piles)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from attack import crossfit, estimate, metrics, model, regime, store, submission, target
+from attack.crossfit import Labelled
+from attack.target import Options
+from shadow import files, fleet
+from shadow.config import Config
+from shadow.data.manifest import Manifest
+from shadow.errors import UserError
+
+FPRS = (0.1, 0.01, 0.001)
+PRIORS = (0.5, 0.1, 0.01)
+STRATA = ("stranger", "sibling")
+
+
+def options(config: Config) -> Options:
+    attack = config.attack
+    return Options(attack.references, attack.folds, attack.ridge, attack.seed)
+
+
+def choose_step(data: store.Store, config: Config) -> tuple[int, dict[str, Any]]:
+    """The training step whose piles are most like the target's test pile, and how like they are.
+
+    Only statistics of piles are compared: no label, no candidate.
+    """
+    wanted = np.array(data.statistics["generated_test"])
+    found = {}
+    for step in fleet.pile_steps(config):
+        shadows = np.array([data.statistics[store.pile_name(k, step)] for k in range(len(data.member))])
+        found[step] = (*regime.likeness(wanted, shadows), shadows)
+    step = min(found, key=lambda s: found[s][0])
+    distance, z, shadows = found[step]
+    outside = [name for name, value in zip(regime.STATISTICS, z, strict=True) if abs(value) > 3]
+    message = (
+        f"The target's pile lies outside the shadows' in {', '.join(outside)}: its generator was trained or works "
+        "differently, and the figures of the shadows may not hold for it."
+        if outside
+        else "The target's pile looks like the shadows' piles in all statistics."
+    )
+    return step, {
+        "step": step,
+        "distance": round(distance, 4),
+        "statistic": [
+            {"name": name, "target": float(t), "shadows": [float(v) for v in s]}
+            for name, t, s in zip(regime.STATISTICS, wanted, shadows.T, strict=True)
+        ],
+        "inside": not outside,
+        "message": message,
+    }
+
+
+def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
+    """Cross-fits and fits the attack on the shadows; writes attack/model.json, heldout.npz and fit.json."""
+    data = store.read(workdir, manifest, config)
+    step, likeness = choose_step(data, config)
+    known, attack = data.labelled(step), config.attack
+    held = [
+        crossfit.two_way(
+            known,
+            references=attack.references,
+            fold_count=attack.folds,
+            ridge=attack.ridge,
+            seed=attack.seed,
+            draw=d,
+        )
+        for d in range(attack.draws)
+    ]
+    logit = np.mean([h.logit for h in held], axis=0)
+    z = np.mean([h.z for h in held], axis=0)
+    recalibration = model.fit_recalibration(logit.ravel(), known.bank.member.ravel().astype(float))
+    fitted = target.fit_draws(known, options(config), attack.draws)
+    probability = _probability(recalibration.logit(logit), attack.prior)
+
+    folder = workdir / "attack"
+    with files.replacing(folder / "heldout.npz") as part, part.open("wb") as stream:
+        shadow, candidate = np.indices(logit.shape)
+        np.savez(
+            stream,
+            score=logit.ravel(),
+            probability=probability.ravel(),
+            label=known.bank.member.ravel().astype(np.int8),
+            shadow=shadow.ravel().astype(np.int32),
+            candidate=candidate.ravel().astype(np.int32),
+        )
+    content = model.to_json([combiner for combiner, _ in fitted], recalibration)
+    content["pooled_variance"] = [pooled.tolist() for _, pooled in fitted]
+    files.write_json(folder / "model.json", content)
+    summary = {
+        "shadows_asked": config.fleet.shadows,
+        "shadows_used": len(known.bank.values),
+        "pile_size": data.pile_size,
+        "two_way": _two_way_figures(known, logit, probability, len(data.test), attack.prior),
+        "signals": _signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test)),
+        "regime": likeness,
+        "prior": attack.prior,
+        "fpr": attack.fpr,
+        **_thresholds(logit, known, attack.fpr),
+    }
+    files.write_json(folder / "fit.json", summary)
+
+
+def _probability(logit_at_half: np.ndarray, prior: float) -> np.ndarray:
+    """Probability at `prior` of log odds that were calibrated at a prior of one half; any shape."""
+    return special.expit(logit_at_half + special.logit(prior))
+
+
+def _auc_figures(known: Labelled, score: np.ndarray, candidates: int, use: np.ndarray | None = None) -> dict[str, Any]:
+    try:
+        found = estimate.mean_auc(score, known.bank.member, known.group, candidates, use)
+    except ValueError as error:
+        return {"auc": None, "interval": None, "why": str(error)}
+    return {
+        "auc": found.auc,
+        "interval": list(found.interval),
+        "prediction_interval": list(found.prediction),
+        "within_shadow": found.within.tolist(),
+    }
+
+
+def _two_way_figures(
+    known: Labelled, logit: np.ndarray, probability: np.ndarray, candidates: int, prior: float
+) -> dict[str, Any]:
+    member = known.bank.member
+    label, flat, chance = member.ravel().astype(int), logit.ravel(), probability.ravel()
+    group = np.broadcast_to(known.group, member.shape).ravel()
+    rates = []
+    for fpr in FPRS:
+        point = metrics.tpr_at_fpr(flat, label, fpr, groups=group)
+        row: dict[str, Any] = {"fpr": fpr}
+        if not point.attainable:
+            row["why"] = point.why
+        else:
+            row |= {
+                "tpr": point.tpr,
+                "interval": None if point.interval is None else list(point.interval),
+                "true_positives": point.true_positives,
+                "members": point.members,
+                "false_positives": point.false_positives,
+                "non_members": point.non_members,
+            }
+        rates.append(row)
+    at_half = metrics.shift_prior(chance, prior, 0.5)  # pairs are half members, whatever prior the user set
+    reliability = [
+        {
+            "mean_probability": row["probability"],
+            "observed": row["share"],
+            "count": row["items"],
+            "interval": [row["share_low"], row["share_high"]],
+        }
+        for row in metrics.reliability(at_half, label)
+    ]
+    strata = []
+    for name in STRATA:
+        wanted = known.bank.touched if name == "sibling" else ~known.bank.touched
+        use = member | (~member & wanted)
+        figures = _auc_figures(known, logit, candidates, use)
+        strata.append(
+            {
+                "stratum": name,
+                **figures,
+                "members": int(member.sum()),
+                "non_members": int((~member & wanted).sum()),
+            }
+        )
+    return {
+        **_auc_figures(known, logit, candidates),
+        "pairs": member.size,
+        "members": int(member.sum()),
+        "non_members": int((~member).sum()),
+        "tpr_at_fpr": rates,
+        "strata": strata,
+        "brier": metrics.brier(at_half, label),
+        "log_loss": metrics.log_loss(at_half, label),
+        "ece": metrics.ece(at_half, label),
+        "reliability": reliability,
+    }
+
+
+def _signal_figures(
+    known: Labelled, z: np.ndarray, combiners: list[model.Combiner], candidates: int
+) -> list[dict[str, Any]]:
+    """Each calibrated signal alone, and its mean weight in the attack."""
+    return [
+        {
+            "name": name,
+            **{k: v for k, v in _auc_figures(known, z[..., j], candidates).items() if k in ("auc", "interval", "why")},
+            "weight": float(np.mean([c.weights[j] for c in combiners])),
+        }
+        for j, name in enumerate(known.bank.names)
+    ]
+
+
+def _thresholds(logit: np.ndarray, known: Labelled, fpr: float) -> dict[str, Any]:
+    """Frozen on the shadows: `used` at or above the first (false positive rate `fpr`), `not used` at or below the
+    second (share `fpr` of members missed), and what the first means at other priors."""
+    label = known.bank.member.ravel().astype(int)
+    used = metrics.tpr_at_fpr(logit.ravel(), label, fpr)
+    missed = metrics.tpr_at_fpr(-logit.ravel(), 1 - label, fpr)
+    high = used.threshold
+    low = None if missed.threshold is None else -missed.threshold
+    if high is not None and low is not None and low >= high:  # so well separated that the zones overlap
+        low = float(np.nextafter(high, -np.inf))
+    priors = [
+        {
+            "prior": prior,
+            "tpr": used.tpr,
+            "fpr": used.fpr,
+            "ppv": None if used.tpr is None or used.fpr is None else metrics.ppv_at_prior(used.tpr, used.fpr, prior),
+        }
+        for prior in PRIORS
+    ]
+    return {"threshold_used": high, "threshold_not_used": low, "priors": priors}
+
+
+def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
+    """Scores the test candidates; writes predictions.csv, submission.csv and attack/evaluation.json."""
+    folder, attack = workdir / "attack", config.attack
+    summary = json.loads((folder / "fit.json").read_text())
+    step = summary["regime"]["step"]
+    data = store.read(workdir, manifest, config)
+    known, asked = data.labelled(step), data.target("generated_test", step)
+    predictions = predict_candidates(folder, known, asked, config)
+
+    leaks = summary["two_way"]["auc"] is not None and summary["two_way"]["prediction_interval"][0] > 0.5
+    decisions = decide(predictions["score"], summary) if leaks else np.full(len(asked.ids), "undetermined")
+    rows = zip(
+        asked.ids,
+        *(_rounded(predictions[c]) for c in ("score", "probability", "probability_low", "probability_high")),
+        decisions.tolist(),
+        strict=True,
+    )
+    files.write_csv(
+        workdir / "predictions.csv",
+        ("id", "score", "probability", "probability_low", "probability_high", "decision"),
+        rows,
+    )
+    labelling = metrics.decide(predictions["probability"], attack.objective)
+    submission.write(workdir / "submission.csv", asked.ids, labelling.labels, config.data.edition)
+    half = max(len(asked.ids) // 2, 1)
+    summary |= {
+        "dev": dev_transfer(data, known, step, config),
+        "controls": [],
+        "decisions": {name: int((decisions == name).sum()) for name in metrics.DECISIONS},
+        "submission": {
+            "objective": attack.objective,
+            "expected": labelling.expected,
+            "ones": int(np.sum(labelling.labels)),
+            "candidates": len(asked.ids),
+            "all_ones": bool(labelling.all_ones),
+        },
+        "verdict": {
+            "level": "leak" if leaks else "cannot tell",
+            "smallest_auc": metrics.smallest_detectable_auc(half, half),
+        },
+    }
+    files.write_json(folder / "evaluation.json", summary)
+
+
+def _rounded(values: np.ndarray) -> list[str]:
+    return [f"{v:.6f}" for v in values]
+
+
+def decide(score: np.ndarray, summary: dict[str, Any]) -> np.ndarray:
+    """used | not used | undetermined by the thresholds that were frozen on the shadows."""
+    high, low = summary["threshold_used"], summary["threshold_not_used"]
+    used = np.zeros(len(score), bool) if high is None else score >= high
+    not_used = np.zeros(len(score), bool) if low is None else score <= low
+    return np.where(used, "used", np.where(not_used, "not used", "undetermined"))
+
+
+def predict_candidates(folder: Path, known: Labelled, asked: target.Target, config: Config) -> dict[str, np.ndarray]:
+    """score, probability, probability_low and probability_high [candidate], from the fitted attack in `folder`.
+
+    Each is a function of the candidate, the piles and the dev images alone.
+    """
+    attack = config.attack
+    content = json.loads((folder / "model.json").read_text())
+    combiners, recalibration = model.from_json(content)
+    pooled = [np.array(p) for p in content["pooled_variance"]]
+    score = target.score(known, asked, list(zip(combiners, pooled, strict=True)), options(config))
+    with np.load(folder / "heldout.npz", allow_pickle=False) as held:
+        held_out = held["score"].reshape(known.bank.member.shape)
+    spread = target.bootstrap_logits(known, asked, held_out, options(config), attack.draws, attack.bootstrap)
+    probability = _probability(recalibration.logit(score), attack.prior)
+    low, high = np.quantile(_probability(spread, attack.prior), (0.025, 0.975), axis=0)
+    return {
+        "score": score,
+        "probability": probability,
+        "probability_low": np.minimum(low, probability),
+        "probability_high": np.maximum(high, probability),
+    }
+
+
+def dev_transfer(data: store.Store, known: Labelled, step: int, config: Config) -> dict[str, Any]:
+    """The attack on the labelled dev slices of the dev pile, each by an attack fitted without its group."""
+    score = target.score_dev(known, data.dev_target(step), options(config), config.attack.draws)
+    label = (~data.not_used).astype(int)
+    if not 0 < label.sum() < len(label):
+        raise UserError("the dev folder holds only one class: both used and not used slices are needed")
+    low, high = metrics.auc_interval_grouped(score, label, known.group)
+    return {
+        "auc": metrics.auc(score, label),
+        "interval": [low, high],
+        "members": int(label.sum()),
+        "non_members": int((1 - label).sum()),
+        "same_generator": config.attack.same_generator,
+    }

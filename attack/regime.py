@@ -1,0 +1,43 @@
+"""Does the target's pile look like the shadows' piles? Statistics of a pile alone: no label, no candidate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attack.embeddings import detail, distances, standardised
+
+STATISTICS = ("nearest-neighbour distance", "near-duplicates", "spread", "fine detail")
+_NEAR = 0.5  # distance of standardised images below which two are near-duplicates (config data.group_distance)
+
+
+def pile_statistics(pile: np.ndarray) -> np.ndarray:
+    """float64 [4] of a pile [image, height, width]: median log distance of a generated image to its nearest fellow,
+    share of images with a fellow nearer than a near-duplicate, mean log distance of two images, and the log share of
+    an image's energy that is in its detail."""
+    vectors = standardised(pile)
+    d = distances(vectors, vectors).astype(np.float64)
+    np.fill_diagonal(d, np.inf)
+    nearest = np.maximum(d.min(1), 1e-4)
+    pairs = d[np.triu_indices(len(d), 1)]
+    images = np.asarray(pile, np.float64)
+    centred = images - images.mean((1, 2), keepdims=True)
+    fine = detail(images)
+    energy = (fine**2).sum((1, 2)) / np.maximum((centred**2).sum((1, 2)), 1e-9)
+    return np.array(
+        [
+            np.median(np.log(nearest)),
+            (nearest < _NEAR).mean(),
+            np.log(np.maximum(pairs, 1e-4)).mean(),
+            np.log(np.maximum(energy, 1e-9)).mean(),
+        ]
+    )
+
+
+def likeness(target: np.ndarray, shadows: np.ndarray) -> tuple[float, np.ndarray]:
+    """(distance, z [statistic]) of the target's statistics [statistic] from the shadows' [shadow, statistic].
+
+    z is in units of the spread between shadows, floored at .05 (a shadow fleet trained alike has next to none); the
+    distance is their root mean square.
+    """
+    z = (target - shadows.mean(0)) / np.sqrt(shadows.var(0, ddof=1) + 0.05**2)
+    return float(np.sqrt((z**2).mean())), z

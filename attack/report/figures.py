@@ -1,0 +1,238 @@
+"""The plots, as inline SVG whose colours are the page's CSS variables (so they follow a dark page).
+
+Byte-deterministic: no date, fixed hash salt. Drawn 300 units wide with text of 11, to be read
+on a phone.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from attack import metrics
+
+INK, MUTED, LINE, ACCENT, CARD = "#16212b", "#566371", "#d9e0e6", "#0b6b87", "#fefefd"
+_NAMES = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", CARD: "card"}
+_MOST_LINES = 32  # shadows drawn one by one
+_MOST_POINTS = 120  # of one line
+NOISE_LEVELS = (0.05, 0.2, 0.5)
+P = ParamSpec("P")
+
+
+def _plain(draw: Callable[P, Markup]) -> Callable[P, Markup]:
+    """`draw` under matplotlib's own defaults, whatever the user's matplotlibrc says."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Markup:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def _axes(height: float = 3.1) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(300 / 72, height), dpi=72, layout="constrained", facecolor="none")
+    axes = figure.add_subplot(facecolor="none")
+    axes.spines[["top", "right"]].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(LINE)
+    axes.tick_params(colors=MUTED, labelsize=11, length=3, which="major")
+    axes.tick_params(length=0, which="minor", labelsize=0)
+    return figure, axes
+
+
+def _names(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x, color=MUTED, fontsize=11)
+    axes.set_ylabel(y, color=MUTED, fontsize=11)
+
+
+def _legend(axes: Axes, where: str) -> None:
+    """`where`: a corner, or `above` the axes in one line."""
+    place: dict[str, Any] = {"loc": where}
+    if where == "above":
+        place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}
+    axes.legend(
+        **place, frameon=False, fontsize=11, labelcolor=INK, handlelength=1.6, borderaxespad=0.2, columnspacing=1.2
+    )
+
+
+def _svg(figure: Figure, salt: str, alt: str) -> Markup:
+    """The figure as an `<svg>` element without ids of its groups, metadata, namespaces or font names."""
+    stream = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": f"shadowprint {salt}", "svg.fonttype": "none"}):
+        FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r"font: [^;\"]*?([\d.]+px)[^;\"]*", r"font-size: \1", text)
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
+    text = text.replace("xlink:href", "href")
+    for color, name in _NAMES.items():
+        text = text.replace(color, f"var(--{name})")
+    box = re.search(r'viewBox="[^"]*"', text)
+    assert box is not None  # matplotlib always writes one
+    head = f'<svg role="img" aria-label="{escape(alt)}" {box.group()}>'
+    text = head + text[text.index(">") + 1 :]
+    return Markup(re.sub(r"\n\s*", "\n", text).strip())
+
+
+def _curve(scores: np.ndarray, labels: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray]:
+    """The conservative step curve from `floor` on: the TPR reached at or below each false positive rate."""
+    fpr, tpr, _ = metrics.roc(scores, labels)
+    x = np.unique(np.concatenate([[floor], fpr[fpr >= floor]]))
+    return x, tpr[np.searchsorted(fpr, x + 1e-12, side="right") - 1]
+
+
+@_plain
+def roc(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    shadow: np.ndarray | None,
+    points: Sequence[dict[str, Any]],
+    measured: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Markup:
+    """Log-log ROC of held-out pairs, a thin line a shadow; `points`: entries of tpr_at_fpr with intervals;
+    `measured`: (scores, labels) of the candidates against the truth."""
+    figure, axes = _axes()
+    floor = 1 / int(np.sum(labels == 0))
+    lowest = max(floor, 1e-4)
+    if shadow is not None:
+        for number in np.unique(shadow)[:_MOST_LINES]:
+            mine = shadow == number
+            others = int(np.sum(labels[mine] == 0))
+            if 0 < others < mine.sum():
+                x, y = _curve(scores[mine], labels[mine], 1 / others)
+                axes.step(x, y, where="post", color=ACCENT, alpha=0.4, linewidth=0.8)
+    x, y = _curve(scores, labels, lowest)
+    axes.step(x, y, where="post", color=ACCENT, linewidth=2.2, label="predicted" if measured else "held out")
+    if measured:
+        least = 1 / int(np.sum(measured[1] == 0))
+        x, y = _curve(*measured, least)
+        axes.step(x, y, where="post", color=INK, linewidth=1.6, linestyle=(0, (4, 2)), label="measured")
+    for point in points:
+        low, high = point["interval"]
+        axes.plot([point["fpr"]] * 2, [low, high], color=ACCENT, linewidth=1.4)
+        axes.plot(
+            [point["fpr"]],
+            [point["tpr"]],
+            "o",
+            color=CARD,
+            markeredgecolor=ACCENT,
+            markeredgewidth=1.6,
+            markersize=6,
+            zorder=5,
+        )
+    grid = np.geomspace(lowest, 1, 60)
+    axes.plot(grid, grid, color=MUTED, linewidth=1, linestyle=(0, (2, 3)), label="guessing")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    bottom = min(lowest, 1e-2)
+    axes.set_xlim(lowest, 1.05)
+    axes.set_ylim(bottom, 1.15)
+    ticks = (1e-4, 1e-3, 1e-2, 1e-1, 1)
+    for axis, low in ((axes.xaxis, lowest), (axes.yaxis, bottom)):
+        shown = [tick for tick in ticks if tick >= low * 0.999]
+        axis.set_ticks(shown, [f"{100 * tick:g} %" for tick in shown])
+    axes.grid(color=LINE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    _names(axes, "false positive rate", "true positive rate")
+    _legend(axes, "lower right")
+    return _svg(figure, "roc measured" if measured else "roc", "ROC curve on two logarithmic axes")
+
+
+@_plain
+def histogram(scores: np.ndarray, labels: np.ndarray, name: str = "histogram") -> Markup:
+    """Shares of members and of non-members by score; the outermost half percents are drawn at the edge."""
+    figure, axes = _axes()
+    low, high = np.quantile(scores, [0.005, 0.995])
+    edges = np.linspace(low, high if high > low else low + 1, 25)
+    for kind, color, style, title in ((0, MUTED, "--", "not used"), (1, ACCENT, "-", "used")):
+        values = np.clip(scores[labels == kind], edges[0], edges[-1])
+        share = 100 * np.histogram(values, edges)[0] / max(1, len(values))
+        axes.stairs(share, edges, fill=True, color=color, alpha=0.22)
+        axes.stairs(share, edges, color=color, linewidth=1.6, linestyle=style, label=title)
+    axes.set_ylim(bottom=0)
+    _names(axes, "score", "% of slices")
+    _legend(axes, "above")
+    return _svg(figure, name, "Histogram of scores of used and of unused slices")
+
+
+@_plain
+def reliability(rows: Sequence[dict[str, Any]], name: str = "reliability") -> Markup:
+    """Observed share of members by stated probability; the area of a point grows with its count."""
+    figure, axes = _axes()
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)), label="perfect")
+    most = max(row["count"] for row in rows)
+    for row in rows:
+        x = row["mean_probability"]
+        axes.plot([x, x], row["interval"], color=ACCENT, linewidth=1.4, alpha=0.7)
+        size = 3 + 6 * (row["count"] / most) ** 0.5
+        axes.plot([x], [row["observed"]], "o", color=ACCENT, markersize=size)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.03, 1.03)
+    axes.grid(color=LINE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    _names(axes, "stated probability", "share that was used")
+    _legend(axes, "upper left")
+    return _svg(figure, name, "Reliability plot: share of used slices by stated probability")
+
+
+def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MOST_POINTS)).round().astype(int))
+    return x[keep], y[keep]
+
+
+def _mean_line(lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over lines where all of them have values, on the x of the longest one."""
+    x = max((line[0] for line in lines), key=len)
+    x = x[(x >= max(line[0][0] for line in lines)) & (x <= min(line[0][-1] for line in lines))]
+    return _thin(x, np.mean([np.interp(x, *line) for line in lines], axis=0))
+
+
+@_plain
+def learning(lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> Markup:
+    """Training loss by thousands of images, one line a shadow (images [n], loss [n]), and their mean."""
+    figure, axes = _axes()
+    for x, y in lines[:_MOST_LINES]:
+        axes.plot(*_thin(x / 1000, y), color=ACCENT, alpha=0.25, linewidth=0.9)
+    x, y = _mean_line(lines)
+    axes.plot(x / 1000, y, color=ACCENT, linewidth=2.2, label=f"mean of {len(lines)}")
+    axes.set_ylim(bottom=0)
+    axes.grid(color=LINE, linewidth=0.6, axis="y")
+    _names(axes, "images seen (thousands)", "training loss")
+    _legend(axes, "upper right")
+    return _svg(figure, "learning", "Training loss of every shadow by images seen")
+
+
+@_plain
+def gaps(lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> Markup:
+    """What shadows memorise: the loss on unseen slices above that on their own, in percent, by noise level.
+
+    lines: (images [n], percent [n, noise level]), one a shadow.
+    """
+    figure, axes = _axes()
+    axes.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    styles: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+    for level, style in enumerate(styles):
+        chosen = [(x, y[:, level]) for x, y in lines]
+        for x, y in chosen[:_MOST_LINES]:
+            axes.plot(*_thin(x / 1000, y), color=ACCENT, alpha=0.12, linewidth=0.8)
+        x, y = _mean_line(chosen)
+        label = f"noise {NOISE_LEVELS[level]:g}"
+        axes.plot(x / 1000, y, color=ACCENT, linewidth=2, linestyle=style, label=label)
+    axes.grid(color=LINE, linewidth=0.6, axis="y")
+    _names(axes, "images seen (thousands)", "loss unseen / seen − 1, %")
+    _legend(axes, "upper left")
+    return _svg(figure, "gaps", "Denoising loss of unseen slices relative to training slices, by images seen")

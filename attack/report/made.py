@@ -1,0 +1,139 @@
+"""How a run was made: learning curves of its shadows, versions, hashes, and the config without paths."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shadow.config import Config
+from shadow.errors import UserError
+
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "matplotlib",
+)
+HASHED = ("manifest.csv", "membership.npy", "predictions.csv")
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def read_json(path: Path) -> Any:
+    """UserError naming the file if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); run the earlier stages again") from error
+
+
+def curves(workdir: Path) -> tuple[list[Curve], list[Curve]]:
+    """(training loss, gap in percent [row, noise level]) of every shadow, by images seen.
+
+    A cut-off last line (a killed worker) is passed over, and so is a shadow with fewer than two rows.
+    """
+    losses: list[Curve] = []
+    gaps: list[Curve] = []
+    for path in sorted(workdir.glob("shadows/*/metrics.jsonl")):
+        loss, gap = [], []
+        for row in _rows(path):
+            if np.isfinite(row["loss"]):
+                loss.append((row["images"], row["loss"]))
+            if row.get("loss_in") and row.get("loss_out"):
+                ratio = 100 * (np.asarray(row["loss_out"]) / np.asarray(row["loss_in"]) - 1)
+                if np.isfinite(ratio).all():
+                    gap.append((row["images"], *ratio))
+        for rows, found in ((loss, losses), (gap, gaps)):
+            if len(rows) > 1:
+                table = np.asarray(rows, float)
+                found.append((table[:, 0], table[:, 1] if table.shape[1] == 2 else table[:, 1:]))
+    return losses, gaps
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
+
+
+def versions(code: str | None) -> list[tuple[str, str]]:
+    rows = [("shadowprint", code or _version("shadowprint")), ("Python", platform.python_version())]
+    return rows + [(name, _version(name)) for name in PACKAGES]
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def hashes(workdir: Path) -> list[tuple[str, str]]:
+    return [
+        (name, hashlib.sha256((workdir / name).read_bytes()).hexdigest())
+        for name in HASHED
+        if (workdir / name).is_file()
+    ]
+
+
+def settings(config: Config) -> list[tuple[str, str]]:
+    """(field, value) of every option; a path is replaced: it may name a machine, a user or a project."""
+    rows: list[tuple[str, str]] = []
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                walk(f"{prefix}.{name}" if prefix else name, inner)
+        elif isinstance(value, list | tuple) and any(isinstance(inner, dict) for inner in value):
+            for number, inner in enumerate(value):
+                walk(f"{prefix}[{number}]", inner)
+        else:
+            rows.append((prefix, _shown(value)))
+
+    walk("", dataclasses.asdict(config))
+    return rows
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(inner) for inner in value) or "–"
+    if isinstance(value, str):
+        return "(a path, not shown)" if "/" in value or "\\" in value else value or "–"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def facts(workdir: Path, config: Config, evaluation: dict[str, Any]) -> list[tuple[str, str]]:
+    """The run in a few lines, for the head of the section."""
+    rows = [("Shadows", f"{evaluation.get('shadows_used')} of {evaluation.get('shadows_asked')} asked for")]
+    if (workdir / "plan.json").is_file():
+        packs = read_json(workdir / "plan.json").get("packs") or []
+        rows.append(("Packs", f"{len(packs)}, of up to {max((len(pack) for pack in packs), default=0)} shadows"))
+    if (workdir / "membership.npy").is_file():
+        table = np.load(workdir / "membership.npy", allow_pickle=False)
+        sizes = table.sum(axis=1)
+        if len(sizes):
+            low, high = sizes.min(), sizes.max()
+            rows.append(
+                (
+                    "Slices a shadow",
+                    f"{low} to {high} of {table.shape[1]}" if low < high else f"{low} of {table.shape[1]}",
+                )
+            )
+    rows.append(("Training of a shadow", f"{config.train.steps:,} steps of {config.train.batch_size} images"))
+    rows.append(("Images compared", f"{config.attack.pile:,} of each pile, {config.data.resolution} pixels a side"))
+    rows.append(("Seeds", f"{config.seed} (shadows), {config.attack.seed} (attack)"))
+    return rows

@@ -1,0 +1,217 @@
+"""Numbers and the report's plain sentences. All wording that carries the verdict is here, and tested."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+NO_FIGURE = "not measurable"
+ALARM = 0.05  # of all controls together (Bonferroni)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """`0.86`; never `-0.00`; a dash where there is no number."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{round(float(value), digits) + 0.0:.{digits}f}"
+
+
+def interval(limits: Sequence[float | None] | None) -> str:
+    """`[0.70, 0.95]`; empty where there is none."""
+    if not limits or any(limit is None or not math.isfinite(limit) for limit in limits):
+        return ""
+    return f"[{number(limits[0])}, {number(limits[1])}]"
+
+
+def p_value(value: float | None) -> str:
+    return "< 0.01" if value is not None and value < 0.01 else number(value)
+
+
+def percent(rate: float) -> str:
+    """`10 %`, `0.1 %`."""
+    return f"{round(100 * rate, 6):g} %"
+
+
+def not_measurable(why: str | None) -> str:
+    return f"{NO_FIGURE}: {why}" if why else NO_FIGURE
+
+
+def of_100(value: float) -> int:
+    """How many of 100; 100 and 0 stay reserved for certainty."""
+    count = round(100 * value)
+    return min(count, 99) if 0 <= value < 1 and value > 0 and count == 100 else max(count, 1 if value > 0 else 0)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`leak`: whether leakage was shown; `badge`: two or three words; `sentence`: for a data steward."""
+
+    leak: bool
+    badge: str
+    sentence: str
+
+
+def verdict(evaluation: dict[str, Any], candidates: int) -> Verdict:
+    """The result in one sentence, with its uncertainty. ValueError on a level that has no sentence."""
+    said = evaluation.get("verdict") or {}
+    level = said.get("level")
+    if level == "leak":
+        return Verdict(True, "Leakage found", _leak(evaluation.get("two_way") or {}))
+    if level != "cannot tell":
+        raise ValueError(f"no sentence for the verdict {level!r}")
+    shadows = evaluation.get("shadows_used")
+    start = f"With {candidates} candidates and {shadows} shadow generators no leakage could be shown; "
+    least = said.get("smallest_auc")
+    if least is None:
+        end = "they are so few that even a complete leak would go unnoticed."
+    else:
+        end = (
+            f"leakage below an AUC of about {number(least)} ({of_100(least)} right picks in 100, where guessing "
+            "gets 50) would go unnoticed."
+        )
+    return Verdict(False, "Cannot tell", start + end)
+
+
+def _leak(two_way: dict[str, Any]) -> str:
+    start = "The generator leaks its training slices"
+    area = two_way.get("auc")
+    if area is None:
+        return f"{start}, but how strongly is {not_measurable(two_way.get('why'))}."
+    for key, name in (("prediction_interval", "prediction interval"), ("interval", "95 % interval")):
+        limits = two_way.get(key)
+        if limits and interval(limits):
+            sure = f" ({name} {of_100(limits[0])} to {of_100(limits[1])})"
+            break
+    else:
+        sure = " (with an unknown uncertainty)"
+    return (
+        f"{start}: shown one slice that was used and one that was not, this attack picks the used one in "
+        f"about {of_100(area)} of 100 cases{sure}; guessing would get 50."
+    )
+
+
+def against_truth(
+    predicted: float | None, limits: Sequence[float] | None, measured: float, measured_limits: Sequence[float]
+) -> str:
+    """Was the predicted AUC right?"""
+    found = f"measured {number(measured)} {interval(measured_limits)}".strip()
+    if predicted is None:
+        return f"No AUC was predicted; {found}."
+    start = f"Predicted {number(predicted)} {interval(limits)}".rstrip() + f", {found}: "
+    if not limits or not interval(limits):
+        return start + "there is no prediction interval to hold it against."
+    if limits[0] <= measured <= limits[1]:
+        return start + "inside the prediction interval."
+    side = "below" if measured < limits[0] else "above"
+    return start + f"{side} the prediction interval, so the attack misjudged itself on this generator."
+
+
+def right_decisions(counts: dict[str, dict[str, int]]) -> str:
+    """Of the decisions taken, how many were right."""
+    used, unused, open_ = counts["used"], counts["not used"], counts["undetermined"]
+    called, cleared = sum(used.values()), sum(unused.values())
+    return (
+        f"{used['members']} of the {called} slices called “used” had been used, "
+        f"{unused['non_members']} of the {cleared} called “not used” had not, "
+        f"and {sum(open_.values())} were left undetermined."
+    )
+
+
+def alarms(evaluation: dict[str, Any]) -> list[str]:
+    """To be read before the result is believed: a target unlike the shadows, a control that shows."""
+    found = []
+    regime = evaluation.get("regime") or {}
+    if regime.get("inside") is False:
+        found.append(f"The target behaves unlike the shadows. {regime.get('message') or ''}".rstrip())
+    controls = evaluation.get("controls") or []
+    for row in controls:
+        if row.get("p") is not None and row["p"] < ALARM / len(controls):
+            figure = f"AUC {number(row.get('auc'))} {interval(row.get('interval'))}".rstrip()
+            found.append(
+                f"The control “{row['name']}” should show nothing, but does ({figure}, p {p_value(row['p'])}): part of "
+                "the result may come from how the slices were chosen, not from what the generator leaks."
+            )
+    return found
+
+
+def decided(evaluation: dict[str, Any]) -> str:
+    """The rule of the decisions, and what submission.csv says."""
+    rule = ""
+    if evaluation.get("fpr"):
+        rule = (
+            f"“Used” is decided where at most {percent(evaluation['fpr'])} of unused slices would be flagged; "
+            "what is neither clearly used nor clearly unused is undetermined. "
+        )
+    return (rule + _submission(evaluation)).rstrip()
+
+
+def _submission(evaluation: dict[str, Any]) -> str:
+    said = evaluation.get("submission")
+    if not said:
+        return ""
+    name = {"f1": "F1", "kappa": "Cohen's kappa"}.get(said["objective"], said["objective"])
+    if said.get("all_ones"):
+        return (
+            f"The submission says “used” to everything: no labelling has a higher expected {name}, "
+            "so it singles nobody out."
+        )
+    expected = f" ({number(said['expected'])})" if said.get("expected") is not None else ""
+    return (
+        f"The submission, which must label everything, says “used” to {said['ones']} of {said['candidates']}: "
+        f"the labelling with the highest expected {name}{expected}."
+    )
+
+
+def cautions(evaluation: dict[str, Any], prior: float) -> list[tuple[str, str]]:
+    """(heading, text) of what the result cannot tell."""
+    two_way = evaluation.get("two_way") or {}
+    asked, used = evaluation.get("shadows_asked"), evaluation.get("shadows_used")
+    mean, wide = interval(two_way.get("interval")), interval(two_way.get("prediction_interval"))
+    missing = f" Of {asked} shadows asked for, {used} were used." if asked != used else ""
+    regime = (evaluation.get("regime") or {}).get("message") or "Where the target lies was not measured."
+    return [
+        (
+            "“No leakage found” is not proof of privacy",
+            "This is one attack that sees generated images only. A stronger attack, more generated images or "
+            "access to the generator itself may find what this one misses, and single patients can be "
+            "exposed while the average looks like chance.",
+        ),
+        (
+            "Probabilities rest on a prior",
+            f"Every probability here assumes that {percent(prior)} of the candidates had been used. "
+            "If far fewer were, most slices flagged “used” are false alarms: see the table of priors.",
+        ),
+        (
+            "Shadows are stand-ins",
+            "The attack was fitted and measured on shadow generators, trained for that, not on the target. "
+            f"It holds for the target as far as the target resembles them. {regime}{missing}",
+        ),
+        (
+            "Two intervals, two questions",
+            (f"The mean over generators like the shadows lies in {mean}. " if mean else "")
+            + (f"The target is a single generator: for it the wider {wide} applies. " if wide else "")
+            + "A slice's own interval says how well its probability is known, not how likely membership is.",
+        ),
+        ("“Used” includes false alarms", _false_alarms(evaluation)),
+        (
+            "A slice is not a patient",
+            "“Not used” is said of a slice. Another slice of the same patient may have been used, and such "
+            "siblings are the hardest to tell apart.",
+        ),
+    ]
+
+
+def _false_alarms(evaluation: dict[str, Any]) -> str:
+    """The false positive rate that was wanted, and the one that came out on held-out pairs."""
+    wanted = evaluation.get("fpr")
+    points = (evaluation.get("two_way") or {}).get("tpr_at_fpr") or []
+    point: dict[str, Any] = next((row for row in points if row["fpr"] == wanted), {})
+    if not wanted or point.get("false_positives") is None:
+        return "How many came out on held-out pairs is not known."
+    wrong, others = point["false_positives"], point["non_members"]
+    return (
+        f"The decision aims at flagging {percent(wanted)} of the unused slices. On held-out pairs it flagged "
+        f"{wrong} of {others} ({percent(round(wrong / others, 3))}); on a generator unlike the shadows it may be more."
+    )

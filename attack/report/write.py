@@ -1,0 +1,220 @@
+"""Assembles report.html: one self-contained file, the same bytes for the same run, no machine named."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from attack import score
+from attack.report import figures, gallery, made, sentence, truth, view
+from shadow import files
+from shadow.config import Config
+from shadow.data import manifest as manifests
+from shadow.errors import UserError
+
+LOWEST_SHOWN = 3  # candidates with the lowest score at the end of the gallery
+FOLD = 40  # a longer table of candidates is folded
+
+
+def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
+    """Writes WORKDIR/report.html from the files of a run and returns its path.
+
+    `data_root` is read for the gallery (`config.report.gallery`) and for `sealed/`, where it exists. Raises
+    UserError naming a file that is missing or damaged.
+    """
+    evaluation = made.read_json(workdir / "attack" / "evaluation.json")
+    predictions = score.read_predictions(workdir / "predictions.csv")
+    stored = made.read_json(workdir / "config.json")
+    manifest = manifests.read(workdir / "manifest.csv", data_root)
+    held = _held_out(workdir / "attack" / "heldout.npz")
+    scale = view.auc_scale(evaluation)
+    known = truth.read(data_root, predictions, evaluation, held, scale)
+    candidates = _candidates(predictions, known)
+    two_way = evaluation.get("two_way") or {}
+    prior = evaluation.get("prior") or config.attack.prior
+    page = _template().render(
+        verdict=sentence.verdict(evaluation, len(predictions.ids)),
+        hero=scale.track(
+            two_way.get("auc"),
+            two_way.get("interval"),
+            two_way.get("prediction_interval"),
+            [dot for dot in two_way.get("within_shadow") or [] if dot is not None],
+        ),
+        scale=scale,
+        cards=view.cards(evaluation, scale),
+        truth=known,
+        gallery=_gallery(config, manifest, candidates),
+        plots_of_attack=_plots(two_way, held),
+        tables=_tables(evaluation, scale),
+        shadow_plots=_shadow_plots(workdir),
+        candidates=candidates,
+        fold=len(candidates) > FOLD,
+        decided=sentence.decided(evaluation),
+        prior=prior,
+        regime=evaluation.get("regime") or {},
+        alarms=sentence.alarms(evaluation),
+        cautions=sentence.cautions(evaluation, prior),
+        facts=made.facts(workdir, config, evaluation),
+        versions=made.versions(stored.get("version")),
+        hashes=made.hashes(workdir),
+        stages=sorted((stored.get("stages") or {}).items()),
+        settings=made.settings(config),
+    )
+    path = workdir / "report.html"
+    files.write_text(path, page)
+    return path
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["percent"] = sentence.percent
+    return environment.get_template("template.html")
+
+
+def _held_out(path: Path) -> dict[str, np.ndarray] | None:
+    """The two-way held-out pairs; None if one class is absent or a score is not finite."""
+    try:
+        with np.load(path, allow_pickle=False) as store:
+            held = {name: store[name] for name in ("score", "probability", "label", "shadow")}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: cannot be read ({error}); fit again") from error
+    both = 0 < held["label"].sum() < len(held["label"])
+    return held if both and np.isfinite(held["score"]).all() else None
+
+
+def _candidates(predictions: score.Predictions, known: truth.Truth | None) -> list[dict[str, Any]]:
+    """Rows of the table, highest score first."""
+    order = np.argsort(-predictions.score, kind="stable")
+    columns = (predictions.probability, predictions.probability_low, predictions.probability_high)
+    rows = []
+    for index in order.tolist():
+        value, low, high = (None if column is None else float(column[index]) for column in columns)
+        limits = None if low is None or high is None else (low, high)
+        decision = "" if predictions.decision is None else predictions.decision[index]
+        name = predictions.ids[index]
+        used = None if known is None else known.labels[name]
+        rows.append(
+            {
+                "id": name,
+                "score": sentence.number(float(predictions.score[index])),
+                "probability": sentence.number(value),
+                "interval": sentence.interval(limits),
+                "track": view.UNIT.track(value, limits),
+                "decision": decision,
+                "truth": "" if used is None else "used" if used else "not used",
+                "wrong": used is not None and decision == ("not used" if used else "used"),
+            }
+        )
+    return rows
+
+
+def _gallery(
+    config: Config, manifest: manifests.Manifest, candidates: Sequence[dict[str, Any]]
+) -> dict[str, Any] | None:
+    if not config.report.gallery:
+        return None
+    top = list(candidates[: config.report.gallery_rows])
+    bottom = list(candidates[len(top) :][-LOWEST_SHOWN:])
+    chosen = [row["id"] for row in top + bottom]
+    missing = sorted(set(chosen) - set(manifest.id.tolist()))
+    if missing:
+        raise UserError(f"predictions.csv: id {missing[0]!r} is not in manifest.csv; predict again")
+    shown = gallery.build(manifest, chosen, config.data.resolution)
+    rows = list(zip(shown.rows, top + bottom, strict=True))
+    return {"shown": shown, "top": rows[: len(top)], "bottom": rows[len(top) :]}
+
+
+def _plots(two_way: dict[str, Any], held: dict[str, np.ndarray] | None) -> list[tuple[Markup, str, str]]:
+    """(svg or why not, title, caption) of how well the attack works on held-out pairs."""
+    points = [row for row in two_way.get("tpr_at_fpr") or [] if row.get("tpr") is not None and row.get("interval")]
+    none = Markup('<p class="none">{}</p>').format(sentence.not_measurable(two_way.get("why")))
+    rows = [row for row in two_way.get("reliability") or [] if row.get("observed") is not None]
+    return [
+        (
+            none if held is None else figures.roc(held["score"], held["label"], held["shadow"], points),
+            "Finding members while accusing few others",
+            "How many of the used slices are found at each rate of false alarms, both logarithmic. Thin "
+            "lines: single shadows. Rings: with 95 % intervals. No point lies below one false alarm.",
+        ),
+        (
+            none if held is None else figures.histogram(held["score"], held["label"]),
+            "Scores of used and unused slices",
+            "The further apart the two humps, the more the generated images give away.",
+        ),
+        (
+            figures.reliability(rows) if rows else none,
+            "Can the probabilities be taken at their word?",
+            "Where a probability of 0.8 is stated, 80 % should turn out to be used. Bars: 95 % intervals.",
+        ),
+    ]
+
+
+def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
+    two_way = evaluation.get("two_way") or {}
+    names = {"stranger": "Against strangers", "sibling": "Against siblings"}
+    notes = {
+        "stranger": "unused slices of patients with no slice in training",
+        "sibling": "unused slices of patients who have another slice in training",
+    }
+    strata = [
+        view.auc_row(
+            names.get(row["stratum"], row["stratum"]),
+            row,
+            scale,
+            notes.get(row["stratum"], ""),
+            view.counts(row),
+        )
+        for row in two_way.get("strata") or []
+    ]
+    whole = view.auc_row(
+        "All pairs", two_way, scale, "a shadow and patients never seen in fitting", view.counts(two_way)
+    )
+    signals = [
+        view.auc_row(row["name"], row, scale, "", sentence.number(row.get("weight")))
+        for row in evaluation.get("signals") or []
+    ]
+    controls = [
+        view.auc_row(row["name"], row, scale, row.get("what") or "", sentence.p_value(row.get("p")))
+        for row in evaluation.get("controls") or []
+    ]
+    dev = evaluation.get("dev")
+    same = bool(dev and dev.get("same_generator"))
+    note = "of the generator under test" if same else "of the development pile, maybe another generator"
+    return {
+        "auc": [whole, *strata],
+        "rates": [view.rate_row(row) for row in two_way.get("tpr_at_fpr") or []],
+        "signals": signals,
+        "controls": controls,
+        "dev": view.auc_row("Labelled development slices", dev, scale, note, view.counts(dev)) if dev else None,
+        "regime": view.regime_rows(evaluation),
+        "priors": view.prior_rows(evaluation),
+        "probability": view.probability_rows(two_way),
+    }
+
+
+def _shadow_plots(workdir: Path) -> list[tuple[Markup, str, str]]:
+    losses, gaps = made.curves(workdir)
+    plots = []
+    if losses:
+        caption = "Training loss of every shadow (thin) and their mean."
+        plots.append((figures.learning(losses), "Learning curves of the shadows", caption))
+    if gaps:
+        caption = (
+            "How much harder slices that a shadow has not seen are for it than its own, at three noise "
+            "levels. Above zero: it memorises."
+        )
+        plots.append((figures.gaps(gaps), "When the shadows began to memorise", caption))
+    return plots

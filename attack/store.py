@@ -1,0 +1,174 @@
+"""signals/: the evidence of every pile about every real image, on disk, and how the attack reads it.
+
+`signals/values.npy` is float32 [pile, candidate, signal]; `signals/names.json` names the three axes and holds each
+pile's own statistics. Piles are compared at one size: the first images of a shadow's pile, a random choice of the
+target's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from attack import calibration, embeddings, regime
+from attack.crossfit import Labelled
+from attack.signals import evidence
+from attack.target import Target
+from shadow import files, fleet, keys, membership, piles
+from shadow.config import Config
+from shadow.data.manifest import Manifest
+
+TARGETS = ("generated_dev", "generated_test")
+
+
+def groups_of(manifest: Manifest, ids: Sequence[str]) -> list[str]:
+    row = {name: i for i, name in enumerate(manifest.id.tolist())}
+    return [str(manifest.group[row[name]]) for name in ids]
+
+
+def pile_name(shadow: int, step: int) -> str:
+    return f"{shadow:04d}@{step}"
+
+
+def build(workdir: Path, manifest: Manifest, config: Config) -> None:
+    """Measures every pile against every real image and writes the store."""
+    size = config.data.resolution
+    dev, test = fleet.dev_ids(manifest), manifest.id[manifest.rows("unknown")].tolist()
+    images = manifest.images_at([*dev, *test], size)
+    groups = groups_of(manifest, [*dev, *test])
+    names = [pile_name(k, s) for s in fleet.pile_steps(config) for k in range(config.fleet.shadows)] + list(TARGETS)
+    smallest = min(len(manifest.rows(role)) for role in TARGETS)
+    count = min(config.attack.pile, smallest)
+    if count < config.attack.pile:
+        logging.warning(
+            "piles are compared at %d images, not attack.pile = %d: a target pile has no more",
+            count,
+            config.attack.pile,
+        )
+
+    real = {e: embeddings.embed(e, images) for e in config.attack.embeddings}
+    columns = evidence.NEAREST + 1
+    values = np.zeros((len(names), len(images), columns * len(real)), np.float32)
+    statistics = []
+    for i, name in enumerate(tqdm(names, desc="signals", unit="pile", disable=None, leave=False)):
+        pile = _read_pile(workdir, manifest, config, name, count)
+        statistics.append(regime.pile_statistics(pile).tolist())
+        for e, (embedding, vectors) in enumerate(real.items()):
+            known = vectors[: len(dev)]
+            measured = evidence.measure(vectors, groups, embeddings.embed(embedding, pile), known, groups[: len(dev)])
+            values[i, :, e * columns : (e + 1) * columns] = evidence.pack(measured)
+    files.write_array(workdir / "signals" / "values.npy", values)
+    signals = [f"{c}@{e}" for e in real for c in (*(f"closeness.{i + 1}" for i in range(evidence.NEAREST)), "votes")]
+    files.write_json(
+        workdir / "signals" / "names.json",
+        {
+            "piles": names,
+            "candidates": [*dev, *test],
+            "signals": signals,
+            "pile_size": count,
+            "statistics": dict(zip(names, statistics, strict=True)),
+        },
+    )
+
+
+def _read_pile(workdir: Path, manifest: Manifest, config: Config, name: str, count: int) -> np.ndarray:
+    """`count` images of a pile at the shadows' resolution, [image, size, size]."""
+    size = config.data.resolution
+    if name in TARGETS:
+        rows = manifest.rows(name)
+        chosen = keys.generator(config.attack.seed, "subsample", name).choice(len(rows), count, replace=False)
+        return manifest.images_at(manifest.id[rows[np.sort(chosen)]].tolist(), size)
+    shadow, step = name.split("@")
+    pile = piles.open_pile(piles.pile_path(fleet.shadow_folder(workdir, int(shadow)), int(step)))
+    return np.asarray(pile[:count], np.float32)
+
+
+@dataclass(frozen=True)
+class Store:
+    """What the attack reads: everything of `signals/`, and who is in which shadow."""
+
+    values: np.ndarray  # float32 [pile, candidate, embedding, evidence], memory-mapped
+    piles: tuple[str, ...]
+    dev: tuple[str, ...]
+    test: tuple[str, ...]
+    groups: tuple[str, ...]  # of dev, then test
+    member: np.ndarray  # bool [shadow, dev image]
+    not_used: np.ndarray  # bool [dev image]
+    statistics: dict[str, list[float]]
+    pile_size: int
+    config: Config
+
+    def labelled(self, step: int) -> Labelled:
+        """The shadows' piles of one training step about the dev images."""
+        dev = len(self.dev)
+        touched = membership.touched(self.member, self.groups[:dev], self.groups[:dev])
+        bank = calibration.Bank(
+            self._shadows(step)[:, :dev],
+            self.member,
+            touched,
+            self.config.attack.embeddings,
+            self.config.attack.signals,
+        )
+        return Labelled(bank, self.dev, self._group_numbers()[:dev])
+
+    def target(self, name: str, step: int, only: Sequence[str] | None = None) -> Target:
+        """The target's pile `name` about the test candidates (`only` some of them), or, for "dev", about the dev
+        images themselves."""
+        dev, pile = len(self.dev), self.values[self.piles.index(name)]
+        chosen = [dev + i for i, c in enumerate(self.test) if only is None or c in set(only)]
+        touched = membership.touched(self.member, self.groups[:dev], [self.groups[i] for i in chosen])
+        nobody = np.zeros((len(self.member), len(chosen)), bool)
+        bank = calibration.Bank(
+            self._shadows(step)[:, chosen],
+            nobody,
+            touched,
+            self.config.attack.embeddings,
+            self.config.attack.signals,
+        )
+        group = self._group_numbers()[chosen]
+        group = np.where(np.isin(group, self._group_numbers()[:dev]), group, -1)
+        return Target(pile[:dev], pile[chosen], self.not_used, bank, tuple(self.dev_or_test(i) for i in chosen), group)
+
+    def dev_target(self, step: int) -> Target:
+        """The target's dev pile about the dev images themselves."""
+        data, pile = self.labelled(step), self.values[self.piles.index("generated_dev")]
+        about = pile[: len(self.dev)]
+        group = np.where(np.isin(data.group, data.group[self.not_used]), data.group, -1)
+        return Target(about, about, self.not_used, data.bank, self.dev, group)
+
+    def dev_or_test(self, index: int) -> str:
+        return (*self.dev, *self.test)[index]
+
+    def _shadows(self, step: int) -> np.ndarray:
+        return self.values[[self.piles.index(pile_name(k, step)) for k in range(len(self.member))]]
+
+    def _group_numbers(self) -> np.ndarray:
+        """Numbers by first appearance: those of dev images do not depend on the test images."""
+        number: dict[str, int] = {}
+        return np.array([number.setdefault(name, len(number)) for name in self.groups])
+
+
+def read(workdir: Path, manifest: Manifest, config: Config) -> Store:
+    """The store, memory-mapped."""
+    names = json.loads((workdir / "signals" / "names.json").read_text())
+    values = np.load(workdir / "signals" / "values.npy", mmap_mode="r", allow_pickle=False)
+    dev = fleet.dev_ids(manifest)
+    label = {name: int(label) for name, label in zip(manifest.id.tolist(), manifest.label.tolist(), strict=True)}
+    return Store(
+        values.reshape(*values.shape[:2], len(config.attack.embeddings), evidence.NEAREST + 1),
+        tuple(names["piles"]),
+        tuple(dev),
+        tuple(names["candidates"][len(dev) :]),
+        tuple(groups_of(manifest, names["candidates"])),
+        np.load(workdir / "membership.npy", allow_pickle=False),
+        np.array([label[name] == 0 for name in dev]),
+        names["statistics"],
+        names["pile_size"],
+        config,
+    )

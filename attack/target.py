@@ -1,0 +1,132 @@
+"""The fitted attack applied to a pile of the target: what no shadow label was ever known for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attack import calibration, crossfit
+from attack.calibration import Bank
+from attack.crossfit import Labelled
+from attack.model import Combiner, Recalibration, fit_recalibration
+from shadow import keys
+
+
+@dataclass(frozen=True)
+class Target:
+    """One pile of the target and the candidates asked about.
+
+    pile_dev, pile_candidates: its evidence [image, embedding, evidence] about the dev images and the candidates;
+    null: bool [dev image], known not to be in its training set; bank: the shadows' evidence about the candidates;
+    group: int [candidate], number of the dev group the candidate belongs to, or -1.
+    """
+
+    pile_dev: np.ndarray
+    pile_candidates: np.ndarray
+    null: np.ndarray
+    bank: Bank
+    ids: tuple[str, ...]
+    group: np.ndarray
+
+
+@dataclass(frozen=True)
+class Options:
+    """The fields of the attack's config that fitting depends on."""
+
+    references: int
+    folds: int
+    ridge: float
+    seed: int
+
+
+def candidate_z(data: Labelled, target: Target, pooled: np.ndarray, options: Options, draw: int) -> np.ndarray:
+    """z [candidate, column] for one draw of references; of each candidate alone."""
+    shadows = len(data.bank.values)
+    count, free = calibration.reference_count(shadows, options.references), np.zeros(shadows, bool)
+
+    def relative(bank: Bank, ids: tuple[str, ...], own: np.ndarray) -> np.ndarray:
+        order = calibration.priorities(ids, shadows, options.seed, draw)
+        return calibration.residuals(bank, own, calibration.choose_references(bank, order, count, free))
+
+    known = relative(data.bank, data.ids, target.pile_dev)
+    nulls = calibration.null_sums(known, target.null, data.group, data.groups)
+    asked = relative(target.bank, target.ids, target.pile_candidates)
+    return calibration.standardise(asked, nulls, target.group, pooled)
+
+
+def fit_draws(
+    data: Labelled,
+    options: Options,
+    draws: int,
+    out: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
+) -> list[tuple[Combiner, np.ndarray]]:
+    """The attack fitted on all shadows, a (combiner, pooled variance) for each draw of references."""
+    shadows = len(data.bank.values)
+    out = np.zeros(data.groups, bool) if out is None else out
+    count = calibration.reference_count(shadows, options.references)
+    fitted = []
+    for draw in range(draws):
+        order = calibration.priorities(data.ids, shadows, options.seed, draw)
+        residuals = calibration.shadow_residuals(data.bank, order, count, None)
+        fitted.append(crossfit.fit_on(residuals, data, range(shadows), out, options.ridge, options.seed, weight))
+    return fitted
+
+
+def score(data: Labelled, target: Target, fitted: list[tuple[Combiner, np.ndarray]], options: Options) -> np.ndarray:
+    """Log odds [candidate], averaged over draws of references."""
+    logits = [
+        combiner.logit(candidate_z(data, target, pooled, options, draw))
+        for draw, (combiner, pooled) in enumerate(fitted)
+    ]
+    return np.mean(logits, axis=0)
+
+
+def score_dev(data: Labelled, target: Target, options: Options, draws: int) -> np.ndarray:
+    """Log odds [dev image] of the dev images themselves on a target pile, each by an attack that was fitted without
+    its group: the transfer from shadows to a labelled target. `target.bank` must be `data.bank`."""
+    fold = crossfit.folds(data.group, options.folds, options.seed)
+    result = np.zeros(len(data.group))
+    for f in range(fold.max() + 1):
+        here = fold[data.group] == f
+        fitted = fit_draws(data, options, draws, out=fold == f)
+        result[here] = score(data, target, fitted, options)[here]
+    return result
+
+
+def bootstrap_logits(
+    data: Labelled,
+    target: Target,
+    held_out: np.ndarray,
+    options: Options,
+    draws: int,
+    resamples: int,
+) -> np.ndarray:
+    """Recalibrated log odds [resample, candidate] when shadows and groups of dev images are drawn anew with
+    replacement: how well the probability is known. Resample b uses draw b mod draws."""
+    shadows, groups = len(data.bank.values), data.groups
+    count = calibration.reference_count(shadows, options.references)
+    nobody = np.zeros(groups, bool)
+    pairs = data.bank.member.astype(float)
+    cache = {}
+    for draw in range(min(draws, resamples)):
+        order = calibration.priorities(data.ids, shadows, options.seed, draw)
+        residuals = calibration.shadow_residuals(data.bank, order, count, None)
+        _, pooled = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge, options.seed)
+        cache[draw] = residuals, candidate_z(data, target, pooled, options, draw)
+    result = np.zeros((resamples, len(target.ids)))
+    for b in range(resamples):
+        residuals, z = cache[b % draws]
+        rng = keys.generator(options.seed, "bootstrap", b)
+        drawn_shadows = np.bincount(rng.integers(0, shadows, shadows), minlength=shadows)
+        drawn_groups = np.bincount(rng.integers(0, groups, groups), minlength=groups)
+        weight = np.outer(drawn_shadows, drawn_groups).astype(float)
+        per_pair = weight[:, data.group]
+        if min((per_pair * pairs).sum(), (per_pair * (1 - pairs)).sum()) == 0:
+            weight[:] = 1.0  # a resample without one of the classes says nothing: the plain fit stands in
+            per_pair = weight[:, data.group]
+        combiner, _ = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge, options.seed, weight)
+        recalibration: Recalibration = fit_recalibration(held_out.ravel(), pairs.ravel(), per_pair.ravel())
+        result[b] = recalibration.logit(combiner.logit(z))
+    return result

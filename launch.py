@@ -1,0 +1,126 @@
+"""shadowprint: which real slices was a generator of medical images trained on?
+
+python launch.py COMMAND --config=configs/NAME.py --workdir=DIR [--config.field.sub=value ...]
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from shadow.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file("config", str(Path(__file__).parent / "configs" / "demo.py"), "Recipe.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run.")
+_PACK = flags.DEFINE_integer("pack", -1, "train, sample: this pack only, in this process.")
+_PREDICTIONS = flags.DEFINE_string("predictions", "", "score: predictions.csv of a run.")
+_TRUTH = flags.DEFINE_string("truth", "", "score: csv id,label[,group].")
+_JSON = flags.DEFINE_string("json", "", "score: also write every figure to this file.")
+_SUBMISSION = flags.DEFINE_string("submission", "", "validate: the file to check.")
+_EDITION = flags.DEFINE_string("edition", "2023", "validate: whose format.")
+
+
+def _run() -> Any:
+    """The run in --workdir; without any --config flag, with the config it was started with."""
+    from attack.pipeline import Run
+    from shadow import config, fleet, workdir
+
+    if not _WORKDIR.value:
+        raise UserError("--workdir is missing: name the folder of the run")
+    folder = Path(_WORKDIR.value)
+    if fleet.is_worker():
+        fleet.die_with_parent()
+    if (
+        not any(argument.startswith(("--config", "-config")) for argument in sys.argv)
+        and (folder / "config.json").exists()
+    ):
+        return Run(folder, config.from_dict(workdir.read_config(folder)))
+    return Run(folder, _CONFIG.value)
+
+
+def _score() -> None:
+    from attack import score
+    from shadow import files
+
+    for name, value in (("--predictions", _PREDICTIONS.value), ("--truth", _TRUTH.value)):
+        if not value:
+            raise UserError(f"score: {name} is missing: name the csv")
+    figures = score.score(score.read_predictions(_PREDICTIONS.value), score.read_truth(_TRUTH.value))
+    if _JSON.value:
+        files.write_json(Path(_JSON.value), figures)
+    print(score.format_table(figures))
+
+
+def _validate() -> None:
+    from attack import submission
+
+    if not _SUBMISSION.value:
+        raise UserError("validate: --submission is missing: name the file")
+    ids = _run().candidate_ids() if _WORKDIR.value else None
+    rows = submission.validate(_SUBMISSION.value, _EDITION.value, ids)
+    print(f"{_SUBMISSION.value}: {rows} rows, valid for edition {_EDITION.value}")
+
+
+COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
+    "run": ("every stage below that is not done yet, in order; resumes", lambda: _run().everything()),
+    "challenge": ("make a challenge folder with a sealed truth", lambda: _run().challenge()),
+    "plan": ("check the data; write manifest, membership and plan", lambda: _run().plan()),
+    "train": ("train the shadows (all, or --pack=I)", lambda: _run().train(_PACK.value)),
+    "sample": ("draw the shadows' piles (all, or --pack=I)", lambda: _run().sample(_PACK.value)),
+    "status": ("what is done and what is not", lambda: _run().status()),
+    "signals": ("measure every candidate against every pile", lambda: _run().signals()),
+    "fit": ("fit the attack, cross-fitted over shadows and groups", lambda: _run().fit()),
+    "predict": ("predictions.csv and submission.csv", lambda: _run().predict()),
+    "report": ("report.html", lambda: _run().report()),
+    "score": ("--predictions=CSV --truth=CSV [--json=FILE]: every figure", _score),
+    "validate": ("--submission=CSV --edition=2023: would the organizers accept it?", _validate),
+}
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2 or argv[1] not in COMMANDS:
+        said = f"no command {argv[1]!r}; " if len(argv) > 1 else ""
+        print(f"{said}usage: {__doc__.strip().splitlines()[-1]}\n", file=sys.stderr)
+        for name, (what, _) in COMMANDS.items():
+            print(f"  {name:10} {what}", file=sys.stderr)
+        sys.exit(2 if said or len(argv) > 2 else 0)
+    logging.use_python_logging(quiet=True)
+    COMMANDS[argv[1]][1]()
+
+
+def cli() -> None:
+    """Exit codes: 0 done, 2 the user's mistake (one line on stderr), 1 a defect of ours."""
+    try:
+        app.run(main, flags_parser=_parse)
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        _fail(f"{error.filename or _WORKDIR.value}: {error.strerror}; nothing is half written, mend it and run again")
+    except KeyboardInterrupt:
+        _fail("stopped; run the same command again to go on")
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        raise UserError(str(error)) from error
+    except (AttributeError, KeyError, TypeError, ValueError, ImportError, SyntaxError, OSError) as error:
+        raise UserError(f"--config: {error}") from error
+
+
+def _fail(line: str) -> None:
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,222 @@
+"""Every option of a run, as typed dataclasses.
+
+A recipe in `configs/` returns a `Config`; `--config.train.steps=500` overrides a field. Unknown fields and wrong
+types are refused by `ml_collections.config_flags`; contradictions by `validate` below. Units are in the names or in
+the comment beside the field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from shadow.errors import UserError
+
+
+@dataclass
+class DataConfig:
+    """Which images, and at what size the shadows see them."""
+
+    root: str = ""  # folder of the challenge; empty: WORKDIR/challenge, made from `challenge.pool`
+    edition: str = "2023"  # names of the role folders and the submission format
+    resolution: int = 32  # pixels a side at which shadows are trained and signals computed
+    patients: str = ""  # csv `file,patient`; empty: patients.csv beside the data if there is one, else clusters
+    group_distance: float = 0.5  # near-duplicates: RMS distance of standardised slices, complete linkage
+
+
+@dataclass
+class DenoiserConfig:
+    """The network. `kind` chooses which of the other fields are used."""
+
+    kind: str = "dit"  # dit | unet2d
+    patch: int = 8  # dit: pixels a side of a token
+    width: int = 96  # dit: features of a token
+    depth: int = 4  # dit: blocks
+    heads: int = 4  # dit: attention heads; divides width
+    channels: tuple[int, ...] = (32, 64, 64)  # unet2d: features at each resolution
+    layers: int = 1  # unet2d: residual blocks at each resolution
+    norm_groups: int = 8  # unet2d: groups of group norm; divides each of channels
+
+
+@dataclass
+class DiffusionConfig:
+    """The forward process and what the network predicts."""
+
+    timesteps: int = 1000
+    schedule: str = "cosine"  # cosine | linear
+    prediction: str = "sample"  # sample | v | epsilon; "sample" memorises soonest (docs/results.md)
+    max_weight: float = 4.0  # the loss weighs the error of x_0 by min(1 + SNR, max_weight)
+
+
+@dataclass
+class TrainConfig:
+    """Training of one generator."""
+
+    steps: int = 1600
+    batch_size: int = 8  # images a step of one shadow, drawn with replacement from its members
+    learning_rate: float = 4e-3  # peak; linear warm-up, cosine decay to a tenth
+    warmup_steps: int = 50
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    ema_halflife_images: int = 2000  # half-life of the parameter average, in images seen
+    checkpoint_every: int = 400  # steps between resumable checkpoints
+    log_every: int = 50  # steps between rows of metrics.jsonl
+
+
+@dataclass
+class PileConfig:
+    """Generated images of one generator."""
+
+    count: int = 250  # images a pile
+    sampler: str = "ddim"
+    sampler_steps: int = 25  # denoising steps an image
+    eta: float = 0.0  # 0: deterministic DDIM, 1: as much noise as DDPM
+    batch_size: int = 50  # images sampled together by one shadow
+    steps: tuple[int, ...] = ()  # training steps at which piles are drawn; empty: the last one
+
+
+@dataclass
+class MembershipConfig:
+    """Which image is in which shadow."""
+
+    unit: str = "mixed"  # image | group | mixed (half of the groups whole, half split in two)
+    block: int = 8  # shadows drawn together, even; in a block a unit is in exactly half of them
+
+
+@dataclass
+class FleetConfig:
+    """How many shadows, and how they are trained together."""
+
+    shadows: int = 8
+    pack: int = 4  # shadows trained together in one vmapped step
+    workers: int = 2  # processes on this machine
+    threads: int = 1  # CPU threads a worker
+
+
+@dataclass
+class ChallengeConfig:
+    """A challenge of our own: a target generator trained on a hidden subset of a pool."""
+
+    pool: str = "phantom"  # phantom, or a folder of real slices
+    patients: str = ""  # csv `file,patient` for a folder pool
+    publish_patients: bool = False  # write patients.csv beside the data (the 2023 task ships none)
+    split: str = "slice"  # slice: a member's patient may have non-members | group: never
+    slices_a_patient: int = 2  # phantom pool only
+    dev_generated: int = 250
+    dev_used: int = 20
+    dev_not_used: int = 20
+    test_generated: int = 250
+    test_used: int = 30
+    test_not_used: int = 30
+    denoiser: DenoiserConfig = field(default_factory=lambda: DenoiserConfig(width=128, depth=3))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=3000, batch_size=16))
+    seed: int = 1  # of the target; the shadows use `seed`
+
+
+@dataclass
+class AttackConfig:
+    """From piles to probabilities."""
+
+    pile: int = 250  # images of each pile that are compared
+    embeddings: tuple[str, ...] = ("pixels", "highpass")
+    signals: tuple[str, ...] = ("nearest", "ball", "votes")
+    references: int = 8  # OUT shadows a calibration uses at most
+    draws: int = 4  # repetitions with other OUT references
+    folds: int = 5  # folds over groups of the two-way cross-fitting
+    ridge: float = 1.0  # pull of the logistic weights towards equal weights
+    prior: float = 0.5  # probability of membership before looking
+    fpr: float = 0.1  # false positive rate of the decision `used`
+    bootstrap: int = 100  # resamples of shadows and groups behind probability_low/high
+    same_generator: bool = False  # the dev pile and the test pile come from one generator
+    objective: str = "f1"  # what submission.csv maximises in expectation: f1 | kappa | accuracy
+    seed: int = 0
+
+
+@dataclass
+class ReportConfig:
+    gallery: bool = True  # show real slices beside generated ones; false where the report leaves the house
+    gallery_rows: int = 8
+
+
+@dataclass
+class Config:
+    """A whole run."""
+
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    challenge: ChallengeConfig = field(default_factory=ChallengeConfig)
+    membership: MembershipConfig = field(default_factory=MembershipConfig)
+    fleet: FleetConfig = field(default_factory=FleetConfig)
+    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    pile: PileConfig = field(default_factory=PileConfig)
+    attack: AttackConfig = field(default_factory=AttackConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+
+
+def from_dict(content: dict[str, Any], kind: type = Config) -> Any:
+    """A `Config` from the nested dict in WORKDIR/config.json. Raises UserError on unknown or missing fields."""
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    wrong = sorted(fields.keys() ^ content.keys())
+    if wrong:
+        raise UserError(f"config.json: field {wrong[0]!r} of {kind.__name__} is unknown or missing; use a new workdir")
+    default = kind()
+    values = {}
+    for name, value in content.items():
+        like = getattr(default, name)
+        if dataclasses.is_dataclass(like):
+            values[name] = from_dict(value, type(like))
+        else:
+            values[name] = tuple(value) if isinstance(like, tuple) else value
+    return kind(**values)
+
+
+def _positive(config: Config) -> dict[str, float]:
+    """Fields that must be above zero, by their names on the command line."""
+    c = config
+    named = {"data.resolution": c.data.resolution, "data.group_distance": c.data.group_distance}
+    for prefix, train in (("train", c.train), ("challenge.train", c.challenge.train)):
+        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "checkpoint_every", "log_every"):
+            named[f"{prefix}.{name}"] = getattr(train, name)
+    for name in ("count", "sampler_steps", "batch_size"):
+        named[f"pile.{name}"] = getattr(c.pile, name)
+    for name in ("pack", "workers", "threads"):
+        named[f"fleet.{name}"] = getattr(c.fleet, name)
+    for name in ("pile", "references", "draws", "bootstrap"):
+        named[f"attack.{name}"] = getattr(c.attack, name)
+    for name in ("dev_generated", "test_generated", "slices_a_patient"):
+        named[f"challenge.{name}"] = getattr(c.challenge, name)
+    return named | {
+        "diffusion.timesteps": c.diffusion.timesteps,
+        "diffusion.max_weight": c.diffusion.max_weight,
+    }
+
+
+def validate(config: Config) -> None:
+    """Refuses values that contradict each other or make no sense, by field. Raises UserError."""
+    for name, value in _positive(config).items():
+        if not value > 0:
+            raise UserError(f"{name} = {value}: must be above 0")
+    attack = config.attack
+    if config.fleet.shadows < 6:
+        raise UserError(
+            f"fleet.shadows = {config.fleet.shadows}: use at least 6, so that a held-out shadow, the one "
+            "asked about and a reference are three"
+        )
+    if attack.pile > config.pile.count:
+        raise UserError(f"attack.pile = {attack.pile} is above pile.count = {config.pile.count}: shadows have no more")
+    for name, value, below in (("prior", attack.prior, 1.0), ("fpr", attack.fpr, 0.5)):
+        if not 0 < value < below:
+            raise UserError(f"attack.{name} = {value}: must lie between 0 and {below}")
+    if attack.folds < 2:
+        raise UserError(f"attack.folds = {attack.folds}: use 2 or more")
+    if attack.ridge < 0:
+        raise UserError(f"attack.ridge = {attack.ridge}: must be 0 or more")
+    if attack.objective not in ("f1", "kappa", "accuracy"):
+        raise UserError(f"attack.objective = {attack.objective!r}: use 'f1', 'kappa' or 'accuracy'")
+    if not attack.embeddings or not attack.signals:
+        raise UserError("attack.embeddings and attack.signals must not be empty")
+    if config.seed < 0 or attack.seed < 0 or config.challenge.seed < 0:
+        raise UserError("seed, attack.seed and challenge.seed must be 0 or more")

@@ -1,0 +1,1 @@
+"""Images and who they belong to: editions, decoding, manifest and groups, phantom slices, challenge maker."""

@@ -1,0 +1,185 @@
+"""A challenge of our own: a target generator trained on a hidden subset of a pool, in the 2023 layout.
+
+The folder is made under a hidden name and renamed when it is whole. What the attack must not see (labels, how it was
+made, the target's weights) lies in `sealed/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from shadow import files, fleet, keys, piles, train
+from shadow.config import ChallengeConfig, Config
+from shadow.data import decoding, editions, groups, phantom
+from shadow.errors import UserError
+
+# Role folders and file names of the 2023 edition: (folder, stem, digits).
+USED, NOT_USED = ("dev/used", "used", 4), ("dev/not_used", "not_used", 4)
+GENERATED, TEST_GENERATED = ("dev/generated", "generated", 4), ("test/generated_1", "generated", 5)
+UNKNOWN = ("test/real_unknown_1", "real_unknown", 4)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Real (or phantom) slices, uint8 [image, height, width], with a group each."""
+
+    images: np.ndarray
+    groups: list[str]
+    names: list[str]
+
+
+def phantom_pool(config: ChallengeConfig, wanted: int) -> Pool:
+    """Just enough phantom patients, each with `slices_a_patient` slices at evenly spaced heights."""
+    count = config.slices_a_patient
+    patients = range(-(-wanted // count))
+    rng = keys.generator(config.seed, "challenge/heights")
+    start = rng.uniform(0.05, 0.55, len(patients))
+    positions = start[:, None] + np.linspace(0, 0.4, count)[None]
+    images = phantom.slices(config.seed, list(patients), positions)
+    names = [f"patient {p} slice {s}" for p in patients for s in range(count)]
+    return Pool(images.reshape(-1, *images.shape[2:]), [f"p{p:04d}" for p in patients for _ in range(count)], names)
+
+
+def folder_pool(config: ChallengeConfig) -> Pool:
+    """All PNGs below a folder, in natural order; a csv of patients must name every one of them."""
+    root = Path(config.pool)
+    if not root.is_dir():
+        raise UserError(f"challenge.pool = {root}: no such folder (or write 'phantom')")
+    found = sorted(root.rglob("*.png"), key=lambda p: editions.natural_key(p.relative_to(root).as_posix()))
+    patient: dict[str, str] = {}
+    if config.patients:
+        patient = groups.patients_from_csv(Path(config.patients), [groups.image_id(path.name) for path in found])
+    if not found:
+        raise UserError(f"challenge.pool = {root}: no PNG slices there that can be used")
+    images = [decoding.read_gray(path)[0] for path in found]
+    for path, image in zip(found, images, strict=True):
+        if image.shape != images[0].shape:
+            raise UserError(
+                f"{path}: {image.shape[1]}x{image.shape[0]} pixels, its fellows {images[0].shape[1]}x"
+                f"{images[0].shape[0]}; bring the pool to one size"
+            )
+    names = [path.relative_to(root).as_posix() for path in found]
+    ids = [groups.image_id(path.name) for path in found]
+    return Pool(np.stack(images), [patient.get(name, name) for name in ids], names)
+
+
+def split_pool(pool: Pool, config: ChallengeConfig) -> dict[str, np.ndarray]:
+    """Indices into the pool for dev_used, test_used, dev_not_used, test_not_used.
+
+    `split = slice`: slices are dealt at random, so a member's patient may have non-members. `group`: a patient's
+    slices are all used or all not used. Raises UserError where the pool is too small.
+    """
+    wanted = {side: (getattr(config, f"dev_{side}"), getattr(config, f"test_{side}")) for side in ("used", "not_used")}
+    for side, counts in wanted.items():
+        if min(counts) < 1:
+            raise UserError(f"challenge.dev_{side} and challenge.test_{side} must be 1 or more, not {counts}")
+    rng = keys.generator(config.seed, "challenge/split")
+    if config.split == "slice":
+        queue = rng.permutation(len(pool.images)).tolist()
+        sides = {}
+        for side, counts in wanted.items():
+            sides[side], queue = queue[: sum(counts)], queue[sum(counts) :]
+    elif config.split == "group":
+        names = np.asarray(pool.groups)
+        patients = rng.permutation(sorted(set(pool.groups))).tolist()
+        sides = {}
+        for side, counts in wanted.items():
+            sides[side] = []
+            while patients and len(sides[side]) < sum(counts):
+                sides[side] += rng.permutation(np.flatnonzero(names == patients.pop())).tolist()
+            sides[side] = sides[side][: sum(counts)]
+    else:
+        raise UserError(f"challenge.split = {config.split!r}: use 'slice' or 'group'")
+    for side, counts in wanted.items():
+        if len(sides[side]) < sum(counts):
+            raise UserError(
+                f"the pool of {len(pool.images)} slices is too small for challenge.dev_{side} + challenge.test_{side} "
+                f"= {sum(counts)} (split by {config.split}: {len(sides[side])} are left); lower them or enlarge it"
+            )
+    result = {}
+    for side, (dev, _) in wanted.items():
+        dealt = rng.permutation(sides[side])
+        result[f"dev_{side}"], result[f"test_{side}"] = dealt[:dev], dealt[dev:]
+    return result
+
+
+def make(workdir: Path, config: Config) -> Path:
+    """Makes WORKDIR/challenge unless it is there; resumes after a kill. Returns its path."""
+    done = workdir / "challenge"
+    if done.is_dir():
+        return done
+    challenge = config.challenge
+    part = workdir / ".challenge.part"
+    total = sum(getattr(challenge, f"{a}_{b}") for a in ("dev", "test") for b in ("used", "not_used"))
+    pool = phantom_pool(challenge, total) if challenge.pool == "phantom" else folder_pool(challenge)
+    chosen = split_pool(pool, challenge)
+    unknown = np.concatenate([chosen["test_used"], chosen["test_not_used"]])
+    unknown = unknown[keys.generator(challenge.seed, "challenge/order").permutation(len(unknown))]
+    for role, images in ((USED, chosen["dev_used"]), (NOT_USED, chosen["dev_not_used"]), (UNKNOWN, unknown)):
+        _write_images(part, role, pool.images[images])
+
+    members = np.concatenate([chosen["dev_used"], chosen["test_used"]])
+    small = decoding.resize(pool.images, config.data.resolution)
+    spec = train.Spec(
+        challenge.seed,
+        "target",
+        (0,),
+        piles.to_unit(small[members]),
+        (np.arange(len(members)),),
+        challenge.denoiser,
+        config.diffusion,
+        challenge.train,
+    )
+    folder = part / "sealed" / "target"
+    folder.mkdir(parents=True, exist_ok=True)
+    train.train_pack(spec, [folder], (), fleet.printer("target train"))
+    count = challenge.dev_generated + challenge.test_generated
+    pile = piles.pile_path(folder, challenge.train.steps)
+    sampling = dataclasses.replace(config.pile, count=count)
+    piles.draw_piles(spec, [folder], [pile], challenge.train.steps, sampling, fleet.printer("target sample"))
+    generated = piles.open_pile(pile)
+    _write_images(part, GENERATED, generated[: challenge.dev_generated])
+    _write_images(part, TEST_GENERATED, generated[challenge.dev_generated :])
+
+    used = set(chosen["test_used"].tolist())
+    rows = [(_name(UNKNOWN, i), int(x in used), pool.groups[x]) for i, x in enumerate(unknown.tolist())]
+    files.write_csv(part / "sealed" / "truth.csv", ("id", "label", "group"), rows)
+    files.write_json(
+        part / "sealed" / "challenge.json",
+        {
+            "challenge": json.loads(json.dumps(dataclasses.asdict(challenge))),
+            "diffusion": dataclasses.asdict(config.diffusion),
+            "sampler": json.loads(json.dumps(dataclasses.asdict(sampling))),
+            "resolution": config.data.resolution,
+            "members": [pool.names[x] for x in members.tolist()],
+            "images_seen_a_member": challenge.train.steps * challenge.train.batch_size / len(members),
+        },
+    )
+    if challenge.publish_patients:
+        named = [(chosen["dev_used"], USED), (chosen["dev_not_used"], NOT_USED), (unknown, UNKNOWN)]
+        table = [
+            (f"{_name(role, i)}.png", pool.groups[x]) for x_all, role in named for i, x in enumerate(x_all.tolist())
+        ]
+        files.write_csv(part / "patients.csv", ("file", "patient"), table)
+    os.replace(part, done)
+    return done
+
+
+def _name(role: tuple[str, str, int], index: int) -> str:
+    _, stem, digits = role
+    return f"{stem}_{index + 1:0{digits}d}"
+
+
+def _write_images(root: Path, role: tuple[str, str, int], images: np.ndarray) -> None:
+    folder = root / role[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images):
+        # the whole challenge folder is renamed at the end, so a single file needs no temporary name
+        Image.fromarray(image).save(folder / f"{_name(role, i)}.png")

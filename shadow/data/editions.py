@@ -1,0 +1,198 @@
+"""Where each edition keeps its images: folder names, the roles they stand for, and how many to expect.
+
+The archives are unpacked differently by everyone, so a role folder is found by its name anywhere below the
+root and not by a fixed path. `sealed/` (the truth of a challenge of our own) is never opened and never
+listed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from absl import logging
+
+from shadow.errors import UserError
+
+ROLES = ("generated_dev", "generated_test", "used", "not_used", "unknown")  # the order of a manifest
+GENERATED = ("generated_dev", "generated_test")
+DEV = ("used", "not_used")
+REAL = ("used", "not_used", "unknown")
+LABELS = {"used": 1, "not_used": 0}
+
+_JUNK = {"thumbs.db", "__macosx"}  # what Windows and macOS leave behind, beside hidden names
+_SEALED = "sealed"
+
+
+@dataclass(frozen=True)
+class Role:
+    """One role of an edition.
+
+    `folder` and `beside` are regular expressions for a whole folder name, whatever its case. `beside`: the
+    role needs a sibling folder of that name (two folders `generated` are told apart by it). `prefix` is put
+    before the file stem to make an id, where two roles use the same file names.
+    """
+
+    name: str
+    folder: str
+    count: int
+    beside: str = ""
+    prefix: str = ""
+
+    def fits(self, name: str, siblings: list[str]) -> bool:
+        return _matches(self.folder, name) and (
+            not self.beside or any(_matches(self.beside, sibling) for sibling in siblings)
+        )
+
+    def wanted(self) -> str:
+        return f"'{self.folder}'" + (f" beside a folder '{self.beside}'" if self.beside else "")
+
+
+@dataclass(frozen=True)
+class Edition:
+    """An edition's roles. The first role that fits a folder has it, so `not_used` stands before `used`."""
+
+    name: str
+    roles: tuple[Role, ...]
+
+
+EDITIONS = {
+    edition.name: edition
+    for edition in (
+        Edition(
+            "2023",
+            (
+                Role("generated_dev", r"generated", 500),
+                Role("generated_test", r"generated_\d+", 10_000),
+                Role("not_used", r"not_?used", 80),
+                Role("used", r"used", 80),
+                Role("unknown", r"real_unknown(_\d+)?", 200),
+            ),
+        ),
+        Edition(
+            "2025",
+            (
+                Role("generated_dev", r"generated", 5_000, beside=r"real_(not_?)?used"),
+                Role("generated_test", r"generated", 2_000, beside=r"real_unknown(_\d+)?", prefix="test_"),
+                Role("not_used", r"real_not_?used", 100),
+                Role("used", r"real_used", 100),
+                Role("unknown", r"real_unknown(_\d+)?", 500),
+            ),
+        ),
+    )
+}
+
+
+def get(name: str) -> Edition:
+    """The edition called `name`; UserError with the known ones otherwise."""
+    if name not in EDITIONS:
+        raise UserError(f"data.edition={name!r} is not known; the known editions are {', '.join(EDITIONS)}")
+    return EDITIONS[name]
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sorts `generated_2` before `generated_10`, padded or not; the name itself breaks ties."""
+    parts = re.split(r"([0-9]+)", name)  # text and digits alternate, so like is always compared with like
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
+
+
+def find_roles(root: Path | str, edition: str) -> dict[str, Path]:
+    """The folder of every role below `root`, in the order of `ROLES`.
+
+    Unexpected numbers of images are logged as warnings, except in a challenge of our own. Raises UserError
+    for an unknown edition, a folder that cannot be read, a role without a folder, with two, or with an empty
+    one, and for a file in a role folder that is not named `.png`.
+    """
+    roles = get(edition).roles
+    root = Path(root)
+    if root.name.casefold() == _SEALED:
+        raise UserError(f"data.root={root} is a sealed folder: give the challenge folder around it")
+    found: dict[str, Path] = {}
+    ours = False
+    for parent, folders, files in _walk(root):
+        ours = ours or _SEALED in map(str.casefold, folders) or "challenge.json" in files
+        for name in folders:
+            fitting = next((role.name for role in roles if role.fits(name, folders)), None)
+            if fitting is None:
+                continue
+            if fitting in found:
+                raise UserError(
+                    f"two folders for the role {fitting} of edition {edition}: {found[fitting]} and "
+                    f"{parent / name}; move one of them out of data.root={root}"
+                )
+            found[fitting] = parent / name
+    for role in roles:
+        if role.name not in found:
+            raise UserError(
+                f"no folder for the role {role.name}: edition {edition} needs a folder named {role.wanted()} "
+                f"below data.root={root}"
+            )
+        count = len(images_in(found[role.name]))
+        if count != role.count and not ours:
+            logging.warning(
+                "%s holds %d images; edition %s has %d of the role %s",
+                found[role.name],
+                count,
+                edition,
+                role.count,
+                role.name,
+            )
+    return {name: found[name] for name in ROLES}
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The PNG files of a role folder in natural order, without hidden files, `Thumbs.db` and their like.
+
+    Raises UserError for a folder that is empty or unreadable, and for anything else in it, since a file that
+    is silently left out would shift what a score is about.
+    """
+    folders, files = _listing(folder)
+    for name in files:
+        if not name.lower().endswith(".png"):
+            raise UserError(f"{folder / name}: only .png files belong into a role folder; move it elsewhere")
+    if folders:
+        raise UserError(f"{folder / folders[0]}: a folder inside a role folder; move it elsewhere")
+    if not files:
+        raise UserError(f"{folder}: no .png file in it")
+    return [folder / name for name in files]
+
+
+def _matches(pattern: str, name: str) -> bool:
+    return re.fullmatch(pattern, name, re.IGNORECASE) is not None
+
+
+def _listing(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the folders and of the files in `folder`, without hidden names and junk, in natural order."""
+    try:
+        with os.scandir(folder) as entries:
+            names = {entry.name: entry.is_dir() for entry in entries}
+    except OSError as error:
+        raise UserError(f"{folder}: cannot read this folder: {error.strerror or error}") from error
+    visible = [name for name in names if not name.startswith(".") and name.lower() not in _JUNK]
+    for name in visible:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"{folder}: {name!r} is not a UTF-8 name; rename it") from error
+    visible.sort(key=natural_key)
+    return [name for name in visible if names[name]], [name for name in visible if not names[name]]
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Every folder from `root` down with its listing; links are followed, but none into a sealed folder."""
+    top = root.resolve()
+    seen = set()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop(0)
+        real = folder.resolve()
+        below = real.relative_to(top) if real.is_relative_to(top) else real
+        if real in seen or _SEALED in map(str.casefold, below.parts):
+            continue
+        seen.add(real)
+        folders, files = _listing(folder)
+        yield folder, folders, files
+        waiting += [folder / name for name in folders if name.casefold() != _SEALED]

@@ -1,0 +1,135 @@
+"""Piles: images that a generator makes, and their store.
+
+A pile is one `.npy` file, uint8 [image, height, width]. Batch b of a pile is a pure function of (seed, generator,
+training step, b), so a pile that was cut off goes on with its next batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from shadow import checkpoint, files, keys, train
+from shadow.config import DiffusionConfig, PileConfig
+from shadow.denoisers.build import Network, Params, build
+from shadow.diffusion import process, samplers
+from shadow.errors import UserError
+
+
+def to_unit(images: np.ndarray) -> np.ndarray:
+    """Gray levels [0, 255] -> float32 [-1, 1]."""
+    return (np.asarray(images, np.float32) / 127.5 - 1).astype(np.float32)
+
+
+def to_gray(x: jax.Array) -> jax.Array:
+    """[-1, 1] (clipped) -> uint8, the inverse of `to_unit` up to rounding."""
+    return jnp.round((jnp.clip(x, -1, 1) + 1) * 127.5).astype(jnp.uint8)
+
+
+def pile_path(folder: Path, step: int) -> Path:
+    return folder / "piles" / f"{step:08d}.npy"
+
+
+def open_pile(path: Path | str) -> np.ndarray:
+    """A memory-mapped uint8 array [image, height, width]. Raises UserError on a missing or damaged file."""
+    try:
+        pile = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: no readable pile ({error}); sample it again") from error
+    if pile.ndim != 3 or pile.dtype != np.uint8:
+        raise UserError(f"{path}: a pile is uint8 [image, height, width], this is {pile.dtype} {pile.shape}")
+    return pile
+
+
+def make_sampler(
+    network: Network, config: PileConfig, diffusion: DiffusionConfig, size: int
+) -> Callable[[Params, jax.Array], jax.Array]:
+    """(params of a pack, keys [generator]) -> uint8 [generator, batch, size, size]."""
+    samplers.check(config)
+    abar = process.alpha_bar(diffusion)
+    times = samplers.timesteps(diffusion.timesteps, config.sampler_steps)
+
+    def one(params: Params, x: jax.Array, key: jax.Array, t: jax.Array, previous: jax.Array) -> jax.Array:
+        noise = jax.random.normal(jax.random.fold_in(key, t), x.shape) if config.eta else jnp.zeros_like(x)
+        return samplers.ddim_step(
+            abar,
+            diffusion.prediction,
+            lambda x, t: network.apply(params, x, t),
+            x,
+            t,
+            previous,
+            config.eta,
+            noise,
+        )
+
+    step = jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None, None)), donate_argnums=1)
+    shape = (config.batch_size, size, size, 1)
+    start = jax.jit(jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, diffusion.timesteps), shape)))
+    finish = jax.jit(lambda x: to_gray(x[..., 0]))
+
+    def sample(params: Params, pack_keys: jax.Array) -> jax.Array:
+        x = start(pack_keys)
+        for t, previous in zip(times, [*times[1:], -1], strict=True):
+            x = step(params, x, pack_keys, jnp.int32(t), jnp.int32(previous))
+        return finish(x)
+
+    return sample
+
+
+def draw_piles(
+    spec: train.Spec,
+    folders: Sequence[Path],
+    paths: Sequence[Path],
+    step: int,
+    config: PileConfig,
+    progress: train.Progress | None = None,
+) -> None:
+    """Draws a pile of `config.count` images from the averaged weights at `step` of each generator of a pack.
+
+    Resumes in the middle: `.NAME.part` is filled batch by batch, and `.NAME.part.json`, written after the data, says
+    how many batches are whole. Raises UserError where a checkpoint is damaged.
+    """
+    if all(path.exists() for path in paths):
+        return
+    count, batch, size = config.count, config.batch_size, spec.images.shape[-1]
+    network = build(spec.denoiser, size)
+    like = jax.eval_shape(lambda: train.init_states(spec, network))
+    params = checkpoint.restore_pack(folders, step, like).ema
+    sample = make_sampler(network, config, spec.diffusion, size)
+    batches = -(-count // batch)
+    parts = [path.with_name(f".{path.name}.part") for path in paths]
+    state = paths[0].with_name(f".{paths[0].name}.part.json")
+    done = 0
+    if state.exists() and all(part.exists() for part in parts):
+        done = json.loads(state.read_text())["batches"]
+    stores = []
+    for part in parts:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        mode = "r+" if done else "w+"
+        stores.append(
+            np.lib.format.open_memmap(part, mode, dtype=np.uint8, shape=None if done else (count, size, size))
+        )
+    make_keys = jax.vmap(lambda i, b: keys.key(spec.seed, f"{spec.stream}/pile", i, step, b), in_axes=(0, None))
+    started = time.monotonic()
+    for b in range(done, batches):
+        images = np.asarray(sample(params, make_keys(jnp.asarray(spec.ids, jnp.int32), b)))
+        start = b * batch
+        for store, new in zip(stores, images, strict=True):
+            store[start : start + batch] = new[: count - start]
+            store.flush()
+        files.write_json(state, {"batches": b + 1})
+        if progress:
+            rate = (b + 1 - done) * batch * len(paths) / max(time.monotonic() - started, 1e-9)
+            progress(min(start + batch, count), count, rate)
+    del stores
+    for part, path in zip(parts, paths, strict=True):
+        if part.exists():  # else it was renamed before the process was killed
+            os.replace(part, path)
+    state.unlink(missing_ok=True)

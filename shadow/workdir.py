@@ -1,0 +1,115 @@
+"""A run's folder: its config, and what each stage depends on.
+
+Fields that training depends on are fixed by the first command on a folder. Fields of the attack and the report may
+change: the stages that depend on them are then done again, and only those.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shadow import files
+from shadow.config import Config
+from shadow.errors import UserError
+
+VERSION = 1
+
+# Config fields each stage after training depends on, besides everything before it.
+LATER = {
+    "signals": ("attack.pile", "attack.embeddings", "attack.signals", "attack.seed"),
+    "fit": ("attack",),
+    "predict": (),
+    "report": ("report",),
+}
+# May change at any time: the data may move (their content is checked by hash).
+_FREE = ("data.root", "data.patients", "challenge.pool", "challenge.patients")
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """{"a.b": leaf} of nested dicts, in JSON's types (a tuple is a list)."""
+    if isinstance(value, Mapping):
+        return {k: v for name, inner in value.items() for k, v in flatten(inner, f"{prefix}{name}.").items()}
+    return {prefix[:-1]: list(value) if isinstance(value, tuple) else value}
+
+
+def _below(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == p or name.startswith(p + ".") for p in prefixes)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (16 hex digits) of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def stage_hashes(config: Config) -> dict[str, str]:
+    """Hash of the fields each stage depends on, its predecessors' included."""
+    fields = flatten(dataclasses.asdict(config))
+    later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)
+    known = {k: v for k, v in fields.items() if not _below(k, later) and not _below(k, _FREE)}
+    hashes = {"train": digest(known)}
+    for stage, prefixes in LATER.items():
+        known |= {k: v for k, v in fields.items() if _below(k, prefixes)}
+        hashes[stage] = digest(known)
+    return hashes
+
+
+def settle(workdir: Path, config: Config) -> None:
+    """Writes WORKDIR/config.json, or checks `config` against the one there.
+
+    Raises UserError naming the fields when a field that training depends on has changed.
+    """
+    path = workdir / "config.json"
+    content = {
+        "version": VERSION,
+        "config": json.loads(json.dumps(dataclasses.asdict(config))),
+        "stages": stage_hashes(config),
+    }
+    if path.exists():
+        try:
+            before = json.loads(path.read_text())
+            old, version = flatten(before["config"]), before["version"]
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{path}: not a run's config ({error}); use a new workdir") from error
+        if version != VERSION:
+            raise UserError(f"{path}: written by version {version} of the format, this is {VERSION}; use a new workdir")
+        if before == content:
+            return
+        new = flatten(content["config"])
+        later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)
+        changed = [
+            f"{name} ({old.get(name)!r} -> {new.get(name)!r})"
+            for name in sorted(old.keys() | new.keys())
+            if old.get(name) != new.get(name) and not _below(name, later) and not _below(name, _FREE)
+        ]
+        if changed:
+            raise UserError(
+                f"{workdir} was started with other values of {', '.join(changed)}: "
+                "shadows trained with them cannot be mixed; give them back or use a new --workdir"
+            )
+    files.write_json(path, content)
+
+
+def read_config(workdir: Path) -> dict[str, Any]:
+    """The nested config of a run. Raises UserError where there is none."""
+    try:
+        return json.loads((workdir / "config.json").read_text())["config"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{workdir} holds no run (config.json: {error})") from error
+
+
+def stamp(folder: Path, stage: str, config: Config) -> None:
+    """Marks a stage as done for this config: written last."""
+    files.write_json(folder / f"{stage}.done.json", {"hash": stage_hashes(config)[stage]})
+
+
+def is_done(folder: Path, stage: str, config: Config) -> bool:
+    path = folder / f"{stage}.done.json"
+    try:
+        return json.loads(path.read_text())["hash"] == stage_hashes(config)[stage]
+    except FileNotFoundError:
+        return False

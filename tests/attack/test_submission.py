@@ -1,0 +1,137 @@
+"""The 2023 table of verdicts is that of the organizers' validator; 2025 is lenient where it is not known."""
+
+import pytest
+
+from attack import submission
+from shadow.errors import UserError
+
+IDS = [f"real_unknown_{number:04d}" for number in range(1, 201)]
+GOOD = [f"{name},{number % 2}" for number, name in enumerate(IDS)]
+
+
+def put(folder, text):
+    path = folder / "run.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(GOOD) + "\n",
+        "\n".join(GOOD),
+        "\r\n".join(GOOD) + "\r\n",
+        "\r".join(GOOD),
+        "\n".join(reversed(GOOD)) + "\n",
+        "\n".join(line.replace(",", " , ") + " " for line in GOOD),
+        "\n".join(line.replace(",1", ",+1").replace(",0", ",00") for line in GOOD),
+        "\n".join(line.replace(",0", ",-0").replace(",1", ",01") for line in GOOD),
+    ],
+    ids=["lf", "no-final-newline", "crlf", "cr", "shuffled", "spaces", "plus", "zeros"],
+)
+def test_2023_accepts(tmp_path, text):
+    assert submission.validate(put(tmp_path, text), "2023") == 200
+
+
+def changed(number, line):
+    return "\n".join([*GOOD[:number], line, *GOOD[number + 1 :]]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("\n".join(["figure_id,score", *GOOD]), 1, "header"),
+        ("\ufeff" + "\n".join(GOOD), 1, "byte order mark"),
+        (changed(4, "real_unknown_0005.png,1"), 5, "extension"),
+        (changed(4, "real_unknown_0005,1.0"), 5, "'1.0'"),
+        (changed(4, "real_unknown_0005,0.7"), 5, "'0.7'"),
+        (changed(4, "real_unknown_0005,2"), 5, "'2'"),
+        (changed(4, "real_unknown_0005,-1"), 5, "'-1'"),
+        (changed(4, "real_unknown_0005,used"), 5, "'used'"),
+        (changed(4, "real_unknown_0005,"), 5, "wrong label"),
+        (changed(4, ""), 5, "blank"),
+        (changed(4, "   "), 5, "blank"),
+        ("\n".join(GOOD) + "\n\n", 201, "blank"),
+        ("\n".join(GOOD[:-1]) + "\n", 199, "'real_unknown_0200' is missing"),
+        (changed(4, GOOD[3]), 5, "line 4 already"),
+        ("\n".join([*GOOD, GOOD[0]]), 201, "line 1 already"),
+        (changed(4, '"real_unknown_0005",1'), 5, "quotes"),
+        (changed(4, "real_unknown_0005;1"), 5, "separate"),
+        ("\n".join(GOOD).replace(",", "\t"), 1, "wrong format"),
+        (changed(4, "real_unknown_0005,1,0.9"), 5, "3 fields"),
+        (changed(4, "real_unknown_0201,1"), 5, "test set"),
+        (changed(4, "real_unknown_5,1"), 5, "test set"),
+        (changed(4, "REAL_UNKNOWN_0005,1"), 5, "test set"),
+        ("\n".join(GOOD).encode() + b"\n\xff", 201, "UTF-8"),
+        ("\n".join(GOOD).encode("utf-16"), 1, "UTF-8"),
+    ],
+)
+def test_2023_rejects(tmp_path, text, line, reason):
+    with pytest.raises(UserError, match=reason) as caught:
+        submission.validate(put(tmp_path, text), "2023")
+    assert f"run.csv line {line}:" in str(caught.value)
+
+
+def test_unreadable_empty_and_unknown(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        submission.validate(tmp_path / "absent.csv", "2023")
+    with pytest.raises(UserError, match="cannot be read"):
+        submission.validate(tmp_path, "2023")
+    with pytest.raises(UserError, match="empty"):
+        submission.validate(put(tmp_path, ""), "2023")
+    with pytest.raises(UserError, match="known are 2023, 2025"):
+        submission.validate(put(tmp_path, "a,1"), "2024")
+    with pytest.raises(UserError, match="line 1"):
+        submission.validate(put(tmp_path, "a" * 200_000 + ",1"), "2023")
+
+
+def test_expected_ids_replace_the_official_ones(tmp_path):
+    path = put(tmp_path, "x_1,1\nx_2,0\n")
+    assert submission.validate(path, "2023", {"x_1", "x_2"}) == 2
+    with pytest.raises(UserError, match="'x_3' is missing"):
+        submission.validate(path, "2023", {"x_1", "x_2", "x_3"})
+    with pytest.raises(UserError, match="line 2: id 'x_2'"):
+        submission.validate(path, "2023", ["x_1"])
+    with pytest.raises(UserError, match="test set"):
+        submission.validate(path, "2023", set())
+
+
+def test_written_files_are_accepted_and_exact(tmp_path):
+    path = tmp_path / "deep" / "submission.csv"
+    labels = [number % 2 for number in range(200)]
+    submission.write(path, IDS, labels, "2023")
+    assert path.read_bytes() == ("\n".join(GOOD) + "\n").encode()
+    assert submission.validate(path, "2023") == 200
+    submission.write(path, [f"{name}.png" for name in IDS], labels, "2023")
+    assert submission.validate(path, "2023") == 200
+    assert [entry.name for entry in path.parent.iterdir()] == ["submission.csv"]
+
+
+def test_2025_options(tmp_path):
+    path = tmp_path / "run.csv"
+    submission.write(path, ["real_unknown_1", "real_unknown_2"], [1, 0], "2025")
+    assert path.read_text() == "real_unknown_1.png,1\nreal_unknown_2.png,0\n"
+    assert submission.validate(path, "2025") == 2
+    layout = submission.submission_format("2025", header=submission.HEADER_2025, extension="")
+    submission.write(path, ["real_unknown_1.png", "real_unknown_2.png"], [1, 0], layout)
+    assert path.read_text() == "original_image,label\nreal_unknown_1,1\nreal_unknown_2,0\n"
+    assert submission.validate(path, "2025", {"real_unknown_1.png", "real_unknown_2"}) == 2
+    assert submission.validate(path, layout) == 2
+    with pytest.raises(UserError, match="wrong label"):
+        submission.validate(put(tmp_path, "real_unknown_1.png,0.5\n"), "2025")
+    with pytest.raises(UserError, match="line 1 already"):
+        submission.validate(put(tmp_path, "a.png,1\na,0\n"), "2025")
+    with pytest.raises(UserError, match="no candidate"):
+        submission.validate(put(tmp_path, "original_image,label\n"), "2025")
+    with pytest.raises(UserError, match="fixes its format"):
+        submission.submission_format("2023", extension=".png")
+
+
+@pytest.mark.parametrize(
+    ("ids", "labels"),
+    [(["a"], [2]), (["a", "b"], [1]), (["a", "a.png"], [1, 0]), (["a,b"], [1]), ([" a"], [1]), ([""], [1])],
+)
+def test_write_refuses_what_the_format_cannot_hold(tmp_path, ids, labels):
+    with pytest.raises(ValueError, match=r"label|id"):
+        submission.write(tmp_path / "run.csv", ids, labels, "2023")
+    assert not (tmp_path / "run.csv").exists()
