@@ -67,6 +67,9 @@ def _validate() -> None:
     print(f"{_SUBMISSION.value}: {rows} rows, valid for edition {_EDITION.value}")
 
 
+# Errors of the disk and its owner, not ours: full (or a quota, or a limit of file sizes), closed to us.
+_OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+
 COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
     "run": ("every stage below that is not done yet, in order; resumes", lambda: _run().everything()),
     "challenge": ("make a challenge folder with a sealed truth", lambda: _run().challenge()),
@@ -91,6 +94,7 @@ def main(argv: list[str]) -> None:
             print(f"  {name:10} {what}", file=sys.stderr)
         sys.exit(2 if said or len(argv) > 2 else 0)
     logging.use_python_logging(quiet=True)
+    logging.set_verbosity(logging.WARNING)  # libraries talk at INFO (matplotlib a line a label)
     COMMANDS[argv[1]][1]()
 
 
@@ -101,7 +105,7 @@ def cli() -> None:
     except UserError as error:
         _fail(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in _OUTSIDE:
             raise
         _fail(f"{error.filename or _WORKDIR.value}: {error.strerror}; nothing is half written, mend it and run again")
     except KeyboardInterrupt:

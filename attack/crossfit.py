@@ -56,31 +56,12 @@ def shadow_nulls(residuals: np.ndarray, data: Labelled) -> list[Nulls]:
     ]
 
 
-def shadow_z(
-    residuals: np.ndarray,
-    nulls: list[Nulls],
-    data: Labelled,
-    shadow: int,
-    out: np.ndarray,
-    pooled: np.ndarray,
-    seed: int,
-) -> np.ndarray:
-    """z [candidate, column] of one shadow's pairs; groups in `out` (bool [group]) give no non-members."""
-    null = ~data.bank.member[shadow] & ~out[data.group]
-    left_out = calibration.left_out_groups(null, data.group, seed, shadow)
-    # an image that is no null itself but shares its group with some: its own group stands aside too
-    shared = np.isin(data.group, np.unique(data.group[null]))
-    left_out = np.where(shared, data.group, left_out)
-    return calibration.standardise(residuals[shadow], nulls[shadow].without(out), left_out, pooled)
-
-
 def fit_on(
     residuals: np.ndarray,
     data: Labelled,
     shadows: Sequence[int],
     out: np.ndarray,
     ridge: float,
-    seed: int,
     weight: np.ndarray | None = None,
 ) -> tuple[Combiner, np.ndarray]:
     """The combiner fitted on the pairs of `shadows` with images outside the groups `out`, and the pooled variance.
@@ -90,7 +71,7 @@ def fit_on(
     nulls = shadow_nulls(residuals, data)
     pooled = calibration.pooled_variance([nulls[k].without(out) for k in shadows])
     inside = ~out[data.group]
-    z = np.concatenate([shadow_z(residuals, nulls, data, k, out, pooled, seed)[inside] for k in shadows])
+    z = np.concatenate([calibration.standardise(residuals[k], nulls[k].without(out), pooled)[inside] for k in shadows])
     label = np.concatenate([data.bank.member[k][inside] for k in shadows]).astype(float)
     pairs = None
     if weight is not None:
@@ -106,15 +87,14 @@ def two_way(data: Labelled, *, references: int, fold_count: int, ridge: float, s
     fold = folds(data.group, fold_count, seed)
     logit = np.zeros((shadows, candidates))
     z = np.zeros((shadows, candidates, len(data.bank.names)))
-    nobody = np.zeros(data.groups, bool)
     for held in range(shadows):
         residuals = calibration.shadow_residuals(data.bank, order, count, held)
         others = [k for k in range(shadows) if k != held]
         nulls = shadow_nulls(residuals, data)
         for f in range(fold.max() + 1):
             out = fold == f
-            combiner, pooled = fit_on(residuals, data, others, out, ridge, seed)
+            combiner, pooled = fit_on(residuals, data, others, out, ridge)
             here = out[data.group]
-            mine = shadow_z(residuals, nulls, data, held, nobody, pooled, seed)[here]
+            mine = calibration.standardise(residuals[held], nulls[held], pooled)[here]
             z[held, here], logit[held, here] = mine, combiner.logit(mine)
     return HeldOut(logit, z)

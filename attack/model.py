@@ -28,6 +28,13 @@ def _logistic_loss(margin: np.ndarray, label: np.ndarray, weight: np.ndarray) ->
     return loss, weight * (special.expit(margin) - label)
 
 
+def _balanced(label: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Weights of the items that sum to one half in each class, in proportion to `weight`."""
+    weight = np.ones(len(label)) if weight is None else weight.astype(np.float64)
+    members = label == 1
+    return np.where(members, weight / weight[members].sum(), weight / weight[~members].sum()) / 2
+
+
 def fit_combiner(
     z: np.ndarray, label: np.ndarray, names: tuple[str, ...], ridge: float, weight: np.ndarray | None = None
 ) -> Combiner:
@@ -35,10 +42,11 @@ def fit_combiner(
 
     Minimises the mean log loss + ridge / 2 . (variance of the weights . columns) + 1e-3 / 2 . |weights|^2. A large
     `ridge` gives the plain mean of the signals, which carries over to generators of another kind; 0 gives the best
-    fit to these shadows. z [pair, column], label 0/1 [pair], weight >= 0 [pair].
+    fit to these shadows. z [pair, column], label 0/1 [pair], weight >= 0 [pair]. The classes weigh one half each:
+    in a balanced membership matrix the share of members among the pairs left for fitting tells that of the pairs
+    held out, and an intercept that followed it would flatter the estimate (the null self-test showed .53).
     """
-    weight = np.ones(len(z)) if weight is None else weight
-    share = weight / weight.sum()
+    share = _balanced(label, weight)
     columns = z.shape[1]
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -64,14 +72,14 @@ class Recalibration:
     def logit(self, score: np.ndarray) -> np.ndarray:
         return self.slope * score + self.offset
 
+    def probability(self, score: np.ndarray, prior: float) -> np.ndarray:
+        """Probability at `prior`, any shape."""
+        return special.expit(self.logit(score) + special.logit(prior))
+
 
 def fit_recalibration(score: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None) -> Recalibration:
     """Fitted on held-out scores; classes are weighted to one half each, and slope 0 means "the scores say nothing"."""
-    weight = np.ones(len(score)) if weight is None else weight.astype(np.float64)
-    members = label == 1
-    share = (
-        np.where(members, weight / max(weight[members].sum(), 1e-12), weight / max(weight[~members].sum(), 1e-12)) / 2
-    )
+    share = _balanced(label, weight)
     scale = max(float(np.std(score)), 1e-9)
     x = score / scale
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import filelock
 
 from attack import embeddings, fitting, signals, store
 from shadow import files, fleet, membership, workdir
 from shadow.config import Config, validate
 from shadow.data import challenge, manifest
 from shadow.errors import UserError
+
+# The folder of a stage's stamp, and the files without which the stage is not done, stamp or no stamp.
+STAGES = {
+    "signals": ("signals", ("signals/values.npy", "signals/names.json")),
+    "fit": ("attack", ("attack/model.json", "attack/heldout.npz", "attack/fit.json")),
+    "predict": ("attack", ("predictions.csv", "submission.csv", "attack/evaluation.json")),
+    "report": ("attack", ("report.html",)),
+}
 
 
 class Run:
@@ -110,49 +118,56 @@ class Run:
             plan = fleet.read_plan(self.folder / "plan.json")
             for i, pack in enumerate(plan.packs):
                 print(f"pack {i:<5} {fleet.pack_status(self.folder, plan, i)} (shadows {pack[0]} to {pack[-1]})")
-        for stage, folder in (
-            ("signals", "signals"),
-            ("fit", "attack"),
-            ("predict", "attack"),
-            ("report", "attack"),
-        ):
-            print(f"{stage:10} {_yes(workdir.is_done(self.folder / folder, stage, self.config))}")
+        for stage in STAGES:
+            print(f"{stage:10} {_yes(self._done(stage))}")
 
     def signals(self) -> None:
-        folder = self.folder / "signals"
-        with self._alone():
-            if not workdir.is_done(folder, "signals", self.config):
+        with self._stage("signals") as wanted:
+            if wanted:
                 self._check_fleet()
                 store.build(self.folder, self._manifest(), self.config)
-                workdir.stamp(folder, "signals", self.config)
 
     def fit(self) -> None:
-        self._attack_stage("fit", fitting.fit)
+        self._attack_stage("fit", "signals", fitting.fit)
 
     def predict(self) -> None:
-        self._attack_stage("predict", fitting.predict)
+        self._attack_stage("predict", "fit", fitting.predict)
 
-    def _attack_stage(self, stage: str, work: Any) -> None:
-        with self._alone():
-            if workdir.is_done(self.folder / "attack", stage, self.config):
-                return
-            needed = {"fit": ("signals", "signals"), "predict": ("attack", "fit")}[stage]
-            if not workdir.is_done(self.folder / needed[0], needed[1], self.config):
-                raise UserError(f"{stage}: run `launch.py {needed[1]}` with this config first (or `launch.py run`)")
-            work(self.folder, self._manifest(), self.config)
-            workdir.stamp(self.folder / "attack", stage, self.config)
+    def _attack_stage(self, stage: str, needed: str, work: Any) -> None:
+        with self._stage(stage) as wanted:
+            if wanted:
+                self._need(stage, needed)
+                work(self.folder, self._manifest(), self.config)
 
     def report(self) -> None:
         from attack.report.write import write_report  # matplotlib and jinja2 are needed here only
 
+        with self._stage("report") as wanted:
+            if wanted:
+                self._need("report", "predict")
+                write_report(self.folder, self.config, self.data_root)
+
+    @contextlib.contextmanager
+    def _stage(self, stage: str) -> Iterator[bool]:
+        """Yields whether the stage has work to do. Its old stamp goes before the work and the new one comes after, so
+        that files of two configs never pass for those of one."""
         with self._alone():
-            folder = self.folder / "attack"
-            if workdir.is_done(folder, "report", self.config) and (self.folder / "report.html").exists():
-                return
-            if not workdir.is_done(folder, "predict", self.config):
-                raise UserError("report: run `launch.py predict` with this config first (or `launch.py run`)")
-            write_report(self.folder, self.config, self.data_root)
-            workdir.stamp(folder, "report", self.config)
+            wanted = not self._done(stage)
+            folder = self.folder / STAGES[stage][0]
+            if wanted:
+                workdir.unstamp(folder, stage)
+            yield wanted
+            if wanted:
+                workdir.stamp(folder, stage, self.config)
+
+    def _done(self, stage: str) -> bool:
+        folder, made = STAGES[stage]
+        stamped = workdir.is_done(self.folder / folder, stage, self.config)
+        return stamped and all((self.folder / name).exists() for name in made)
+
+    def _need(self, stage: str, before: str) -> None:
+        if not self._done(before):
+            raise UserError(f"{stage}: run `launch.py {before}` with this config first (or `launch.py run`)")
 
     def candidate_ids(self) -> list[str]:
         found = self._manifest()
@@ -179,7 +194,7 @@ class Run:
             raise UserError(f"{path} is missing: run `launch.py plan` first")
         return manifest.read(path, self.data_root)
 
-    def _alone(self, name: str = ".lock") -> filelock.FileLock:
+    def _alone(self, name: str = ".lock") -> contextlib.AbstractContextManager[Any]:
         """One process a stage; a killed one's lock is free at once."""
         return fleet.patient_lock(self.folder / name, f"{self.folder} is being worked on by another process")
 
@@ -193,8 +208,6 @@ def _yes(done: bool) -> str:
 
 
 def _newest(folder: Path) -> int:
-    """Latest modification of a file below `folder`, in ns."""
-    return max(
-        (os.stat(os.path.join(base, name)).st_mtime_ns for base, _, names in os.walk(folder) for name in names),
-        default=0,
-    )
+    """Latest modification of a file below `folder`, in ns; locks, which holding one may touch, do not count."""
+    found = (os.path.join(base, name) for base, _, names in os.walk(folder) for name in names)
+    return max((os.stat(path).st_mtime_ns for path in found if not path.endswith(".lock")), default=0)

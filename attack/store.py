@@ -131,16 +131,13 @@ class Store:
             self.config.attack.embeddings,
             self.config.attack.signals,
         )
-        group = self._group_numbers()[chosen]
-        group = np.where(np.isin(group, self._group_numbers()[:dev]), group, -1)
-        return Target(pile[:dev], pile[chosen], self.not_used, bank, tuple(self.dev_or_test(i) for i in chosen), group)
+        return Target(pile[:dev], pile[chosen], self.not_used, bank, tuple(self.dev_or_test(i) for i in chosen))
 
     def dev_target(self, step: int) -> Target:
         """The target's dev pile about the dev images themselves."""
         data, pile = self.labelled(step), self.values[self.piles.index("generated_dev")]
         about = pile[: len(self.dev)]
-        group = np.where(np.isin(data.group, data.group[self.not_used]), data.group, -1)
-        return Target(about, about, self.not_used, data.bank, self.dev, group)
+        return Target(about, about, self.not_used, data.bank, self.dev)
 
     def dev_or_test(self, index: int) -> str:
         return (*self.dev, *self.test)[index]

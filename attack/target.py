@@ -18,8 +18,7 @@ class Target:
     """One pile of the target and the candidates asked about.
 
     pile_dev, pile_candidates: its evidence [image, embedding, evidence] about the dev images and the candidates;
-    null: bool [dev image], known not to be in its training set; bank: the shadows' evidence about the candidates;
-    group: int [candidate], number of the dev group the candidate belongs to, or -1.
+    null: bool [dev image], known not to be in its training set; bank: the shadows' evidence about the candidates.
     """
 
     pile_dev: np.ndarray
@@ -27,7 +26,6 @@ class Target:
     null: np.ndarray
     bank: Bank
     ids: tuple[str, ...]
-    group: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def candidate_z(data: Labelled, target: Target, pooled: np.ndarray, options: Opt
     known = relative(data.bank, data.ids, target.pile_dev)
     nulls = calibration.null_sums(known, target.null, data.group, data.groups)
     asked = relative(target.bank, target.ids, target.pile_candidates)
-    return calibration.standardise(asked, nulls, target.group, pooled)
+    return calibration.standardise(asked, nulls, pooled)
 
 
 def fit_draws(
@@ -70,7 +68,7 @@ def fit_draws(
     for draw in range(draws):
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
         residuals = calibration.shadow_residuals(data.bank, order, count, None)
-        fitted.append(crossfit.fit_on(residuals, data, range(shadows), out, options.ridge, options.seed, weight))
+        fitted.append(crossfit.fit_on(residuals, data, range(shadows), out, options.ridge, weight))
     return fitted
 
 
@@ -113,7 +111,7 @@ def bootstrap_logits(
     for draw in range(min(draws, resamples)):
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
         residuals = calibration.shadow_residuals(data.bank, order, count, None)
-        _, pooled = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge, options.seed)
+        _, pooled = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge)
         cache[draw] = residuals, candidate_z(data, target, pooled, options, draw)
     result = np.zeros((resamples, len(target.ids)))
     for b in range(resamples):
@@ -126,7 +124,7 @@ def bootstrap_logits(
         if min((per_pair * pairs).sum(), (per_pair * (1 - pairs)).sum()) == 0:
             weight[:] = 1.0  # a resample without one of the classes says nothing: the plain fit stands in
             per_pair = weight[:, data.group]
-        combiner, _ = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge, options.seed, weight)
+        combiner, _ = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge, weight)
         recalibration: Recalibration = fit_recalibration(held_out.ravel(), pairs.ravel(), per_pair.ravel())
         result[b] = recalibration.logit(combiner.logit(z))
     return result

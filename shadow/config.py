@@ -5,8 +5,6 @@ types are refused by `ml_collections.config_flags`; contradictions by `validate`
 the comment beside the field.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Any

@@ -7,6 +7,7 @@ bits) is fixed when JAX starts.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -95,10 +97,10 @@ def run_pack(workdir: Path, data_root: Path, config: Config, plan: Plan, pack: i
     (workdir / "shadows").mkdir(exist_ok=True)
     lock = filelock.FileLock(workdir / "shadows" / f".pack{pack:04d}.lock", timeout=10)
     try:
-        lock.acquire()
+        held = lock.acquire()
     except filelock.Timeout:
         return False
-    with lock:
+    with held:  # not `with lock`, which would take it a second time and keep it
         if pack_done(workdir, plan, pack):
             return True
         membership = np.load(workdir / "membership.npy", allow_pickle=False)
@@ -151,15 +153,14 @@ def is_worker() -> bool:
     return os.environ.get("SHADOWPRINT_WORKER") == "1"
 
 
-def patient_lock(path: Path, busy: str) -> filelock.FileLock:
-    """A file lock that waits some seconds, since a worker whose parent was killed needs a moment to end. Raises
-    UserError with the line `busy` where another process keeps it. The lock of a killed process is free at once."""
-    lock = filelock.FileLock(path)
+def patient_lock(path: Path, busy: str) -> contextlib.AbstractContextManager[Any]:
+    """A held file lock, to be entered once. Getting it waits some seconds, since a worker whose parent was killed
+    needs a moment to end; the lock of a killed process is free at once. Raises UserError with the line `busy` where
+    another process keeps it."""
     try:
-        lock.acquire(timeout=10)
+        return filelock.FileLock(path).acquire(timeout=10)
     except filelock.Timeout as error:
         raise UserError(busy) from error
-    return lock
 
 
 def pack_status(workdir: Path, plan: Plan, pack: int) -> str:

@@ -15,8 +15,8 @@ from shadow import keys
 from shadow.config import MembershipConfig
 from shadow.errors import UserError
 
-# Exchanges tried per (unit x shadow) cell: enough for the chain to forget the greedy start it begins from.
-_EXCHANGES_PER_CELL = 40
+# New deals tried per ordered pair of shadows: enough for the chain to forget the greedy start it begins from.
+_DEALS_PER_PAIR = 40
 
 
 def units(groups: Sequence[str], kind: str, seed: int) -> list[np.ndarray]:
@@ -54,8 +54,10 @@ def units(groups: Sequence[str], kind: str, seed: int) -> list[np.ndarray]:
 def _block(sizes: np.ndarray, shadows: int, rng: np.random.Generator) -> np.ndarray:
     """bool [shadow, unit]: columns sum to shadows / 2, row weights differ by at most the largest size.
 
-    A greedy start (largest unit first, into the emptiest shadows) meets both conditions; exchanges of two units
-    between two shadows that keep them then shuffle it, so that no pattern of the start is left.
+    A greedy start (largest unit first, into the emptiest shadows) meets both conditions. Then the units that just
+    one of two shadows holds are dealt anew between the two, in equal numbers as before or by fair coins, and a deal
+    that keeps the conditions is taken. The proposals are symmetric, so every allowed matrix is equally likely in the
+    end. Coins are needed: with equal numbers alone, two units far larger than the others would never meet.
     """
     matrix = np.zeros((shadows, len(sizes)), bool)
     for unit in np.lexsort((rng.random(len(sizes)), -sizes)):
@@ -63,18 +65,17 @@ def _block(sizes: np.ndarray, shadows: int, rng: np.random.Generator) -> np.ndar
         matrix[np.lexsort((rng.random(shadows), loads))[: shadows // 2], unit] = True
     loads = matrix @ sizes
     largest = sizes.max()
-    tries = _EXCHANGES_PER_CELL * matrix.size
-    pairs = rng.integers(0, [[shadows, shadows, len(sizes), len(sizes)]], (tries, 4))
-    for k, m, u, v in pairs.tolist():
-        if matrix[k, u] and not matrix[m, u] and matrix[m, v] and not matrix[k, v]:
-            moved = sizes[v] - sizes[u]
-            changed = loads.copy()
-            changed[k] += moved
-            changed[m] -= moved
-            if changed.max() - changed.min() <= largest:
-                matrix[k, [u, v]] = False, True
-                matrix[m, [u, v]] = True, False
-                loads = changed
+    for k, m, coins in rng.integers(0, [[shadows, shadows, 2]], (_DEALS_PER_PAIR * shadows**2, 3)).tolist():
+        differ = np.flatnonzero(matrix[k] != matrix[m])
+        before = matrix[k, differ]
+        after = rng.random(len(differ)) < 0.5 if coins else rng.permutation(before)
+        moved = sizes[differ[after]].sum() - sizes[differ[before]].sum()
+        changed = loads.copy()
+        changed[k] += moved
+        changed[m] -= moved
+        if changed.max() - changed.min() <= largest:
+            matrix[k, differ], matrix[m, differ] = after, ~after
+            loads = changed
     return matrix
 
 

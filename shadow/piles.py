@@ -96,7 +96,9 @@ def draw_piles(
     Resumes in the middle: `.NAME.part` is filled batch by batch, and `.NAME.part.json`, written after the data, says
     how many batches are whole. Raises UserError where a checkpoint is damaged.
     """
+    state = paths[0].with_name(f".{paths[0].name}.part.json")
     if all(path.exists() for path in paths):
+        state.unlink(missing_ok=True)  # of a process killed after the last rename
         return
     count, batch, size = config.count, config.batch_size, spec.images.shape[-1]
     network = build(spec.denoiser, size)
@@ -105,10 +107,11 @@ def draw_piles(
     sample = make_sampler(network, config, spec.diffusion, size)
     batches = -(-count // batch)
     parts = [path.with_name(f".{path.name}.part") for path in paths]
-    state = paths[0].with_name(f".{paths[0].name}.part.json")
     done = 0
     if state.exists() and all(part.exists() for part in parts):
         done = json.loads(state.read_text())["batches"]
+    if not done:
+        state.unlink(missing_ok=True)  # else a second kill would leave new, empty parts that it calls whole
     stores = []
     for part in parts:
         part.parent.mkdir(parents=True, exist_ok=True)

@@ -197,14 +197,17 @@ def train_pack(
             if step % config.log_every and step not in saves:
                 continue
             values, norms = np.asarray(loss), np.asarray(norm)
-            if not np.isfinite(values).all():
-                bad = spec.ids[int(np.argmin(np.isfinite(values)))]
+            gaps = np.asarray(evaluate(state.ema, images)) if step in saves else None
+            finite = np.isfinite(values) & np.isfinite(norms)
+            if gaps is not None:  # of the new weights: a step that ruins them must not be saved
+                finite &= np.isfinite(gaps).all(axis=(1, 2))
+            if not finite.all():
+                bad = spec.ids[int(np.argmin(finite))]
                 raise UserError(
                     f"{spec.stream} {bad}: the loss is not finite at step {step}; lower train.learning_rate "
                     f"(the last good checkpoint, step {checkpoint.latest_common(folders)}, is kept)"
                 )
             rate = (step - since) * config.batch_size * len(spec.ids) / max(time.monotonic() - started, 1e-9)
-            gaps = np.asarray(evaluate(state.ema, images)) if step in saves else None
             for i, log in enumerate(logs):
                 row: dict[str, Any] = {
                     "step": step,

@@ -107,6 +107,10 @@ def stamp(folder: Path, stage: str, config: Config) -> None:
     files.write_json(folder / f"{stage}.done.json", {"hash": stage_hashes(config)[stage]})
 
 
+def unstamp(folder: Path, stage: str) -> None:
+    (folder / f"{stage}.done.json").unlink(missing_ok=True)
+
+
 def is_done(folder: Path, stage: str, config: Config) -> bool:
     path = folder / f"{stage}.done.json"
     try:

@@ -153,8 +153,13 @@ def roc(
 
 
 @_plain
-def histogram(scores: np.ndarray, labels: np.ndarray, name: str = "histogram") -> Markup:
-    """Shares of members and of non-members by score; the outermost half percents are drawn at the edge."""
+def histogram(
+    scores: np.ndarray, labels: np.ndarray, thresholds: Sequence[float] = (), name: str = "histogram"
+) -> Markup:
+    """Shares of members and of non-members by score, an upright line at each threshold of the decisions.
+
+    The outermost half percents are drawn at the edge.
+    """
     figure, axes = _axes()
     low, high = np.quantile(scores, [0.005, 0.995])
     edges = np.linspace(low, high if high > low else low + 1, 25)
@@ -163,6 +168,9 @@ def histogram(scores: np.ndarray, labels: np.ndarray, name: str = "histogram") -
         share = 100 * np.histogram(values, edges)[0] / max(1, len(values))
         axes.stairs(share, edges, fill=True, color=color, alpha=0.22)
         axes.stairs(share, edges, color=color, linewidth=1.6, linestyle=style, label=title)
+    for threshold in thresholds:
+        if edges[0] < threshold < edges[-1]:
+            axes.axvline(threshold, color=INK, linewidth=1)
     axes.set_ylim(bottom=0)
     _names(axes, "score", "% of slices")
     _legend(axes, "above")

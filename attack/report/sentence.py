@@ -38,10 +38,16 @@ def not_measurable(why: str | None) -> str:
     return f"{NO_FIGURE}: {why}" if why else NO_FIGURE
 
 
-def of_100(value: float) -> int:
-    """How many of 100; 100 and 0 stay reserved for certainty."""
-    count = round(100 * value)
-    return min(count, 99) if 0 <= value < 1 and value > 0 and count == 100 else max(count, 1 if value > 0 else 0)
+def of_100(value: float) -> str:
+    """`about 86`; the ends stay apart from certainty."""
+    if value >= 0.995:
+        return "more than 99"
+    return "fewer than 1" if value < 0.005 else f"about {round(100 * value)}"
+
+
+def range_of_100(limits: Sequence[float]) -> str:
+    """`70 to 95`, rounded outwards."""
+    return f"{math.floor(round(100 * limits[0], 6))} to {math.ceil(round(100 * limits[1], 6))}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def verdict(evaluation: dict[str, Any], candidates: int) -> Verdict:
         end = "they are so few that even a complete leak would go unnoticed."
     else:
         end = (
-            f"leakage below an AUC of about {number(least)} ({of_100(least)} right picks in 100, where guessing "
+            f"leakage below an AUC of about {number(least)} ({round(100 * least)} right picks in 100, where guessing "
             "gets 50) would go unnoticed."
         )
     return Verdict(False, "Cannot tell", start + end)
@@ -82,13 +88,13 @@ def _leak(two_way: dict[str, Any]) -> str:
     for key, name in (("prediction_interval", "prediction interval"), ("interval", "95 % interval")):
         limits = two_way.get(key)
         if limits and interval(limits):
-            sure = f" ({name} {of_100(limits[0])} to {of_100(limits[1])})"
+            sure = f" ({name} {range_of_100(limits)})"
             break
     else:
         sure = " (with an unknown uncertainty)"
     return (
         f"{start}: shown one slice that was used and one that was not, this attack picks the used one in "
-        f"about {of_100(area)} of 100 cases{sure}; guessing would get 50."
+        f"{of_100(area)} of 100 cases{sure}; guessing would get 50."
     )
 
 
@@ -124,7 +130,7 @@ def alarms(evaluation: dict[str, Any]) -> list[str]:
     found = []
     regime = evaluation.get("regime") or {}
     if regime.get("inside") is False:
-        found.append(f"The target behaves unlike the shadows. {regime.get('message') or ''}".rstrip())
+        found.append(regime.get("message") or "The target behaves unlike the shadows.")
     controls = evaluation.get("controls") or []
     for row in controls:
         if row.get("p") is not None and row["p"] < ALARM / len(controls):
@@ -139,7 +145,9 @@ def alarms(evaluation: dict[str, Any]) -> list[str]:
 def decided(evaluation: dict[str, Any]) -> str:
     """The rule of the decisions, and what submission.csv says."""
     rule = ""
-    if evaluation.get("fpr"):
+    if (evaluation.get("verdict") or {}).get("level") == "cannot tell":
+        rule = "Since no leakage could be shown, every candidate is left undetermined. "
+    elif evaluation.get("fpr"):
         rule = (
             f"“Used” is decided where at most {percent(evaluation['fpr'])} of unused slices would be flagged; "
             "what is neither clearly used nor clearly unused is undetermined. "

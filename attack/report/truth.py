@@ -48,7 +48,7 @@ def read(
         decided=decided,
         rows=_rows(result, evaluation),
         track=scale.track(area["value"], (area["low"], area["high"])),
-        plots=_plots(result, predictions.score, answer, held),
+        plots=_plots(result, predictions.score, answer, held, view.thresholds(evaluation)),
         labels=labels,
         made=_made(data_root / "sealed" / "challenge.json", result),
     )
@@ -98,12 +98,14 @@ def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
     return rows
 
 
-def _plots(result: dict[str, Any], scores: np.ndarray, answer: np.ndarray, held: Any) -> list[tuple[Markup, str]]:
+def _plots(
+    result: dict[str, Any], scores: np.ndarray, answer: np.ndarray, held: Any, thresholds: list[float]
+) -> list[tuple[Markup, str]]:
     plots = []
     if held is not None:
         curve = figures.roc(held["score"], held["label"], None, [], (scores, answer))
         plots.append((curve, "The ROC that was predicted from held-out shadows, and the one measured here."))
-    drawn = figures.histogram(scores, answer, "measured histogram")
+    drawn = figures.histogram(scores, answer, thresholds, "measured histogram")
     plots.append((drawn, "Scores of the candidates, by the truth."))
     if result["probability"]:
         rows = [

@@ -142,6 +142,14 @@ def headline_rate(evaluation: dict[str, Any]) -> dict[str, Any]:
     return next(iter(at or points), {"fpr": evaluation.get("fpr") or 0.1})
 
 
+def thresholds(evaluation: dict[str, Any]) -> list[float]:
+    """The scores between which a candidate is undetermined, where decisions were taken."""
+    if (evaluation.get("verdict") or {}).get("level") != "leak":
+        return []
+    found = [evaluation.get(f"threshold_{name}") for name in ("not_used", "used")]
+    return [value for value in found if value is not None]
+
+
 def cards(evaluation: dict[str, Any], scale: Scale) -> list[Row]:
     """The key figures of the first screen."""
     two_way = evaluation.get("two_way") or {}
@@ -161,7 +169,14 @@ def cards(evaluation: dict[str, Any], scale: Scale) -> list[Row]:
         point.track,
     )
     blind = next((row for row in evaluation.get("controls") or [] if row.get("name") == "blind"), None)
-    third = auc_row("Control: a blind attack", blind, scale, "it never sees a generated image, and should be near 0.50")
+    if blind:
+        note = "it never sees a generated image, and should be near 0.50"
+        third = auc_row("Control: a blind attack", blind, scale, note)
+    elif evaluation.get("dev"):
+        note = "AUC on the labelled slices of a real target"
+        third = auc_row("Check: development slices", evaluation["dev"], scale, note)
+    else:
+        third = probability_rows(two_way)[-1]
     said = evaluation.get("decisions") or {}
     total = sum(said.values())
     parts = tuple(
@@ -208,7 +223,7 @@ def regime_rows(evaluation: dict[str, Any]) -> list[Row]:
         inside = min(dots) <= target <= max(dots)
         track = scale.track(target, dots=dots)
         spread = f"{sentence.number(min(dots))} to {sentence.number(max(dots))}"
-        note = "inside" if inside else "outside"
+        note = "" if inside else "beyond the range of the shadows"
         rows.append(Row(row["name"], sentence.number(target), spread, note, track=track))
     return rows
 

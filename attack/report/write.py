@@ -50,7 +50,7 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
         cards=view.cards(evaluation, scale),
         truth=known,
         gallery=_gallery(config, manifest, candidates),
-        plots_of_attack=_plots(two_way, held),
+        plots_of_attack=_plots(evaluation, held),
         tables=_tables(evaluation, scale),
         shadow_plots=_shadow_plots(workdir),
         candidates=candidates,
@@ -137,8 +137,9 @@ def _gallery(
     return {"shown": shown, "top": rows[: len(top)], "bottom": rows[len(top) :]}
 
 
-def _plots(two_way: dict[str, Any], held: dict[str, np.ndarray] | None) -> list[tuple[Markup, str, str]]:
+def _plots(evaluation: dict[str, Any], held: dict[str, np.ndarray] | None) -> list[tuple[Markup, str, str]]:
     """(svg or why not, title, caption) of how well the attack works on held-out pairs."""
+    two_way, thresholds = evaluation.get("two_way") or {}, view.thresholds(evaluation)
     points = [row for row in two_way.get("tpr_at_fpr") or [] if row.get("tpr") is not None and row.get("interval")]
     none = Markup('<p class="none">{}</p>').format(sentence.not_measurable(two_way.get("why")))
     rows = [row for row in two_way.get("reliability") or [] if row.get("observed") is not None]
@@ -150,9 +151,10 @@ def _plots(two_way: dict[str, Any], held: dict[str, np.ndarray] | None) -> list[
             "lines: single shadows. Rings: with 95 % intervals. No point lies below one false alarm.",
         ),
         (
-            none if held is None else figures.histogram(held["score"], held["label"]),
+            none if held is None else figures.histogram(held["score"], held["label"], thresholds),
             "Scores of used and unused slices",
-            "The further apart the two humps, the more the generated images give away.",
+            "The further apart the two humps, the more the generated images give away."
+            + (" Between the upright lines a candidate is undetermined." if thresholds else ""),
         ),
         (
             figures.reliability(rows) if rows else none,

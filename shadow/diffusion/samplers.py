@@ -18,7 +18,8 @@ def timesteps(train_steps: int, sampler_steps: int) -> np.ndarray:
     """Evenly spaced times, from the noisiest T-1 down ("trailing" spacing of diffusers): int32 [sampler_steps]."""
     if not 1 <= sampler_steps <= train_steps:
         raise UserError(f"pile.sampler_steps = {sampler_steps}: must lie between 1 and diffusion.timesteps")
-    return np.round(np.arange(train_steps, 0, -train_steps / sampler_steps)).astype(np.int32) - 1
+    spaced = np.arange(train_steps, 0, -train_steps / sampler_steps)[:sampler_steps]  # rounding may add a last 0
+    return np.round(spaced).astype(np.int32) - 1
 
 
 def ddim_step(

@@ -1,0 +1,129 @@
+"""Experiments with a known answer: planted copies must be found, and unrelated piles must show nothing.
+
+Both go through the attack's real path from images to probabilities, without training anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attack import calibration, crossfit, embeddings, estimate, model, target
+from attack.crossfit import HeldOut, Labelled
+from attack.estimate import MeanAuc
+from attack.signals import SIGNALS, evidence
+from attack.target import Options, Target
+from shadow import keys, membership
+from shadow.config import MembershipConfig
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What the attack says of a case whose answer is known.
+
+    two_way: its estimate on the shadows; score, probability [candidate]: of the target's candidates, with the answer
+    label [candidate].
+    """
+
+    two_way: MeanAuc
+    score: np.ndarray
+    probability: np.ndarray
+    label: np.ndarray
+    held_out: HeldOut
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a self-test is."""
+
+    shadows: int = 8
+    dev: int = 40
+    test: int = 40
+    pile: int = 60
+    side: int = 8
+    draws: int = 1
+    folds: int = 2
+
+
+def _images(count: int, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Smooth random images float64 [count, side, side] around 128: each its own, all of one kind."""
+    coarse = rng.normal(size=(count, side // 2, side // 2)).repeat(2, 1).repeat(2, 2)
+    return 128 + 30 * coarse + 10 * rng.normal(size=(count, side, side))
+
+
+def _pile(members: np.ndarray, copies: float, size: Size, rng: np.random.Generator) -> np.ndarray:
+    """A pile of `size.pile` images, a share `copies` of them slightly disturbed members and the rest unrelated."""
+    pile = _images(size.pile, size.side, rng)
+    planted = round(copies * size.pile)
+    chosen = rng.permutation(np.resize(np.arange(len(members)), planted))
+    pile[:planted] = members[chosen] + rng.normal(size=(planted, size.side, size.side))
+    return pile
+
+
+def run(copies: float, seed: int, size: Size | None = None) -> SelfTest:
+    """One experiment: `copies = 0` is the null (nothing to find), 1 plants every member.
+
+    Everything is a function of `seed`.
+    """
+    size = size or Size()
+    rng = keys.generator(seed, "selftest")
+    dev, test = _images(size.dev, size.side, rng), _images(size.test, size.side, rng)
+    dev_ids = tuple(f"dev{i}" for i in range(size.dev))
+    test_ids = tuple(f"test{i}" for i in range(size.test))
+    held = membership.draw(dev_ids, size.shadows, MembershipConfig(unit="image", block=size.shadows), seed)
+    label = np.arange(size.test) < size.test // 2
+    dev_used = np.arange(size.dev) < size.dev // 2
+    piles = [_pile(dev[held[k]], copies, size, rng) for k in range(size.shadows)]
+    target_pile = _pile(np.concatenate([dev[dev_used], test[label]]), copies, size, rng)
+
+    names, ids = tuple(embeddings.EMBEDDINGS), (*dev_ids, *test_ids)
+    real = [embeddings.embed(e, np.concatenate([dev, test])) for e in names]
+    values = np.stack(
+        [
+            np.stack(
+                [
+                    evidence.pack(evidence.measure(v, ids, embeddings.embed(e, pile), v[: size.dev], dev_ids))
+                    for e, v in zip(names, real, strict=True)
+                ],
+                axis=1,
+            )
+            for pile in (*piles, target_pile)
+        ]
+    )
+    data = Labelled(
+        calibration.Bank(values[:-1, : size.dev], held, held, names, tuple(SIGNALS)), dev_ids, np.arange(size.dev)
+    )
+    nobody = np.zeros((size.shadows, size.test), bool)
+    asked = Target(
+        values[-1, : size.dev],
+        values[-1, size.dev :],
+        ~dev_used,
+        calibration.Bank(values[:-1, size.dev :], nobody, nobody, names, tuple(SIGNALS)),
+        test_ids,
+    )
+    options = Options(references=8, folds=size.folds, ridge=1.0, seed=seed)
+    draws = [
+        crossfit.two_way(data, references=8, fold_count=size.folds, ridge=options.ridge, seed=seed, draw=d)
+        for d in range(size.draws)
+    ]
+    logit = np.mean([d.logit for d in draws], axis=0)
+    recalibration = model.fit_recalibration(logit.ravel(), held.ravel().astype(float))
+    score = target.score(data, asked, target.fit_draws(data, options, size.draws), options)
+    return SelfTest(
+        estimate.mean_auc(logit, held, data.group, size.test),
+        score,
+        recalibration.probability(score, 0.5),
+        label.astype(int),
+        draws[0],
+    )
+
+
+def planted(seed: int = 0, size: Size | None = None) -> SelfTest:
+    """Piles of slightly disturbed members: the attack must find nearly all of them."""
+    return run(1.0, seed, size)
+
+
+def null(seed: int = 0, size: Size | None = None) -> SelfTest:
+    """Piles of unrelated images: the interval must cover .5 and the probabilities must stay at the prior."""
+    return run(0.0, seed, size)

@@ -1,0 +1,109 @@
+"""Many challenges of our own: does the estimate made without the truth hold when the seal is broken?
+
+python benchmarks/challenges.py --config=configs/demo.py --seeds=0,1,2,3,4 --out=runs/seeds
+python benchmarks/challenges.py --config=configs/real.py --pool=DIR --patients=CSV --seeds=0,1,2,3,4,5 \
+    --target_steps=800,1500,3000 --out=runs/real
+
+Each challenge is a whole `launch.py run` with other seeds of the target, the shadows and the attack. Printed per
+challenge: the two-way estimate with its prediction interval, the AUC on the sealed truth with its interval, their
+difference, the regime chosen, wall time and peak memory; at the end the coverage of the prediction interval beside
+its median width.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from attack import score  # noqa: E402
+
+_CONFIG = flags.DEFINE_string("config", "configs/demo.py", "Recipe of every challenge.")
+_POOL = flags.DEFINE_string("pool", "", "Folder of real slices; empty: the recipe's pool.")
+_PATIENTS = flags.DEFINE_string("patients", "", "csv file,patient for the pool.")
+_SEEDS = flags.DEFINE_list("seeds", ["0"], "A challenge each.")
+_TARGET_STEPS = flags.DEFINE_list("target_steps", [], "Training lengths of the targets, taken in turn.")
+_SET = flags.DEFINE_multi_string("set", [], "Further overrides, e.g. --set=challenge.split=group (repeatable).")
+_OUT = flags.DEFINE_string("out", "runs/challenges", "Folder of the runs.")
+
+
+def one(index: int, seed: str) -> dict[str, object]:
+    """Runs challenge `index` and reads its figures."""
+    steps = _TARGET_STEPS.value[index % len(_TARGET_STEPS.value)] if _TARGET_STEPS.value else ""
+    workdir = Path(_OUT.value) / f"seed{seed}"
+    overrides = [f"seed={seed}", f"challenge.seed={1000 + int(seed)}", f"attack.seed={seed}", *_SET.value]
+    if steps:
+        overrides.append(f"challenge.train.steps={steps}")
+    if _POOL.value:
+        overrides += [f"challenge.pool={_POOL.value}", f"challenge.patients={_PATIENTS.value}"]
+    command = [sys.executable, str(ROOT / "launch.py"), "run", f"--workdir={workdir}", f"--config={_CONFIG.value}"]
+    started = time.monotonic()
+    subprocess.run([*command, *(f"--config.{o}" for o in overrides)], check=True, stdout=subprocess.DEVNULL)
+    wall = time.monotonic() - started
+    evaluation = json.loads((workdir / "attack" / "evaluation.json").read_text())
+    truth = score.score(
+        score.read_predictions(workdir / "predictions.csv"),
+        score.read_truth(workdir / "challenge" / "sealed" / "truth.csv"),
+    )
+    two_way = evaluation["two_way"]
+    low, high = two_way["prediction_interval"]
+    return {
+        "seed": seed,
+        "target steps": steps or "recipe",
+        "estimate": two_way["auc"],
+        "prediction low": low,
+        "prediction high": high,
+        "sealed": truth["auc"]["value"],
+        "sealed low": truth["auc"]["low"],
+        "sealed high": truth["auc"]["high"],
+        "difference": truth["auc"]["value"] - two_way["auc"],
+        "inside": low <= truth["auc"]["value"] <= high,
+        "shadow step": evaluation["regime"]["step"],
+        "regime distance": evaluation["regime"]["distance"],
+        "regime inside": evaluation["regime"]["inside"],
+        "dev transfer": evaluation["dev"]["auc"],
+        "mean probability": float(np.mean(score.read_predictions(workdir / "predictions.csv").probability)),
+        "brier": truth["probability"]["brier"]["value"],
+        "ece": truth["probability"]["ece"]["value"],
+        "f1 of submission": _submission_f1(workdir),
+        "seconds": round(wall),
+        "peak MiB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+    }
+
+
+def _submission_f1(workdir: Path) -> float:
+    """F1 of submission.csv on the sealed truth: the task's own score."""
+    with (workdir / "challenge" / "sealed" / "truth.csv").open() as stream:
+        truth = {row["id"]: int(row["label"]) for row in csv.DictReader(stream)}
+    with (workdir / "submission.csv").open() as stream:
+        said = {name: int(label) for name, label in csv.reader(stream)}
+    hits = sum(said[name] and label for name, label in truth.items())
+    return 2 * hits / (sum(said.values()) + sum(truth.values()))
+
+
+def main(_: list[str]) -> None:
+    rows = []
+    for index, seed in enumerate(_SEEDS.value):
+        rows.append(one(index, seed))
+        print(" | ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()), flush=True)
+    sealed = np.array([row["sealed"] for row in rows], float)
+    widths = np.array([row["prediction high"] - row["prediction low"] for row in rows], float)  # type: ignore[operator]
+    inside = sum(bool(row["inside"]) for row in rows)
+    print(
+        f"\nsealed AUC: median {np.median(sealed):.3f}, from {sealed.min():.3f} to {sealed.max():.3f}; prediction "
+        f"interval covers {inside} of {len(rows)} at a median width of {np.median(widths):.3f}"
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)
