@@ -122,7 +122,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _fail(line: str) -> None:
-    print(f"error: {line}", file=sys.stderr)
+    sys.stderr.write(f"error: {line}\n")  # in one piece: libraries' threads may be writing there too
     sys.exit(2)
 
 

@@ -35,7 +35,8 @@ def choose_step(data: store.Store, config: Config) -> tuple[int, dict[str, Any]]
     wanted = np.array(data.statistics["generated_test"])
     found = {}
     for step in fleet.pile_steps(config):
-        shadows = np.array([data.statistics[store.pile_name(k, step)] for k in range(len(data.member))])
+        names = [store.pile_name(k, step, data.sizes["generated_test"]) for k in range(len(data.member))]
+        shadows = np.array([data.statistics[name] for name in names])
         found[step] = (*regime.likeness(wanted, shadows), shadows)
     step = min(found, key=lambda s: found[s][0])
     distance, z, shadows = found[step]
@@ -62,7 +63,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     """Cross-fits and fits the attack on the shadows; writes attack/model.json, heldout.npz and fit.json."""
     data = store.read(workdir, manifest, config)
     step, likeness = choose_step(data, config)
-    known, attack = data.labelled(step), config.attack
+    known, attack = data.labelled(step, "generated_test"), config.attack
     held = [
         crossfit.two_way(
             known,
@@ -76,7 +77,13 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     ]
     logit = np.mean([h.logit for h in held], axis=0)
     z = np.mean([h.z for h in held], axis=0)
-    recalibration = model.fit_recalibration(logit.ravel(), known.bank.member.ravel().astype(float))
+    share = estimate.sibling_share(
+        data.groups[: len(data.dev)], (~data.not_used).astype(int).tolist(), data.groups[len(data.dev) :]
+    )
+    weight = estimate.stratum_weights(known.bank.member, known.bank.touched, share)
+    recalibration = model.fit_recalibration(
+        logit.ravel(), known.bank.member.ravel().astype(float), _pair_weights(known, weight).ravel()
+    )
     fitted = target.fit_draws(known, options(config), attack.draws)
     probability = _probability(recalibration.logit(logit), attack.prior)
 
@@ -97,9 +104,12 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     summary = {
         "shadows_asked": config.fleet.shadows,
         "shadows_used": len(known.bank.values),
-        "pile_size": data.pile_size,
-        "two_way": _two_way_figures(known, logit, probability, len(data.test), attack.prior),
-        "signals": _signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test)),
+        "pile_size": data.sizes["generated_test"],
+        "two_way": {
+            **_two_way_figures(known, logit, probability, len(data.test), attack.prior, weight),
+            "sibling_share": share,
+        },
+        "signals": _signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test), weight),
         "regime": likeness,
         "prior": attack.prior,
         "fpr": attack.fpr,
@@ -113,9 +123,16 @@ def _probability(logit_at_half: np.ndarray, prior: float) -> np.ndarray:
     return special.expit(logit_at_half + special.logit(prior))
 
 
-def _auc_figures(known: Labelled, score: np.ndarray, candidates: int, use: np.ndarray | None = None) -> dict[str, Any]:
+def _pair_weights(known: Labelled, weight: np.ndarray) -> np.ndarray:
+    """Weights [shadow, candidate] of all pairs: members 1, non-members by stratum with a mean of 1 in each shadow."""
+    outside = ~known.bank.member
+    mean = (weight * outside).sum(1, keepdims=True) / np.maximum(outside.sum(1, keepdims=True), 1)
+    return np.where(outside, weight / mean, 1.0)
+
+
+def _auc_figures(known: Labelled, score: np.ndarray, candidates: int, weight: np.ndarray) -> dict[str, Any]:
     try:
-        found = estimate.mean_auc(score, known.bank.member, known.group, candidates, use)
+        found = estimate.mean_auc(score, known.bank.member, known.group, candidates, weight)
     except ValueError as error:
         return {"auc": None, "interval": None, "why": str(error)}
     return {
@@ -127,8 +144,10 @@ def _auc_figures(known: Labelled, score: np.ndarray, candidates: int, use: np.nd
 
 
 def _two_way_figures(
-    known: Labelled, logit: np.ndarray, probability: np.ndarray, candidates: int, prior: float
+    known: Labelled, logit: np.ndarray, probability: np.ndarray, candidates: int, prior: float, weight: np.ndarray
 ) -> dict[str, Any]:
+    """AUC for the mix of strata that the target's candidates are expected to have; rates, calibration and strata as
+    they are among the shadows' pairs."""
     member = known.bank.member
     label, flat, chance = member.ravel().astype(int), logit.ravel(), probability.ravel()
     group = np.broadcast_to(known.group, member.shape).ravel()
@@ -161,8 +180,7 @@ def _two_way_figures(
     strata = []
     for name in STRATA:
         wanted = known.bank.touched if name == "sibling" else ~known.bank.touched
-        use = member | (~member & wanted)
-        figures = _auc_figures(known, logit, candidates, use)
+        figures = _auc_figures(known, logit, candidates, (~member & wanted).astype(float))
         strata.append(
             {
                 "stratum": name,
@@ -172,7 +190,7 @@ def _two_way_figures(
             }
         )
     return {
-        **_auc_figures(known, logit, candidates),
+        **_auc_figures(known, logit, candidates, weight),
         "pairs": member.size,
         "members": int(member.sum()),
         "non_members": int((~member).sum()),
@@ -186,13 +204,17 @@ def _two_way_figures(
 
 
 def _signal_figures(
-    known: Labelled, z: np.ndarray, combiners: list[model.Combiner], candidates: int
+    known: Labelled, z: np.ndarray, combiners: list[model.Combiner], candidates: int, weight: np.ndarray
 ) -> list[dict[str, Any]]:
     """Each calibrated signal alone, and its mean weight in the attack."""
+
+    def figures(column: int) -> dict[str, Any]:
+        return _auc_figures(known, z[..., column], candidates, weight)
+
     return [
         {
             "name": name,
-            **{k: v for k, v in _auc_figures(known, z[..., j], candidates).items() if k in ("auc", "interval", "why")},
+            **{k: v for k, v in figures(j).items() if k in ("auc", "interval", "why")},
             "weight": float(np.mean([c.weights[j] for c in combiners])),
         }
         for j, name in enumerate(known.bank.names)
@@ -227,10 +249,12 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     summary = json.loads((folder / "fit.json").read_text())
     step = summary["regime"]["step"]
     data = store.read(workdir, manifest, config)
-    known, asked = data.labelled(step), data.target("generated_test", step)
+    known, asked = data.labelled(step, "generated_test"), data.target("generated_test", step)
     predictions = predict_candidates(folder, known, asked, config)
 
-    leaks = summary["two_way"]["auc"] is not None and summary["two_way"]["prediction_interval"][0] > 0.5
+    dev = dev_transfer(data, step, config)
+    expected = expect(summary, dev, len(asked.ids))
+    leaks = expected["interval"] is not None and expected["interval"][0] > 0.5
     decisions = decide(predictions["score"], summary) if leaks else np.full(len(asked.ids), "undetermined")
     rows = zip(
         asked.ids,
@@ -247,7 +271,8 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     submission.write(workdir / "submission.csv", asked.ids, labelling.labels, config.data.edition)
     half = max(len(asked.ids) // 2, 1)
     summary |= {
-        "dev": dev_transfer(data, known, step, config),
+        "dev": dev,
+        "expected": expected,
         "controls": [],
         "decisions": {name: int((decisions == name).sum()) for name in metrics.DECISIONS},
         "submission": {
@@ -263,6 +288,27 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
         },
     }
     files.write_json(folder / "evaluation.json", summary)
+
+
+def expect(summary: dict[str, Any], dev: dict[str, Any], candidates: int) -> dict[str, Any]:
+    """The AUC to expect on the test candidates, as {"auc", "interval", "from"}.
+
+    Where the user says that the dev pile comes from the same generator, its labelled dev slices measure that very
+    generator: their AUC, with the chance of judging on other candidates added, is what to expect. Else the shadows'
+    two-way estimate with its prediction interval.
+    """
+    two_way = summary["two_way"]
+    if not dev["same_generator"]:
+        return {"auc": two_way["auc"], "interval": two_way.get("prediction_interval"), "from": "shadows"}
+    low, high = dev["interval"]
+    held = float(np.clip(dev["auc"], 0.005, 0.995))
+    half = max(candidates // 2, 1)
+    chance = 1.96 * np.sqrt(metrics.hanley_mcneil(held, half, half)) / (held * (1 - held))
+    ends = []
+    for end, sign in ((low, -1), (high, 1)):
+        reach = special.logit(np.clip(end, 1e-6, 1 - 1e-6)) - special.logit(held)
+        ends.append(float(special.expit(special.logit(held) + sign * np.hypot(max(sign * reach, 0.0), chance))))
+    return {"auc": dev["auc"], "interval": ends, "from": "dev"}
 
 
 def _rounded(values: np.ndarray) -> list[str]:
@@ -300,8 +346,9 @@ def predict_candidates(folder: Path, known: Labelled, asked: target.Target, conf
     }
 
 
-def dev_transfer(data: store.Store, known: Labelled, step: int, config: Config) -> dict[str, Any]:
+def dev_transfer(data: store.Store, step: int, config: Config) -> dict[str, Any]:
     """The attack on the labelled dev slices of the dev pile, each by an attack fitted without its group."""
+    known = data.labelled(step, "generated_dev")
     score = target.score_dev(known, data.dev_target(step), options(config), config.attack.draws)
     label = (~data.not_used).astype(int)
     if not 0 < label.sum() < len(label):

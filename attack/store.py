@@ -1,8 +1,8 @@
 """signals/: the evidence of every pile about every real image, on disk, and how the attack reads it.
 
 `signals/values.npy` is float32 [pile, candidate, signal]; `signals/names.json` names the three axes and holds each
-pile's own statistics. Piles are compared at one size: the first images of a shadow's pile, a random choice of the
-target's.
+pile's own statistics. Piles are compared at equal size: the first images of a shadow's pile, a random choice of the
+target's. Where the dev pile is smaller than the test pile, shadows are measured at both sizes.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def groups_of(manifest: Manifest, ids: Sequence[str]) -> list[str]:
     return [str(manifest.group[row[name]]) for name in ids]
 
 
-def pile_name(shadow: int, step: int) -> str:
-    return f"{shadow:04d}@{step}"
+def pile_name(shadow: int, step: int, size: int) -> str:
+    return f"{shadow:04d}@{step}x{size}"
 
 
 def build(workdir: Path, manifest: Manifest, config: Config) -> None:
@@ -42,22 +42,24 @@ def build(workdir: Path, manifest: Manifest, config: Config) -> None:
     dev, test = fleet.dev_ids(manifest), manifest.id[manifest.rows("unknown")].tolist()
     images = manifest.images_at([*dev, *test], size)
     groups = groups_of(manifest, [*dev, *test])
-    names = [pile_name(k, s) for s in fleet.pile_steps(config) for k in range(config.fleet.shadows)] + list(TARGETS)
-    smallest = min(len(manifest.rows(role)) for role in TARGETS)
-    count = min(config.attack.pile, smallest)
-    if count < config.attack.pile:
-        logging.warning(
-            "piles are compared at %d images, not attack.pile = %d: a target pile has no more",
-            count,
-            config.attack.pile,
-        )
+    sizes = {role: min(config.attack.pile, len(manifest.rows(role))) for role in TARGETS}
+    for role, count in sizes.items():
+        if count < config.attack.pile:
+            said = "%s is compared at %d images, not attack.pile = %d: it has no more"
+            logging.warning(said, role, count, config.attack.pile)
+    names = [
+        pile_name(k, s, n)
+        for s in fleet.pile_steps(config)
+        for k in range(config.fleet.shadows)
+        for n in sorted(set(sizes.values()))
+    ] + list(TARGETS)
 
     real = {e: embeddings.embed(e, images) for e in config.attack.embeddings}
     columns = evidence.NEAREST + 1
     values = np.zeros((len(names), len(images), columns * len(real)), np.float32)
     statistics = []
     for i, name in enumerate(tqdm(names, desc="signals", unit="pile", disable=None, leave=False)):
-        pile = _read_pile(workdir, manifest, config, name, count)
+        pile = _read_pile(workdir, manifest, config, name, sizes)
         statistics.append(regime.pile_statistics(pile).tolist())
         for e, (embedding, vectors) in enumerate(real.items()):
             known = vectors[: len(dev)]
@@ -71,22 +73,23 @@ def build(workdir: Path, manifest: Manifest, config: Config) -> None:
             "piles": names,
             "candidates": [*dev, *test],
             "signals": signals,
-            "pile_size": count,
+            "sizes": sizes,
             "statistics": dict(zip(names, statistics, strict=True)),
         },
     )
 
 
-def _read_pile(workdir: Path, manifest: Manifest, config: Config, name: str, count: int) -> np.ndarray:
-    """`count` images of a pile at the shadows' resolution, [image, size, size]."""
+def _read_pile(workdir: Path, manifest: Manifest, config: Config, name: str, sizes: dict[str, int]) -> np.ndarray:
+    """The images of a pile that are compared, at the shadows' resolution, [image, size, size]."""
     size = config.data.resolution
     if name in TARGETS:
         rows = manifest.rows(name)
-        chosen = keys.generator(config.attack.seed, "subsample", name).choice(len(rows), count, replace=False)
+        chosen = keys.generator(config.attack.seed, "subsample", name).choice(len(rows), sizes[name], replace=False)
         return manifest.images_at(manifest.id[rows[np.sort(chosen)]].tolist(), size)
-    shadow, step = name.split("@")
+    shadow, _, rest = name.partition("@")
+    step, _, count = rest.partition("x")
     pile = piles.open_pile(piles.pile_path(fleet.shadow_folder(workdir, int(shadow)), int(step)))
-    return np.asarray(pile[:count], np.float32)
+    return np.asarray(pile[: int(count)], np.float32)
 
 
 @dataclass(frozen=True)
@@ -101,15 +104,15 @@ class Store:
     member: np.ndarray  # bool [shadow, dev image]
     not_used: np.ndarray  # bool [dev image]
     statistics: dict[str, list[float]]
-    pile_size: int
+    sizes: dict[str, int]  # images compared, of each target pile
     config: Config
 
-    def labelled(self, step: int) -> Labelled:
-        """The shadows' piles of one training step about the dev images."""
+    def labelled(self, step: int, like: str) -> Labelled:
+        """The shadows' piles of one training step about the dev images, at the size of the target pile `like`."""
         dev = len(self.dev)
         touched = membership.touched(self.member, self.groups[:dev], self.groups[:dev])
         bank = calibration.Bank(
-            self._shadows(step)[:, :dev],
+            self._shadows(step, like)[:, :dev],
             self.member,
             touched,
             self.config.attack.embeddings,
@@ -118,14 +121,13 @@ class Store:
         return Labelled(bank, self.dev, self._group_numbers()[:dev])
 
     def target(self, name: str, step: int, only: Sequence[str] | None = None) -> Target:
-        """The target's pile `name` about the test candidates (`only` some of them), or, for "dev", about the dev
-        images themselves."""
+        """The target's pile `name` about the test candidates (`only` some of them)."""
         dev, pile = len(self.dev), self.values[self.piles.index(name)]
         chosen = [dev + i for i, c in enumerate(self.test) if only is None or c in set(only)]
         touched = membership.touched(self.member, self.groups[:dev], [self.groups[i] for i in chosen])
         nobody = np.zeros((len(self.member), len(chosen)), bool)
         bank = calibration.Bank(
-            self._shadows(step)[:, chosen],
+            self._shadows(step, name)[:, chosen],
             nobody,
             touched,
             self.config.attack.embeddings,
@@ -135,15 +137,16 @@ class Store:
 
     def dev_target(self, step: int) -> Target:
         """The target's dev pile about the dev images themselves."""
-        data, pile = self.labelled(step), self.values[self.piles.index("generated_dev")]
+        data, pile = self.labelled(step, "generated_dev"), self.values[self.piles.index("generated_dev")]
         about = pile[: len(self.dev)]
         return Target(about, about, self.not_used, data.bank, self.dev)
 
     def dev_or_test(self, index: int) -> str:
         return (*self.dev, *self.test)[index]
 
-    def _shadows(self, step: int) -> np.ndarray:
-        return self.values[[self.piles.index(pile_name(k, step)) for k in range(len(self.member))]]
+    def _shadows(self, step: int, like: str) -> np.ndarray:
+        names = [pile_name(k, step, self.sizes[like]) for k in range(len(self.member))]
+        return self.values[[self.piles.index(name) for name in names]]
 
     def _group_numbers(self) -> np.ndarray:
         """Numbers by first appearance: those of dev images do not depend on the test images."""
@@ -166,6 +169,6 @@ def read(workdir: Path, manifest: Manifest, config: Config) -> Store:
         np.load(workdir / "membership.npy", allow_pickle=False),
         np.array([label[name] == 0 for name in dev]),
         names["statistics"],
-        names["pile_size"],
+        names["sizes"],
         config,
     )

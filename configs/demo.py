@@ -13,4 +13,6 @@ from shadow.config import Config
 def get_config() -> Config:
     config = Config()
     config.attack.same_generator = True
+    config.train.steps = 1200
+    config.challenge.train.steps = 2200
     return config

@@ -6,6 +6,8 @@ temporary name and renames, so a folder with a plain number is whole.
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +38,13 @@ def save_pack(folders: Sequence[Path], step: int, state: Any, keep: Sequence[int
     for i, folder in enumerate(folders):
         path = folder.absolute() / "checkpoints" / str(step)
         if not path.exists():
-            ocp.save(path, jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), host))
+            try:
+                ocp.save(path, jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), host))
+            except ValueError as error:
+                code = re.search(r"os_error_code='(\d+)'", str(error))  # a full disk, as tensorstore says it
+                if code is None:
+                    raise
+                raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
     # only when the whole pack has the new step is an old one dispensable
     for folder in folders:
         for old in steps(folder):
@@ -56,7 +64,7 @@ def restore_pack(folders: Sequence[Path], step: int, like: Any) -> Any:
         path = folder.absolute() / "checkpoints" / str(step)
         try:
             states.append(ocp.load(path, abstract))
-        except (ValueError, OSError, KeyError, TypeError) as error:
-            reason = str(error).splitlines()[0][:200]
+        except Exception as error:  # orbax raises a bare Exception where an array cannot be read
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
             raise UserError(f"{path}: damaged checkpoint ({reason}); remove this folder and run again") from error
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)

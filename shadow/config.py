@@ -6,6 +6,8 @@ the comment beside the field.
 """
 
 import dataclasses
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -192,17 +194,65 @@ def _positive(config: Config) -> dict[str, float]:
     }
 
 
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field that is no dataclass, by its name on the command line."""
+    for f in dataclasses.fields(value):
+        inner = getattr(value, f.name)
+        if dataclasses.is_dataclass(inner):
+            yield from _leaves(inner, f"{prefix}{f.name}.")
+        else:
+            yield prefix + f.name, inner
+
+
+# Fields with few values, and those that may be zero: by the end of their name, for the shadows and the target alike.
+_CHOICES = {
+    "denoiser.kind": ("dit", "unet2d"),
+    "diffusion.schedule": ("cosine", "linear"),
+    "diffusion.prediction": ("sample", "v", "epsilon"),
+    "pile.sampler": ("ddim",),
+    "membership.unit": ("image", "group", "mixed"),
+    "challenge.split": ("slice", "group"),
+    "attack.objective": ("f1", "kappa", "accuracy"),
+}
+_NOT_NEGATIVE = ("warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge")
+_SEEDS = 2**32  # JAX uses 32 bits of a seed
+
+
 def validate(config: Config) -> None:
-    """Refuses values that contradict each other or make no sense, by field. Raises UserError."""
+    """Refuses values that contradict each other or make no sense, by field. Raises UserError.
+
+    The fields are frozen by the first command on a workdir, so a mistake found later costs the workdir.
+    """
+    for name, value in _leaves(config):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name} = {value}: must be a finite number")
+        for end, allowed in _CHOICES.items():
+            if name.endswith(end) and value not in allowed:
+                raise UserError(f"{name} = {value!r}: use {' or '.join(map(repr, allowed))}")
+        if name.endswith(_NOT_NEGATIVE) and value < 0:
+            raise UserError(f"{name} = {value}: must be 0 or more")
+        if name.split(".")[-1] == "seed" and not 0 <= value < _SEEDS:
+            raise UserError(f"{name} = {value}: must lie between 0 and {_SEEDS - 1}")
     for name, value in _positive(config).items():
         if not value > 0:
             raise UserError(f"{name} = {value}: must be above 0")
-    attack = config.attack
+    attack, block = config.attack, config.membership.block
     if config.fleet.shadows < 6:
         raise UserError(
             f"fleet.shadows = {config.fleet.shadows}: use at least 6, so that a held-out shadow, the one "
             "asked about and a reference are three"
         )
+    if block < 2 or block % 2 or config.fleet.shadows % block:
+        raise UserError(
+            f"membership.block = {block}: use an even number that divides fleet.shadows = {config.fleet.shadows}"
+        )
+    if config.pile.sampler_steps > config.diffusion.timesteps:
+        raise UserError(
+            f"pile.sampler_steps = {config.pile.sampler_steps}: must be diffusion.timesteps = "
+            f"{config.diffusion.timesteps} at most"
+        )
+    if not all(1 <= step <= config.train.steps for step in config.pile.steps):
+        raise UserError(f"pile.steps = {config.pile.steps}: must lie between 1 and train.steps = {config.train.steps}")
     if attack.pile > config.pile.count:
         raise UserError(f"attack.pile = {attack.pile} is above pile.count = {config.pile.count}: shadows have no more")
     for name, value, below in (("prior", attack.prior, 1.0), ("fpr", attack.fpr, 0.5)):
@@ -210,11 +260,5 @@ def validate(config: Config) -> None:
             raise UserError(f"attack.{name} = {value}: must lie between 0 and {below}")
     if attack.folds < 2:
         raise UserError(f"attack.folds = {attack.folds}: use 2 or more")
-    if attack.ridge < 0:
-        raise UserError(f"attack.ridge = {attack.ridge}: must be 0 or more")
-    if attack.objective not in ("f1", "kappa", "accuracy"):
-        raise UserError(f"attack.objective = {attack.objective!r}: use 'f1', 'kappa' or 'accuracy'")
     if not attack.embeddings or not attack.signals:
         raise UserError("attack.embeddings and attack.signals must not be empty")
-    if config.seed < 0 or attack.seed < 0 or config.challenge.seed < 0:
-        raise UserError("seed, attack.seed and challenge.seed must be 0 or more")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -70,10 +71,7 @@ def shadow_folder(workdir: Path, shadow: int) -> Path:
 
 def pile_steps(config: Config) -> tuple[int, ...]:
     """Training steps at which piles are drawn, rising; the last one where `pile.steps` is empty."""
-    steps = tuple(sorted(set(config.pile.steps))) or (config.train.steps,)
-    if steps[0] < 1 or steps[-1] > config.train.steps:
-        raise UserError(f"pile.steps = {steps}: must lie between 1 and train.steps = {config.train.steps}")
-    return steps
+    return tuple(sorted(set(config.pile.steps))) or (config.train.steps,)
 
 
 def dev_ids(manifest: manifests.Manifest) -> list[str]:
@@ -216,6 +214,7 @@ def run_workers(commands: list[list[str]], workers: int, title: str) -> None:
         for worker in running:
             worker.process.kill()
             worker.process.wait()
+            worker.close()
 
 
 _last_plain = [0.0]
@@ -261,16 +260,19 @@ class _Worker:
         assert self.process.stderr is not None
         self._errors.extend(self.process.stderr)
 
-    def check(self) -> None:
+    def close(self) -> None:
+        """Reads what the ended process left in its pipes and closes them."""
         for reader in self._readers:
             reader.join()
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream:
                 stream.close()
+
+    def check(self) -> None:
+        self.close()
         errors = "".join(self._errors)
-        if self.process.returncode == 2:
-            raise UserError(
-                errors.strip().splitlines()[-1].removeprefix("error: ") if errors.strip() else "a worker failed"
-            )
+        if self.process.returncode == 2:  # libraries' threads may have said something around our line
+            lines = re.findall(r"\berror: (.*)", errors)
+            raise UserError(lines[-1] if lines else "a worker failed")
         if self.process.returncode != 0:
             raise RuntimeError(f"worker ended with code {self.process.returncode}:\n{errors}")

@@ -25,6 +25,9 @@ def key(seed: int, stream: str, *indices: int | jax.Array) -> jax.Array:
 
 
 def generator(seed: int, stream: str, *indices: int | str) -> np.random.Generator:
-    """A NumPy generator for draw `indices` of `stream`; an index may be a name (an image id, say)."""
+    """A NumPy generator for draw `indices` of `stream`; an index may be a name (an image id, say).
+
+    A stream has a fixed number of indices: NumPy's seeding cannot tell no index from an index 0 at the end.
+    """
     words = [index if isinstance(index, int) else _stream_hash(index) for index in indices]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, _stream_hash(stream), *words])))

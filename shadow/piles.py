@@ -111,14 +111,12 @@ def draw_piles(
     if state.exists() and all(part.exists() for part in parts):
         done = json.loads(state.read_text())["batches"]
     if not done:
-        state.unlink(missing_ok=True)  # else a second kill would leave new, empty parts that it calls whole
-    stores = []
-    for part in parts:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        mode = "r+" if done else "w+"
-        stores.append(
-            np.lib.format.open_memmap(part, mode, dtype=np.uint8, shape=None if done else (count, size, size))
-        )
+        state.unlink(missing_ok=True)  # it may count batches of piles that were renamed
+        for part in parts:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as stream:  # zeros, not a hole: writing to a map of a full disk would be fatal
+                files.save_array(stream, np.zeros((count, size, size), np.uint8))
+    stores = [np.load(part, mmap_mode="r+") for part in parts]
     make_keys = jax.vmap(lambda i, b: keys.key(spec.seed, f"{spec.stream}/pile", i, step, b), in_axes=(0, None))
     started = time.monotonic()
     for b in range(done, batches):

@@ -73,7 +73,7 @@ def settle(workdir: Path, config: Config) -> None:
         try:
             before = json.loads(path.read_text())
             old, version = flatten(before["config"]), before["version"]
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not a run's config ({error}); use a new workdir") from error
         if version != VERSION:
             raise UserError(f"{path}: written by version {version} of the format, this is {VERSION}; use a new workdir")
@@ -98,7 +98,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
     """The nested config of a run. Raises UserError where there is none."""
     try:
         return json.loads((workdir / "config.json").read_text())["config"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{workdir} holds no run (config.json: {error})") from error
 
 
@@ -115,5 +115,5 @@ def is_done(folder: Path, stage: str, config: Config) -> bool:
     path = folder / f"{stage}.done.json"
     try:
         return json.loads(path.read_text())["hash"] == stage_hashes(config)[stage]
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # missing or damaged: done again
         return False

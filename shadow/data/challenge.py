@@ -53,9 +53,13 @@ def folder_pool(config: ChallengeConfig) -> Pool:
     if not root.is_dir():
         raise UserError(f"challenge.pool = {root}: no such folder (or write 'phantom')")
     found = sorted(root.rglob("*.png"), key=lambda p: editions.natural_key(p.relative_to(root).as_posix()))
+    ids = [groups.image_id(path.name) for path in found]
     patient: dict[str, str] = {}
     if config.patients:
-        patient = groups.patients_from_csv(Path(config.patients), [groups.image_id(path.name) for path in found])
+        twice = next((path for path, name in zip(found, ids, strict=True) if ids.count(name) > 1), None)
+        if twice:
+            raise UserError(f"{twice}: challenge.patients goes by file name, and another folder has this one too")
+        patient = groups.patients_from_csv(Path(config.patients), ids)
     if not found:
         raise UserError(f"challenge.pool = {root}: no PNG slices there that can be used")
     images = [decoding.read_gray(path)[0] for path in found]
@@ -66,8 +70,8 @@ def folder_pool(config: ChallengeConfig) -> Pool:
                 f"{images[0].shape[0]}; bring the pool to one size"
             )
     names = [path.relative_to(root).as_posix() for path in found]
-    ids = [groups.image_id(path.name) for path in found]
-    return Pool(np.stack(images), [patient.get(name, name) for name in ids], names)
+    # without a csv every image is a group of its own: file names may repeat between folders
+    return Pool(np.stack(images), [patient.get(name, path) for name, path in zip(ids, names, strict=True)], names)
 
 
 def split_pool(pool: Pool, config: ChallengeConfig) -> dict[str, np.ndarray]:

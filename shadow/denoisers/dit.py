@@ -71,7 +71,7 @@ class DiT(nnx.Module):
             (width, heads, "denoiser.width by denoiser.heads"),
             (width, 4, "denoiser.width by 4"),
         ):
-            if divisor < 1 or value % divisor:
+            if min(value, divisor) < 1 or value % divisor:
                 raise ValueError(f"{what} must divide without rest: {value} / {divisor}")
         self.side, self.patch, self.width = size // patch, patch, width
         self.embed = nnx.Linear(patch * patch, width, rngs=rngs)

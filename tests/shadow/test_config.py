@@ -1,0 +1,115 @@
+"""The options of a run: there and back through JSON, and every bad value refused by its name."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shadow.config import Config, DenoiserConfig, from_dict, validate
+from shadow.errors import UserError
+
+
+def changed(name, value):
+    """The default config with field `a.b.c` set."""
+    config = Config()
+    *parents, leaf = name.split(".")
+    inner = config
+    for parent in parents:
+        inner = getattr(inner, parent)
+    assert hasattr(inner, leaf)
+    setattr(inner, leaf, value)
+    return config
+
+
+def through_json(config):
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def test_round_trip_of_the_defaults():
+    back = from_dict(through_json(Config()))
+    assert back == Config()
+    assert isinstance(back.challenge.denoiser, DenoiserConfig)
+    assert isinstance(back.attack.signals, tuple)
+
+
+def test_round_trip_of_other_values():
+    config = changed("pile.steps", (10, 20))
+    config.challenge.train.learning_rate = 1e-30
+    config.denoiser.channels = (8,)
+    config.data.root = "räume/1"
+    assert from_dict(through_json(config)) == config
+
+
+@pytest.mark.parametrize("place", [(), ("train",), ("challenge", "denoiser")])
+@pytest.mark.parametrize("change", ["unknown", "missing"])
+def test_unknown_and_missing_fields_are_named(place, change):
+    content = through_json(Config())
+    inner = content
+    for name in place:
+        inner = inner[name]
+    if change == "unknown":
+        inner["steeps"] = 3
+        wanted = "steeps"
+    else:
+        wanted = sorted(inner)[0]
+        del inner[wanted]
+    with pytest.raises(UserError, match=f"'{wanted}'"):
+        from_dict(content)
+
+
+def test_defaults_are_valid():
+    validate(Config())
+
+
+TRAIN = ("steps", "batch_size", "learning_rate", "clip_norm", "checkpoint_every", "log_every")
+POSITIVE = [
+    *(f"{prefix}.{name}" for prefix in ("train", "challenge.train") for name in TRAIN),
+    *("data.resolution", "data.group_distance", "pile.count", "pile.sampler_steps", "pile.batch_size"),
+    *("fleet.shadows", "fleet.pack", "fleet.workers", "fleet.threads"),
+    *("attack.pile", "attack.references", "attack.draws", "attack.bootstrap", "attack.folds"),
+    *("challenge.dev_generated", "challenge.test_generated", "challenge.slices_a_patient"),
+    *("diffusion.timesteps", "diffusion.max_weight", "membership.block"),
+]
+NOT_NEGATIVE = [
+    *("seed", "attack.seed", "challenge.seed", "attack.ridge", "pile.eta"),
+    *(f"{p}.{n}" for p in ("train", "challenge.train") for n in ("warmup_steps", "weight_decay")),
+    *("train.ema_halflife_images", "challenge.train.ema_halflife_images"),
+]
+NOT_FINITE = [
+    *("train.learning_rate", "challenge.train.learning_rate", "train.weight_decay", "train.clip_norm", "pile.eta"),
+    *("diffusion.max_weight", "attack.ridge", "attack.prior", "attack.fpr", "data.group_distance"),
+]
+BAD = [
+    *((name, 0) for name in POSITIVE),
+    *((name, -1) for name in (*POSITIVE, *NOT_NEGATIVE)),
+    *((name, value) for name in NOT_FINITE for value in (float("nan"), float("inf"))),
+    *((name, value) for name in ("attack.prior", "attack.fpr") for value in (0.0, 1.0, -0.1)),
+    *((f"{p}denoiser.kind", "unet3d") for p in ("", "challenge.")),
+    *(("diffusion.schedule", "sigmoid"), ("diffusion.prediction", "x0"), ("pile.sampler", "ddpm")),
+    *(("membership.unit", "patient"), ("challenge.split", "patient"), ("attack.objective", "auc")),
+    *(("fleet.shadows", 5), ("attack.folds", 1), ("attack.pile", 251), ("attack.fpr", 0.5)),
+    *(("membership.block", 7), ("membership.block", 6), ("membership.block", 16)),
+    *(("pile.sampler_steps", 1001), ("pile.steps", (0, 10)), ("pile.steps", (10, 1601))),
+    *(("attack.embeddings", ()), ("attack.signals", ())),
+    *((name, 2**32) for name in ("seed", "attack.seed", "challenge.seed")),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_bad_values_are_refused_by_name(name, value):
+    with pytest.raises(UserError) as caught:
+        validate(changed(name, value))
+    # the whole name as on the command line, not the end of another one
+    assert name in str(caught.value).replace(",", " ").split()
+
+
+@given(st.sampled_from(["sample", "v", "epsilon"]), st.integers(1, 4), st.sampled_from([2, 4, 8]), st.floats(0, 1))
+def test_good_values_pass(prediction, blocks, block, eta):
+    config = changed("diffusion.prediction", prediction)
+    config.membership.block, config.fleet.shadows = block, 8 * blocks
+    config.pile.eta = eta
+    config.pile.steps = (1, config.train.steps)
+    config.train.warmup_steps = 0
+    validate(config)
