@@ -1,15 +1,21 @@
-"""Experiments with a known answer: planted copies must be found, and unrelated piles must show nothing.
+"""Experiments with a known answer.
 
-Both go through the attack's real path from images to probabilities, without training anything.
+`planted` copies must be found and `null` piles must show nothing: both go through the attack's real path from images
+to probabilities, without training anything. `redrawn` and `blind` are run on the user's own data and printed beside
+the result; they must show nothing either.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy import stats
+from sklearn import decomposition, linear_model, model_selection, pipeline, preprocessing
 
-from attack import calibration, crossfit, embeddings, estimate, model, target
+from attack import calibration, crossfit, embeddings, estimate, model, ranking, target
 from attack.crossfit import HeldOut, Labelled
 from attack.estimate import MeanAuc
 from attack.signals import SIGNALS, evidence
@@ -127,3 +133,70 @@ def planted(seed: int = 0, size: Size | None = None) -> SelfTest:
 def null(seed: int = 0, size: Size | None = None) -> SelfTest:
     """Piles of unrelated images: the interval must cover .5 and the probabilities must stay at the prior."""
     return run(0.0, seed, size)
+
+
+def redrawn(
+    data: Labelled, groups: tuple[str, ...], config: MembershipConfig, options: Options, auc: float, redraws: int
+) -> dict[str, Any]:
+    """The two-way attack on memberships drawn anew at the unit's level, which no shadow was trained on.
+
+    Returns a control row {"name", "auc", "interval", "p", "what", "result_p"}: mean and range of the AUCs, p of their
+    mean being .5, and `result_p`, the share of redrawn memberships (the real one counted in) that look as strong as
+    the real one.
+    """
+    aucs = []
+    for i in range(redraws):
+        held = membership.draw(groups, len(data.bank.member), config, options.seed + 1_000_003 * (i + 1))
+        bank = dataclasses.replace(data.bank, member=held, touched=membership.touched(held, groups, groups))
+        other = dataclasses.replace(data, bank=bank)
+        scores = crossfit.two_way(
+            other,
+            references=options.references,
+            fold_count=options.folds,
+            ridge=options.ridge,
+            seed=options.seed,
+            draw=0,
+        )
+        aucs.append(estimate.mean_auc(scores.logit, held, data.group, len(data.ids)).auc)
+    found = np.array(aucs)
+    spread = found.std(ddof=1) / np.sqrt(redraws) if redraws > 1 else np.inf
+    return {
+        "name": "membership redrawn",
+        "auc": float(found.mean()),
+        "interval": [float(found.min()), float(found.max())],
+        "p": float(2 * stats.t.sf(abs(found.mean() - 0.5) / max(spread, 1e-9), max(redraws - 1, 1))),
+        "what": f"The same attack asked about {redraws} memberships that no shadow was trained on; range of the AUCs.",
+        "result_p": float((1 + (found >= auc).sum()) / (1 + redraws)),
+    }
+
+
+def blind(images: np.ndarray, label: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, Any]:
+    """Can used and not-used dev slices be told apart without any generated image?
+
+    images [dev image, height, width], label 0/1, groups int. A logistic regression on ten principal components of
+    the slices, judged on groups it has not seen. Returns a control row; an AUC off .5 is a finding about how the
+    challenge was split (Das, Zhang and Tramer 2024, arXiv 2406.16201).
+    """
+    folds = min(5, len(np.unique(groups)))
+    parts = max(1, min(10, len(images) // 4))
+    attack = pipeline.make_pipeline(
+        decomposition.PCA(parts, svd_solver="full"), preprocessing.StandardScaler(), linear_model.LogisticRegression()
+    )
+    score = np.full(len(label), np.nan)
+    splitter = model_selection.StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
+    vectors = images.reshape(len(images), -1).astype(np.float64)
+    for fit, judge in splitter.split(vectors, label, groups):
+        if len(set(label[fit].tolist())) == 2:
+            score[judge] = attack.fit(vectors[fit], label[fit]).decision_function(vectors[judge])
+    kept = np.isfinite(score)
+    if len(set(label[kept].tolist())) < 2:
+        return {"name": "blind", "auc": None, "why": "too few groups to judge it on slices it has not seen"}
+    low, high = ranking.auc_interval_grouped(score[kept], label[kept], groups[kept])
+    area, variance = ranking.delong(score[kept], label[kept])
+    return {
+        "name": "blind",
+        "auc": area,
+        "interval": [low, high],
+        "p": float(2 * stats.norm.sf(abs(area - 0.5) / max(np.sqrt(variance), 1e-9))),
+        "what": "A classifier that never sees a generated image, on the labelled development slices.",
+    }

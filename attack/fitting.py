@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from attack import crossfit, estimate, metrics, model, regime, store, submission, target
+from attack import controls, crossfit, estimate, metrics, model, regime, store, submission, target
 from attack.crossfit import Labelled
 from attack.target import Options
 from shadow import files, fleet
@@ -101,14 +101,29 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     content = model.to_json([combiner for combiner, _ in fitted], recalibration)
     content["pooled_variance"] = [pooled.tolist() for _, pooled in fitted]
     files.write_json(folder / "model.json", content)
+    two_way = _two_way_figures(known, logit, probability, len(data.test), attack.prior, weight)
+    controls_found = [
+        controls.redrawn(
+            known,
+            data.groups[: len(data.dev)],
+            config.membership,
+            options(config),
+            two_way["auc"],
+            attack.redraws,
+        ),
+        controls.blind(
+            manifest.images_at(data.dev, config.data.resolution),
+            (~data.not_used).astype(int),
+            known.group,
+            attack.seed,
+        ),
+    ]
     summary = {
         "shadows_asked": config.fleet.shadows,
         "shadows_used": len(known.bank.values),
         "pile_size": data.sizes["generated_test"],
-        "two_way": {
-            **_two_way_figures(known, logit, probability, len(data.test), attack.prior, weight),
-            "sibling_share": share,
-        },
+        "two_way": {**two_way, "sibling_share": share},
+        "controls": controls_found,
         "signals": _signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test), weight),
         "regime": likeness,
         "prior": attack.prior,
@@ -273,7 +288,6 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     summary |= {
         "dev": dev,
         "expected": expected,
-        "controls": [],
         "decisions": {name: int((decisions == name).sum()) for name in metrics.DECISIONS},
         "submission": {
             "objective": attack.objective,

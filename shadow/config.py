@@ -127,6 +127,7 @@ class AttackConfig:
     ridge: float = 1.0  # pull of the logistic weights towards equal weights
     prior: float = 0.5  # probability of membership before looking
     fpr: float = 0.1  # false positive rate of the decision `used`
+    redraws: int = 19  # memberships redrawn for the control: two-way AUCs of an answer that means nothing
     bootstrap: int = 100  # resamples of shadows and groups behind probability_low/high
     same_generator: bool = False  # the dev pile and the test pile come from one generator
     objective: str = "f1"  # what submission.csv maximises in expectation: f1 | kappa | accuracy
@@ -184,7 +185,7 @@ def _positive(config: Config) -> dict[str, float]:
         named[f"pile.{name}"] = getattr(c.pile, name)
     for name in ("pack", "workers", "threads"):
         named[f"fleet.{name}"] = getattr(c.fleet, name)
-    for name in ("pile", "references", "draws", "bootstrap"):
+    for name in ("pile", "references", "draws", "redraws", "bootstrap"):
         named[f"attack.{name}"] = getattr(c.attack, name)
     for name in ("dev_generated", "test_generated", "slices_a_patient"):
         named[f"challenge.{name}"] = getattr(c.challenge, name)

@@ -64,7 +64,7 @@ def verdict(evaluation: dict[str, Any], candidates: int) -> Verdict:
     said = evaluation.get("verdict") or {}
     level = said.get("level")
     if level == "leak":
-        return Verdict(True, "Leakage found", _leak(evaluation.get("two_way") or {}))
+        return Verdict(True, "Leakage found", _leak(headline(evaluation)))
     if level != "cannot tell":
         raise ValueError(f"no sentence for the verdict {level!r}")
     shadows = evaluation.get("shadows_used")
@@ -78,6 +78,15 @@ def verdict(evaluation: dict[str, Any], candidates: int) -> Verdict:
             "gets 50) would go unnoticed."
         )
     return Verdict(False, "Cannot tell", start + end)
+
+
+def headline(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The AUC to expect of the target, with its prediction interval: from its own labelled dev slices where the user
+    says they belong to the same generator, else from the shadows."""
+    two_way, expected = evaluation.get("two_way") or {}, evaluation.get("expected") or {}
+    if expected.get("from") != "dev":
+        return two_way
+    return {"auc": expected.get("auc"), "prediction_interval": expected.get("interval"), "from": "dev"}
 
 
 def _leak(two_way: dict[str, Any]) -> str:
@@ -131,6 +140,14 @@ def alarms(evaluation: dict[str, Any]) -> list[str]:
     regime = evaluation.get("regime") or {}
     if regime.get("inside") is False:
         found.append(regime.get("message") or "The target behaves unlike the shadows.")
+    dev, two_way = evaluation.get("dev") or {}, evaluation.get("two_way") or {}
+    wide = two_way.get("prediction_interval")
+    if dev.get("interval") and wide and interval(wide) and dev["interval"][1] < wide[0]:
+        found.append(
+            f"The attack is weaker on the labelled development slices (AUC {number(dev['auc'])} "
+            f"{interval(dev['interval'])}) than on the shadows (prediction interval {interval(wide)}): the shadows "
+            "flatter it, and its probabilities are too sure of themselves."
+        )
     controls = evaluation.get("controls") or []
     for row in controls:
         if row.get("p") is not None and row["p"] < ALARM / len(controls):

@@ -36,11 +36,11 @@ def read(
         return None
     truth = score.read_truth(path)
     result = score.score(predictions, truth)
-    two_way = evaluation.get("two_way") or {}
+    predicted = sentence.headline(evaluation)
     labels = dict(zip(truth.ids, (truth.label == 1).tolist(), strict=True))
     area = result["auc"]
-    wide = two_way.get("prediction_interval")
-    said = sentence.against_truth(two_way.get("auc"), wide, area["value"], (area["low"], area["high"]))
+    wide = predicted.get("prediction_interval")
+    said = sentence.against_truth(predicted.get("auc"), wide, area["value"], (area["low"], area["high"]))
     answer = np.array([labels[name] for name in predictions.ids], np.int8)
     decided = sentence.right_decisions(result["decision"]["counts"]) if result["decision"] else ""
     return Truth(
@@ -68,8 +68,9 @@ def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
     def expected(value: float | None, limits: Any = None) -> str:
         return f"{sentence.number(value)} {sentence.interval(limits)}".strip()
 
-    wide = two_way.get("prediction_interval") or two_way.get("interval")
-    rows = [_figure("AUC", result["auc"], expected(two_way.get("auc"), wide))]
+    predicted = sentence.headline(evaluation)
+    wide = predicted.get("prediction_interval") or predicted.get("interval")
+    rows = [_figure("AUC", result["auc"], expected(predicted.get("auc"), wide))]
     points = {point["fpr"]: point for point in two_way.get("tpr_at_fpr") or []}
     for point in result["tpr_at_fpr"]:
         mine = points.get(point["wanted_fpr"], {})

@@ -155,7 +155,7 @@ def cards(evaluation: dict[str, Any], scale: Scale) -> list[Row]:
     two_way = evaluation.get("two_way") or {}
     wide = sentence.interval(two_way.get("prediction_interval"))
     note = f"for one new generator {wide}; guessing is 0.50" if wide else "1 is certain, 0.50 is guessing"
-    first = auc_row("AUC of the attack", two_way, scale, note)
+    first = auc_row("AUC on the shadows", two_way, scale, note)
     rate = headline_rate(evaluation)
     point = rate_row(rate)
     second = Row(

@@ -36,14 +36,14 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
     scale = view.auc_scale(evaluation)
     known = truth.read(data_root, predictions, evaluation, held, scale)
     candidates = _candidates(predictions, known)
-    two_way = evaluation.get("two_way") or {}
+    two_way, headline = evaluation.get("two_way") or {}, sentence.headline(evaluation)
     prior = evaluation.get("prior") or config.attack.prior
     page = _template().render(
         verdict=sentence.verdict(evaluation, len(predictions.ids)),
         hero=scale.track(
-            two_way.get("auc"),
-            two_way.get("interval"),
-            two_way.get("prediction_interval"),
+            headline.get("auc"),
+            headline.get("interval"),
+            headline.get("prediction_interval"),
             [dot for dot in two_way.get("within_shadow") or [] if dot is not None],
         ),
         scale=scale,

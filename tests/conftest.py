@@ -1,0 +1,127 @@
+"""A tiny run from start to report through the real `launch.py`, made once, and folders of images to feed it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+LAUNCH = Path(__file__).parent.parent / "launch.py"
+TINY = Path(__file__).parent / "recipes" / "tiny.py"
+
+Launch = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory) -> dict[str, str]:
+    """Compiling is most of a tiny run: the processes of a session share what they compiled, hardly optimised."""
+    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    return {
+        **os.environ,
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip(),
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+@pytest.fixture(scope="session")
+def start(environment) -> Launch:
+    """Starts `launch.py` with these arguments."""
+
+    def started(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, str(LAUNCH), *map(str, arguments)]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, env=environment, text=True, **pipes, **options)
+
+    return started
+
+
+@pytest.fixture(scope="session")
+def launch(start) -> Launch:
+    """Runs `launch.py` with these arguments to its end."""
+
+    def launched(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        with start(*arguments, **options) as process:
+            out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return launched
+
+
+@pytest.fixture(scope="session")
+def tiny(launch) -> Launch:
+    """`launch.py COMMAND` on a folder with the tiny recipe."""
+
+    def launched(command: str, workdir: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return launch(command, f"--config={TINY}", f"--workdir={workdir}", *arguments, **options)
+
+    return launched
+
+
+@pytest.fixture(scope="session")
+def first(tiny, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder of a finished run (not to be written to), and what the run said."""
+    folder = tmp_path_factory.mktemp("first") / "run"
+    return folder, tiny("run", folder)
+
+
+@pytest.fixture(scope="session")
+def finished(first) -> Path:
+    folder, result = first
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Iterator[Path]:
+    """A copy of the finished run."""
+    yield Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(tmp_path / "run")
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and time of every file below a folder, locks left out: {path: (content, ns)}."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".lock")
+    return {path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+def fails(result: subprocess.CompletedProcess[str]) -> str:
+    """The one line on stderr of a command that ended by the user's mistake."""
+    assert result.returncode == 2, result.stderr
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Files under a temporary name."""
+    return [str(path) for path in folder.rglob("*") if path.name.endswith((".part", ".part.json", "-tmp"))]
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """A folder in the 2023 layout with noise of 16 x 16 pixels."""
+    root, rng = tmp_path / "images", np.random.default_rng(0)
+    roles = {
+        "dev/generated/generated_{:04d}.png": 24,
+        "dev/used/used_{:04d}.png": 8,
+        "dev/not_used/not_used_{:04d}.png": 8,
+        "test/generated_1/generated_{:05d}.png": 24,
+        "test/real_unknown_1/real_unknown_{:04d}.png": 8,
+    }
+    for name, count in roles.items():
+        for i in range(count):
+            path = root / name.format(i + 1)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(path)
+    (root / "sealed").mkdir()  # a challenge of our own: its numbers of images are no surprise
+    return root

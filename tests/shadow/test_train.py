@@ -1,0 +1,274 @@
+"""Training: a pack is its generators one by one, and a killed run ends with the bits of one that was not."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from shadow import checkpoint, keys, train
+from shadow.config import DenoiserConfig, DiffusionConfig, TrainConfig
+from shadow.denoisers.build import build
+from shadow.diffusion import process
+from shadow.errors import UserError
+
+IMAGES = np.random.default_rng(0).uniform(-1, 1, (7, 8, 8)).astype(np.float32)
+MEMBERS = (np.array([0, 2, 5]), np.array([1, 3, 4, 6, 0]), np.arange(7))
+
+
+def make(ids=(0, 1), images=IMAGES, stream="shadow", members=None, **fields):
+    settings = {"steps": 6, "batch_size": 4, "checkpoint_every": 3, "log_every": 2, "warmup_steps": 2} | fields
+    return train.Spec(
+        0,
+        stream,
+        tuple(ids),
+        images,
+        tuple(MEMBERS[i] for i in ids) if members is None else members,
+        DenoiserConfig(patch=4, width=8, depth=1, heads=2),
+        DiffusionConfig(timesteps=20),
+        TrainConfig(**settings),
+    )
+
+
+def folders(root, count=2):
+    made = [root / str(i) for i in range(count)]
+    for folder in made:
+        folder.mkdir(parents=True)
+    return made
+
+
+def equal(a, b):
+    return jax.tree.structure(a) == jax.tree.structure(b) and jax.tree.all(
+        jax.tree.map(lambda x, y: x.dtype == y.dtype and np.array_equal(x, y), a, b)
+    )
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def timeless(found):
+    """Rows without the one figure that depends on the clock."""
+    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in found]
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_at(step):
+    def progress(done, total, rate):
+        if done == step:
+            raise Killed
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A pack of two, six steps without a break."""
+    where = folders(tmp_path_factory.mktemp("straight"))
+    _, state = train.train_pack(make(), where, ())
+    return where, state
+
+
+def test_a_pack_is_its_generators_one_by_one(straight, tmp_path):
+    _, pack = straight
+    for i in range(2):
+        _, alone = train.train_pack(make(ids=(i,)), folders(tmp_path / str(i), 1), ())
+        jax.tree.map(
+            lambda a, b, i=i: np.testing.assert_allclose(a[i], b[0], rtol=2e-3, atol=2e-5), pack.params, alone.params
+        )
+    assert pack.step.tolist() == [6, 6]
+    kernels = pack.params["embed"]["kernel"]
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-2  # two generators, not one twice
+
+
+def test_metrics(straight):
+    where, _ = straight
+    for folder in where:
+        found = rows(folder)
+        assert [row["step"] for row in found] == [2, 3, 4, 6]  # log_every, and wherever a checkpoint is written
+        assert [row["images"] for row in found] == [8, 12, 16, 24]
+        assert all(np.isfinite([row["loss"], row["gradient_norm"], row["images_per_second"]]).all() for row in found)
+        assert [("loss_in" in row, "loss_out" in row) for row in found] == [(s % 3 == 0,) * 2 for s in (2, 3, 4, 6)]
+        assert len(found[1]["loss_in"]) == len(found[1]["loss_out"]) == len(train.EVALUATION_TIMES)
+    assert checkpoint.steps(where[0]) == checkpoint.steps(where[1]) == [6]
+
+
+@pytest.mark.parametrize("kills", [(3,), (4,), (2, 4, 6)])
+def test_a_killed_run_ends_with_the_same_bits(straight, tmp_path, kills):
+    where = folders(tmp_path)
+    for step in kills:
+        with pytest.raises(Killed):
+            train.train_pack(make(), where, (), kill_at(step))
+    if kills == (4,):
+        assert checkpoint.latest_common(where) == 3
+        for folder in where:  # a kill within a write
+            with (folder / "metrics.jsonl").open("a") as stream:
+                stream.write('{"step": 5, "los')
+    _, state = train.train_pack(make(), where, ())
+    reference, whole = straight
+    assert equal(jax.device_get(state), jax.device_get(whole))
+    for a, b in zip(where, reference, strict=True):
+        assert timeless(rows(a)) == timeless(rows(b))
+
+
+def test_a_half_written_line_before_the_restored_step_is_cut(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    train._Log(path, 2).close()
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+    path.write_text('{"step": 1}\n{"st')
+    log = train._Log(path, 2)
+    log.write({"step": 3})
+    log.close()
+    assert path.read_text() == '{"step": 1}\n{"step": 3}\n'
+
+
+def test_a_pack_of_which_one_lost_its_newest_checkpoint_goes_back(straight, tmp_path):
+    """Killed between the checkpoints of two generators: the pack resumes from the newest that both have."""
+    where = folders(tmp_path)
+    with pytest.raises(Killed):
+        train.train_pack(make(), where, (3,), kill_at(6))
+    checkpoint.shutil.rmtree(where[1] / "checkpoints" / "6")
+    assert checkpoint.latest_common(where) == 3
+    _, state = train.train_pack(make(), where, (3,))
+    assert equal(jax.device_get(state), jax.device_get(straight[1]))
+    assert checkpoint.steps(where[0]) == checkpoint.steps(where[1]) == [3, 6]  # 3 is kept for piles
+
+
+def test_a_finished_run_is_only_read(straight, monkeypatch):
+    where, state = straight
+    before = [(folder / "metrics.jsonl").stat().st_mtime_ns for folder in where]
+    monkeypatch.setattr(train, "make_step", None)
+    _, again = train.train_pack(make(), where, ())
+    assert equal(jax.device_get(again), jax.device_get(state))
+    assert [(folder / "metrics.jsonl").stat().st_mtime_ns for folder in where] == before
+
+
+def test_the_stream_and_the_seed_count(straight):
+    one = train.init_states(make(), build(make().denoiser, 8))
+    other = train.init_states(make(stream="target"), build(make().denoiser, 8))
+    assert not np.array_equal(one.params["embed"]["kernel"], other.params["embed"]["kernel"])
+    assert equal(one.params, one.ema)
+
+
+@pytest.mark.parametrize("halflife", [7, 2000])
+def test_ema_decay(halflife):
+    config = TrainConfig(batch_size=4, ema_halflife_images=halflife)
+    for step in range(30):
+        seen = 4 * (step + 1)
+        expected = 0.5 ** (4 / min(halflife, 0.1 * seen))
+        np.testing.assert_allclose(train.ema_decay(config, jnp.int32(step)), expected, rtol=1e-5)
+
+
+def test_three_steps_written_out():
+    """The step of one generator again, with plain optax calls and the loss spelt out."""
+    spec = make(ids=(1,), steps=5)
+    network, config = build(spec.denoiser, 8), spec.train
+    abar = process.alpha_bar(spec.diffusion)
+    state = train.init_states(spec, network)
+    params = jax.tree.map(lambda leaf: leaf[0], jax.device_get(state.params))
+    ema, adam, rate = params, optax.adam(1.0, b2=0.99), []
+    opt = adam.init(params)
+
+    @jax.jit
+    def gradient(params, x0, eps, t):
+        def loss(params):
+            signal, noise = np.sqrt(abar)[t][:, None, None, None], np.sqrt(1 - abar)[t][:, None, None, None]
+            clean = network.apply(params, signal * x0 + noise * eps, t)
+            weight = jnp.minimum(1 / (1 - jnp.asarray(abar)[t]), 4.0)  # 1 + SNR = 1 / (1 - abar)
+            return (weight * ((clean - x0) ** 2).mean((1, 2, 3))).mean()
+
+        return jax.value_and_grad(loss)(params)
+
+    abar = jnp.asarray(abar, jnp.float32)
+    step_fn = train.make_step(spec, network)
+    for step in range(3):
+        draw, when, noise = jax.random.split(keys.key(0, "shadow/train", 1, step), 3)
+        x0 = IMAGES[MEMBERS[1][np.asarray(jax.random.randint(draw, (4,), 0, 5))]][..., None]
+        t = np.floor((np.arange(4) + np.asarray(jax.random.uniform(when, (4,)))) / 4 * 20).astype(np.int32)
+        assert (t // 5).tolist() == [0, 1, 2, 3]  # one time a stratum
+        value, grads = gradient(params, x0, np.asarray(jax.random.normal(noise, x0.shape)), t)
+        norm = float(np.sqrt(sum((np.asarray(g, np.float64) ** 2).sum() for g in jax.tree.leaves(grads))))
+        grads = jax.tree.map(lambda g, norm=norm: g / max(norm, 1.0), grads)
+        # linear warm-up from 0 over 2 steps, then a cosine to a tenth of the peak at step 5
+        rate = 4e-3 * (step / 2 if step < 2 else 0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * (step - 2) / 3)))
+        updates, opt = adam.update(grads, opt, params)
+        params = jax.tree.map(lambda p, u, rate=rate: p + rate * u, params, updates)
+        decay = 0.5 ** (4 / min(2000, 0.4 * (step + 1)))
+        ema = jax.tree.map(lambda e, p, decay=decay: decay * e + (1 - decay) * p, ema, params)
+        state, loss, length = step_fn(state, jnp.asarray(IMAGES))
+        np.testing.assert_allclose(loss[0], value, rtol=1e-4)
+        np.testing.assert_allclose(length[0], norm, rtol=1e-3)
+    for mine, theirs in ((params, state.params), (ema, state.ema)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b[0], rtol=1e-3, atol=2e-5), mine, theirs)
+
+
+def test_batches_hold_members_only():
+    """Images outside the members are NaN: one of them in a batch would ruin the loss."""
+    images = IMAGES.copy()
+    images[[1, 3, 4, 6]] = np.nan
+    spec = make(ids=(0,), images=images)
+    network = build(spec.denoiser, 8)
+    state, step_fn = train.init_states(spec, network), train.make_step(spec, network)
+    for _ in range(6):
+        state, loss, _ = step_fn(state, jnp.asarray(images))
+        assert np.isfinite(np.asarray(loss)).all()
+
+
+def test_evaluation_tells_in_from_out():
+    losses = np.arange(12.0).reshape(3, 4)
+    assert train._gaps(losses, np.array([0, 1])) == {"loss_in": [0.5, 4.5, 8.5], "loss_out": [2.5, 6.5, 10.5]}
+    assert train._gaps(losses, np.arange(4))["loss_out"] is None
+
+
+def test_a_nan_loss_stops_the_pack(tmp_path):
+    images = IMAGES.copy()
+    images[5] = np.nan  # a member of generator 0 only
+    where = folders(tmp_path)
+    with pytest.raises(UserError, match=r"shadow 0: the loss is not finite at step \d; lower train\.learning_rate"):
+        train.train_pack(make(images=images, members=MEMBERS[:1] + (np.array([1, 3]),)), where, ())
+    assert checkpoint.latest_common(where) == 0
+
+
+def test_weights_ruined_after_the_last_good_checkpoint_are_not_saved(tmp_path, monkeypatch):
+    """Step 6 has a finite loss, but its update does not: the checkpoint of step 3 must stay the newest."""
+    where = folders(tmp_path)
+    real = train.make_step
+
+    def ruin(spec, network):
+        step_fn = real(spec, network)
+
+        def step(state, images):
+            state, loss, norm = step_fn(state, images)
+            if int(state.step[0]) == 6:
+                spoilt = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), (state.params, state.ema))
+                state = state._replace(params=spoilt[0], ema=spoilt[1])
+            return state, loss, norm
+
+        return step
+
+    monkeypatch.setattr(train, "make_step", ruin)
+    with pytest.raises(UserError, match=r"shadow 1: .* step 6; .*step 3, is kept"):
+        train.train_pack(make(), where, ())
+    assert checkpoint.steps(where[0]) == checkpoint.steps(where[1]) == [3]
+    assert "NaN" not in (where[1] / "metrics.jsonl").read_text()
+
+
+def test_a_learning_rate_far_too_high(tmp_path):
+    where = folders(tmp_path)
+    with pytest.raises(UserError, match=r"train\.learning_rate"):
+        train.train_pack(make(learning_rate=1e30, warmup_steps=0), where, ())
+    for step in checkpoint.steps(where[0]):
+        like = jax.eval_shape(lambda: train.init_states(make(), build(make().denoiser, 8)))
+        saved = checkpoint.restore_pack(where, step, like)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saved))
+
+
+def test_a_generator_without_members_is_refused(tmp_path):
+    with pytest.raises(UserError, match="generator 1 has no members"):
+        train.train_pack(make(members=(np.array([0]), np.array([], int))), folders(tmp_path), ())
