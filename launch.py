@@ -5,18 +5,29 @@ python launch.py COMMAND --config=configs/NAME.py --workdir=DIR [--config.field.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from shadow.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", str(Path(__file__).parent / "configs" / "demo.py"), "Recipe.")
+
+def _fail(line: str) -> NoReturn:
+    sys.stderr.write(f"error: {line}\n")  # in one piece: libraries' threads may be writing there too
+    sys.exit(2)
+
+
+try:
+    _CONFIG = config_flags.DEFINE_config_file("config", str(Path(__file__).parent / "configs" / "demo.py"), "Recipe.")
+except KeyError as unknown:  # the flag looks for overrides in sys.argv at once
+    _fail(f"--config: {unknown.args[0]}")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run.")
 _PACK = flags.DEFINE_integer("pack", -1, "train, sample: this pack only, in this process.")
 _PREDICTIONS = flags.DEFINE_string("predictions", "", "score: predictions.csv of a run.")
@@ -104,6 +115,9 @@ def cli() -> None:
         app.run(main, flags_parser=_parse)
     except UserError as error:
         _fail(str(error))
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         if error.errno not in _OUTSIDE:
             raise
@@ -114,16 +128,13 @@ def cli() -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        dataclasses.fields(_CONFIG.value)  # a recipe that could not be loaded says so only when it is used
+        return rest
     except flags.Error as error:
         raise UserError(str(error)) from error
     except (AttributeError, KeyError, TypeError, ValueError, ImportError, SyntaxError, OSError) as error:
         raise UserError(f"--config: {error}") from error
-
-
-def _fail(line: str) -> None:
-    sys.stderr.write(f"error: {line}\n")  # in one piece: libraries' threads may be writing there too
-    sys.exit(2)
 
 
 if __name__ == "__main__":

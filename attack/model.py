@@ -18,8 +18,8 @@ class Combiner:
     bias: float
 
     def logit(self, z: np.ndarray) -> np.ndarray:
-        """Log odds [...] of z [..., column]."""
-        return self.bias + z @ self.weights
+        """Log odds [...] of z [..., column]; no matrix product, whose last bit may depend on the number of rows."""
+        return self.bias + (z * self.weights).sum(-1)
 
 
 def _logistic_loss(margin: np.ndarray, label: np.ndarray, weight: np.ndarray) -> tuple[float, np.ndarray]:

@@ -201,8 +201,8 @@ def test_a_full_disk_ends_each_stage_with_one_line_and_nothing_half_written(tiny
             (run / name).rename(run.parent / name)
         result = tiny(stage, run, preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)))
         assert "File too large" in fails(result), stage
-        partial = [path for path in leftovers(run) if not path.endswith((".challenge.part", "-tmp"))]
-        assert partial == [], stage  # a challenge and a checkpoint go on from what is there
+        halves = [path for path in leftovers(run) if not path.endswith((".challenge.part", "-tmp"))]
+        assert halves == [], stage  # a challenge and a checkpoint go on from what is there
         written = [name for name in made if (run / name).exists() and (run / name).is_file()]
         assert written == [], stage
         if stage != "sample":  # which is left to go on below

@@ -87,9 +87,7 @@ def test_interval_without_variance_is_wide_and_inside_the_unit(scores, area):
 
 
 def test_perfect_ranking_bound_is_exact_binomial():
-    low, high = metrics.auc_interval(
-        np.r_[np.ones(30), np.zeros(50)], np.r_[np.ones(30, int), np.zeros(50, int)]
-    )
+    low, high = metrics.auc_interval(np.r_[np.ones(30), np.zeros(50)], np.r_[np.ones(30, int), np.zeros(50, int)])
     assert (low, high) == pytest.approx((0.025 ** (1 / 30), 1.0))
 
 
@@ -330,9 +328,7 @@ def enumerated(probability, labels, objective):
     total = 0.0
     for outcome in itertools.product((0, 1), repeat=len(probability)):
         truth = np.array(outcome)
-        total += np.prod(np.where(truth == 1, probability, 1 - probability)) * agreement(
-            labels, truth, objective
-        )
+        total += np.prod(np.where(truth == 1, probability, 1 - probability)) * agreement(labels, truth, objective)
     return total
 
 
@@ -343,8 +339,7 @@ def test_decision_is_the_best_of_all_labellings(objective, probability):
     choice = metrics.decide(values, objective)
     assert choice.expected == pytest.approx(enumerated(values, choice.labels, objective))
     every = (
-        enumerated(values, np.array(labels), objective)
-        for labels in itertools.product((0, 1), repeat=len(values))
+        enumerated(values, np.array(labels), objective) for labels in itertools.product((0, 1), repeat=len(values))
     )
     assert choice.expected == pytest.approx(max(every))
     assert choice.claimed == choice.labels.sum()
@@ -439,9 +434,7 @@ def test_f1_interval_covers():
 @pytest.mark.parametrize("kind", ["perfect", "all ones", "all zeros", "inverted"])
 def test_extreme_labellings_are_not_certain(kind, groups):
     labels = np.repeat([1, 0], 20)
-    flags = {"perfect": labels, "all ones": labels * 0 + 1, "all zeros": labels * 0, "inverted": 1 - labels}[
-        kind
-    ]
+    flags = {"perfect": labels, "all ones": labels * 0 + 1, "all zeros": labels * 0, "inverted": 1 - labels}[kind]
     figures = metrics.decision_figures(flags, labels, groups)
     for name in ("f1", "kappa"):
         figure = figures[name]

@@ -25,10 +25,7 @@ def pair(folder, members=100, others=100, groups=True):
     values = rng.normal(size=len(labels)) + labels
     probability = 1 / (1 + np.exp(0.5 - values))
     decision = np.select([probability > 0.75, probability < 0.4], ["used", "not used"], "undetermined")
-    rows = [
-        f"x{i},{float(values[i])!r},{float(probability[i])!r},0.0,1.0,{decision[i]}"
-        for i in range(len(labels))
-    ]
+    rows = [f"x{i},{float(values[i])!r},{float(probability[i])!r},0.0,1.0,{decision[i]}" for i in range(len(labels))]
     predictions = put(folder, "predictions.csv", "\n".join([HEADER, *rows]) + "\n")
     truth_rows = [f"x{i},{labels[i]}" + (f",p{i // 3}" if groups else "") for i in range(len(labels))]
     head = "id,label,group" if groups else "id,label"
@@ -49,9 +46,7 @@ def test_score_joins_by_id(tmp_path, groups):
 
 
 def test_reading_keeps_the_columns(tmp_path):
-    path = put(
-        tmp_path, "p.csv", f"\ufeff{HEADER}\r\na, 1.5,0.5,0.25,0.75,used\r\nb,-2,0.5,0,1,undetermined\r\n"
-    )
+    path = put(tmp_path, "p.csv", f"\ufeff{HEADER}\r\na, 1.5,0.5,0.25,0.75,used\r\nb,-2,0.5,0,1,undetermined\r\n")
     read = score.read_predictions(path)
     assert read.ids == ["a", "b"]
     assert read.lines == {"a": 2, "b": 3}
@@ -140,9 +135,7 @@ def test_table_shows_intervals_counts_and_baselines(tmp_path):
     assert "100 members, 100 non-members" in lines[0]
     assert lines[3].split()[:2] == ["AUC", f"{result['auc']['value']:.3f}"]
     point = result["tpr_at_fpr"][1]
-    assert (
-        f"{point['true_positives']} of 100 members at {point['false_positives']} of 100 non-members" in table
-    )
+    assert f"{point['true_positives']} of 100 members at {point['false_positives']} of 100 non-members" in table
     assert "1/100" in table
     for word in ("all-ones 0.667", "majority", "coin", "Brier", "ECE", "undetermined", "strangers"):
         assert word in table
@@ -152,9 +145,7 @@ def test_table_shows_intervals_counts_and_baselines(tmp_path):
 
 
 def test_table_of_the_smallest_result(tmp_path):
-    read = score.read_predictions(
-        put(tmp_path, "p.csv", "id,score,decision\na,1,undetermined\nb,2,undetermined\n")
-    )
+    read = score.read_predictions(put(tmp_path, "p.csv", "id,score,decision\na,1,undetermined\nb,2,undetermined\n"))
     result = score.score(read, score.read_truth(put(tmp_path, "t.csv", "id,label\na,1\nb,0\n")))
     table = score.format_table(result)
     assert "cannot tell" in table

@@ -74,10 +74,14 @@ def straight(tmp_path_factory):
     return where, state
 
 
-def test_a_pack_is_its_generators_one_by_one(straight, tmp_path):
+def test_a_pack_is_its_generators_one_by_one(straight):
     _, pack = straight
     for i in range(2):
-        _, alone = train.train_pack(make(ids=(i,)), folders(tmp_path / str(i), 1), ())
+        spec = make(ids=(i,))
+        network = build(spec.denoiser, 8)
+        alone, step_fn = train.init_states(spec, network), train.make_step(spec, network)
+        for _ in range(6):
+            alone, *_ = step_fn(alone, jnp.asarray(IMAGES))
         jax.tree.map(
             lambda a, b, i=i: np.testing.assert_allclose(a[i], b[0], rtol=2e-3, atol=2e-5), pack.params, alone.params
         )
@@ -168,39 +172,39 @@ def test_ema_decay(halflife):
 def test_three_steps_written_out():
     """The step of one generator again, with plain optax calls and the loss spelt out."""
     spec = make(ids=(1,), steps=5)
-    network, config = build(spec.denoiser, 8), spec.train
-    abar = process.alpha_bar(spec.diffusion)
+    network = build(spec.denoiser, 8)
+    abar = jnp.asarray(process.alpha_bar(spec.diffusion), jnp.float32)
     state = train.init_states(spec, network)
     params = jax.tree.map(lambda leaf: leaf[0], jax.device_get(state.params))
-    ema, adam, rate = params, optax.adam(1.0, b2=0.99), []
+    ema, adam = params, optax.adam(1.0, b2=0.99)
     opt = adam.init(params)
 
     @jax.jit
-    def gradient(params, x0, eps, t):
-        def loss(params):
-            signal, noise = np.sqrt(abar)[t][:, None, None, None], np.sqrt(1 - abar)[t][:, None, None, None]
+    def written_out(params, ema, opt, x0, eps, t, rate, decay):
+        def mean_loss(params):
+            signal, noise = jnp.sqrt(abar)[t][:, None, None, None], jnp.sqrt(1 - abar)[t][:, None, None, None]
             clean = network.apply(params, signal * x0 + noise * eps, t)
-            weight = jnp.minimum(1 / (1 - jnp.asarray(abar)[t]), 4.0)  # 1 + SNR = 1 / (1 - abar)
+            weight = jnp.minimum(1 / (1 - abar[t]), 4.0)  # 1 + SNR = 1 / (1 - abar)
             return (weight * ((clean - x0) ** 2).mean((1, 2, 3))).mean()
 
-        return jax.value_and_grad(loss)(params)
+        value, grads = jax.value_and_grad(mean_loss)(params)
+        norm = jnp.sqrt(sum((g**2).sum() for g in jax.tree.leaves(grads)))
+        updates, opt = adam.update(jax.tree.map(lambda g: g / jnp.maximum(norm, 1.0), grads), opt)
+        params = jax.tree.map(lambda p, u: p + rate * u, params, updates)
+        ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
+        return params, ema, opt, value, norm
 
-    abar = jnp.asarray(abar, jnp.float32)
     step_fn = train.make_step(spec, network)
     for step in range(3):
         draw, when, noise = jax.random.split(keys.key(0, "shadow/train", 1, step), 3)
         x0 = IMAGES[MEMBERS[1][np.asarray(jax.random.randint(draw, (4,), 0, 5))]][..., None]
         t = np.floor((np.arange(4) + np.asarray(jax.random.uniform(when, (4,)))) / 4 * 20).astype(np.int32)
         assert (t // 5).tolist() == [0, 1, 2, 3]  # one time a stratum
-        value, grads = gradient(params, x0, np.asarray(jax.random.normal(noise, x0.shape)), t)
-        norm = float(np.sqrt(sum((np.asarray(g, np.float64) ** 2).sum() for g in jax.tree.leaves(grads))))
-        grads = jax.tree.map(lambda g, norm=norm: g / max(norm, 1.0), grads)
+        eps = jax.random.normal(noise, x0.shape)
         # linear warm-up from 0 over 2 steps, then a cosine to a tenth of the peak at step 5
         rate = 4e-3 * (step / 2 if step < 2 else 0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * (step - 2) / 3)))
-        updates, opt = adam.update(grads, opt, params)
-        params = jax.tree.map(lambda p, u, rate=rate: p + rate * u, params, updates)
         decay = 0.5 ** (4 / min(2000, 0.4 * (step + 1)))
-        ema = jax.tree.map(lambda e, p, decay=decay: decay * e + (1 - decay) * p, ema, params)
+        params, ema, opt, value, norm = written_out(params, ema, opt, x0, eps, t, rate, decay)
         state, loss, length = step_fn(state, jnp.asarray(IMAGES))
         np.testing.assert_allclose(loss[0], value, rtol=1e-4)
         np.testing.assert_allclose(length[0], norm, rtol=1e-3)
@@ -231,7 +235,7 @@ def test_a_nan_loss_stops_the_pack(tmp_path):
     images[5] = np.nan  # a member of generator 0 only
     where = folders(tmp_path)
     with pytest.raises(UserError, match=r"shadow 0: the loss is not finite at step \d; lower train\.learning_rate"):
-        train.train_pack(make(images=images, members=MEMBERS[:1] + (np.array([1, 3]),)), where, ())
+        train.train_pack(make(images=images, members=(*MEMBERS[:1], np.array([1, 3]))), where, ())
     assert checkpoint.latest_common(where) == 0
 
 

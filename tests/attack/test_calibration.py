@@ -1,0 +1,237 @@
+"""The rules of calibration and of two-way cross-fitting, each against a loop or an attack that would break it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from attack import calibration, crossfit, estimate, ranking
+from attack.signals import SIGNALS
+from attack.signals.evidence import NEAREST, unpack
+from shadow import membership
+from shadow.config import MembershipConfig
+
+SHADOWS, IMAGES = 8, 24
+
+
+def make(seed=0, leak=0.0, groups=None):
+    rng = np.random.default_rng(seed)
+    names = groups or [f"g{i}" for i in range(IMAGES)]
+    member = membership.draw(names, SHADOWS, MembershipConfig(unit="image", block=SHADOWS), seed)
+    values = np.sort(rng.normal(size=(SHADOWS, IMAGES, 1, NEAREST + 1)).astype(np.float32), axis=-1)[..., ::-1].copy()
+    values[..., 0] += leak * member[..., None]
+    values[..., -1] = rng.poisson(2, values.shape[:-1])
+    touched = membership.touched(member, names, names)
+    numbers = np.unique(names, return_inverse=True)[1]
+    bank = calibration.Bank(values, member, touched, ("pixels",), tuple(SIGNALS))
+    return crossfit.Labelled(bank, tuple(f"x{i}" for i in range(IMAGES)), numbers)
+
+
+def test_references_hold_neither_the_candidate_nor_are_banned():
+    data = make()
+    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
+    for k in range(SHADOWS):
+        banned = np.zeros(SHADOWS, bool)
+        banned[[k, (k + 1) % SHADOWS]] = True
+        chosen = calibration.choose_references(data.bank, order, 2, banned)
+        for x in range(IMAGES):
+            assert len(set(chosen[x])) == 2
+            assert not data.bank.member[chosen[x], x].any()
+            assert not banned[chosen[x]].any()
+
+
+def test_shadows_that_hold_a_neighbour_come_last():
+    data = make(groups=[f"g{i // 2}" for i in range(IMAGES)])
+    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
+    nobody = np.zeros(SHADOWS, bool)
+    for count in (1, 2, 3):
+        chosen = calibration.choose_references(data.bank, order, count, nobody)
+        for x in range(IMAGES):
+            clean = int((~data.bank.touched[:, x]).sum())
+            assert (~data.bank.touched[chosen[x], x]).sum() == min(clean, count)
+
+
+def test_too_few_references_are_an_error():
+    data = make()
+    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
+    with pytest.raises(ValueError, match="too few"):
+        calibration.choose_references(data.bank, order, SHADOWS // 2 + 1, np.zeros(SHADOWS, bool))
+
+
+def test_priorities_are_of_the_id_alone():
+    ids = ("a", "b", "c")
+    whole = calibration.priorities(ids, 8, 3, 1)
+    np.testing.assert_array_equal(whole[[2, 0]], calibration.priorities(("c", "a"), 8, 3, 1))
+    assert (whole != calibration.priorities(ids, 8, 3, 2)).all()
+
+
+def test_residuals_against_a_loop():
+    data = make()
+    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
+    chosen = calibration.choose_references(data.bank, order, 2, np.zeros(SHADOWS, bool))
+    found = calibration.residuals(data.bank, data.bank.values[3], chosen)
+    for x in range(IMAGES):
+        row = []
+        for name in SIGNALS:
+            own, refs = unpack(data.bank.values[3, x, 0]), unpack(data.bank.values[chosen[x], x, 0])
+            row += SIGNALS[name].calibrated(own, refs).tolist()
+        np.testing.assert_allclose(found[x], row, rtol=1e-12)
+
+
+def test_standardise_against_a_loop():
+    rng = np.random.default_rng(0)
+    residual, null = rng.normal(3, 2, (30, 2)), rng.random(30) < 0.5
+    group = np.arange(30) // 3
+    out = np.zeros(10, bool)
+    out[[1, 4]] = True
+    sums = calibration.null_sums(residual, null, group, 10).without(out)
+    pooled = np.array([2.0, 3.0])
+    used = null & ~np.isin(group, [1, 4])
+    n = used.sum()
+    for j in range(2):
+        mean = residual[used, j].mean()
+        variance = (n * residual[used, j].var() + 10 * pooled[j]) / (n + 10)
+        wanted = np.clip((residual[:, j] - mean) / np.sqrt(variance), -8, 8)
+        np.testing.assert_allclose(calibration.standardise(residual, sums, pooled)[:, j], wanted, atol=1e-9)
+
+
+def test_pooled_variance_is_within_piles():
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(shift, 2, (40, 1)) for shift in (0, 50)]
+    nulls = [calibration.null_sums(p, np.ones(40, bool), np.arange(40), 40) for p in parts]
+    wanted = np.mean([p.var(ddof=1) for p in parts])
+    assert calibration.pooled_variance(nulls)[0] == pytest.approx(wanted)
+
+
+def score(data, **options):
+    given = {"references": 8, "fold_count": 4, "ridge": 1.0, "seed": 0, "draw": 0} | options
+    return crossfit.two_way(data, **given)
+
+
+def test_a_held_out_shadow_changes_nothing_it_may_not():
+    """Garbage in shadow 5's pile moves only scores of shadow 5 itself where 5 is held out of everything fitted."""
+    data = make(leak=2.0)
+    values = data.bank.values.copy()
+    values[5] = np.random.default_rng(9).normal(size=values[5].shape) * 50
+    other = dataclasses.replace(data, bank=dataclasses.replace(data.bank, values=values))
+    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
+    a, b = (calibration.shadow_residuals(d.bank, order, 2, 5) for d in (data, other))
+    others = [k for k in range(SHADOWS) if k != 5]
+    np.testing.assert_array_equal(a[others], b[others])
+    out = crossfit.folds(data.group, 4, 0) == 0
+    one, _ = crossfit.fit_on(a, data, others, out, 1.0)
+    two, _ = crossfit.fit_on(b, other, others, out, 1.0)
+    np.testing.assert_array_equal(one.weights, two.weights)
+
+
+def test_a_held_out_group_changes_nothing_that_is_fitted():
+    data = make(leak=2.0)
+    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
+    out = crossfit.folds(data.group, 4, 0) == 1
+    hidden = out[data.group]
+    values, member = data.bank.values.copy(), data.bank.member.copy()
+    values[:, hidden] = 99.0
+    bank = dataclasses.replace(data.bank, values=values, member=member)
+    residuals = [calibration.shadow_residuals(b, order, 2, 2) for b in (data.bank, bank)]
+    others = [k for k in range(SHADOWS) if k != 2]
+    one, _ = crossfit.fit_on(residuals[0], data, others, out, 1.0)
+    two, _ = crossfit.fit_on(residuals[1], dataclasses.replace(data, bank=bank), others, out, 1.0)
+    np.testing.assert_array_equal(one.weights, two.weights)
+    assert one.bias == two.bias
+
+
+def test_an_attack_that_memorises_pairs_scores_one_half(monkeypatch):
+    """A model that remembers the answers of every pair it was fitted on must gain nothing under two-way fitting."""
+
+    class Memory:
+        def __init__(self, z, label):
+            self.known = {row.tobytes(): value for row, value in zip(z, label, strict=True)}
+            self.weights, self.bias, self.names = np.zeros(z.shape[1]), 0.0, ()
+
+        def logit(self, z):
+            return np.array([10 * self.known.get(row.tobytes(), 0.5) for row in z])
+
+    monkeypatch.setattr(crossfit, "fit_combiner", lambda z, label, names, ridge, weight=None: Memory(z, label))
+    data = make(leak=0.0)
+    held = score(data)
+    assert np.ptp(held.logit) == 0  # no pair was recognised
+    found = estimate.mean_auc(held.logit, data.bank.member, data.group, 20)
+    assert found.auc == 0.5
+
+
+def test_a_leak_is_found_and_noise_is_not():
+    strong, none = score(make(leak=4.0)), score(make(leak=0.0))
+    assert estimate.mean_auc(strong.logit, make(leak=4.0).bank.member, make().group, 20).auc > 0.9
+    assert 0.35 < estimate.mean_auc(none.logit, make().bank.member, make().group, 20).auc < 0.65
+
+
+def test_folds_keep_groups_whole_and_even():
+    group = np.repeat(np.arange(10), [1, 2, 3, 1, 2, 3, 1, 2, 3, 2])
+    fold = crossfit.folds(group, 4, 0)
+    sizes = np.bincount(fold[group], minlength=4)
+    assert len(fold) == 10
+    assert sizes.max() - sizes.min() <= 3
+
+
+def test_mean_auc_is_the_mean_of_the_shadows_own():
+    rng = np.random.default_rng(0)
+    member = rng.random((6, 30)) < 0.5
+    scores = rng.normal(size=(6, 30)) + member
+    found = estimate.mean_auc(scores, member, np.arange(30), 50)
+    each = [ranking.auc(scores[k], member[k].astype(int)) for k in range(6)]
+    np.testing.assert_allclose(found.within, each)
+    assert found.auc == pytest.approx(np.mean(each))
+    assert found.prediction[0] < found.interval[0] < found.auc < found.interval[1] < found.prediction[1]
+
+
+def test_weighted_placements_against_a_loop():
+    rng = np.random.default_rng(0)
+    scores, member, weight = rng.integers(0, 5, 20).astype(float), np.arange(20) % 3 == 0, rng.random(20)
+    auc, influence = estimate.weighted_placements(scores, member, weight)
+    top = bottom = 0.0
+    for i in np.flatnonzero(member):
+        for o in np.flatnonzero(~member):
+            top += weight[o] * ((scores[i] > scores[o]) + 0.5 * (scores[i] == scores[o]))
+            bottom += weight[o]
+    assert auc == pytest.approx(top / bottom)
+    assert influence.sum() == pytest.approx(0, abs=1e-12)
+    # with equal weights the squared influences are DeLong's variance, up to n / (n - 1)
+    _, plain = estimate.weighted_placements(scores, member, np.ones(20))
+    assert (plain**2).sum() == pytest.approx(ranking.delong(scores, member.astype(int))[1], rel=0.2)
+
+
+def test_perfect_ranking_does_not_claim_certainty():
+    member = np.tile(np.arange(20) % 2 == 0, (4, 1))
+    found = estimate.mean_auc(member.astype(float), member, np.arange(20), 20)
+    assert found.auc == 1.0
+    assert found.interval[1] == 1.0
+    assert found.interval[0] < 0.9
+
+
+def test_weights_zero_leave_a_stratum_out():
+    rng = np.random.default_rng(0)
+    member, scores = np.tile(np.arange(20) < 10, (4, 1)), rng.normal(size=(4, 20))
+    weight = np.tile(np.arange(20) < 15, (4, 1)).astype(float)
+    found = estimate.mean_auc(scores, member, np.arange(20), 20, weight)
+    wanted = [ranking.auc(scores[k][:15], (np.arange(15) < 10).astype(int)) for k in range(4)]
+    assert found.auc == pytest.approx(np.mean(wanted))
+    with pytest.raises(ValueError, match="fewer than two shadows"):
+        estimate.mean_auc(scores, member, np.arange(20), 20, np.zeros((4, 20)))
+
+
+def test_sibling_share_of_a_split_by_group_is_nothing_and_by_slice_much():
+    groups = ["a", "a", "b", "b", "c", "c"]
+    candidates = ["x", "x", "y", "y"]
+    assert estimate.sibling_share(groups, [1, 1, 0, 0, 1, 1], candidates) == 0.0
+    assert estimate.sibling_share(groups, [1, 0, 1, 0, 0, 1], candidates) == 1.0
+    assert estimate.sibling_share(["a", "b"], [1, 0], ["x", "y"]) == 0.0
+    assert estimate.sibling_share(["a", "b"], [1, 0], ["x", "x"]) is None
+
+
+def test_stratum_weights_mix_as_asked():
+    member = np.array([[True, False, False, False]])
+    touched = np.array([[True, True, False, False]])
+    weight = estimate.stratum_weights(member, touched, 0.8)
+    assert weight[0, 1] == pytest.approx(0.8)
+    assert weight[0, 2:].sum() == pytest.approx(0.2)
+    assert (estimate.stratum_weights(member, touched, None) == 1).all()

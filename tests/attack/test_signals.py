@@ -1,0 +1,154 @@
+"""Every signal and embedding against a naive loop."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attack import embeddings, signals
+from attack.signals import ball, evidence, nearest, votes
+from shadow.errors import UserError
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (12, 8, 8)).astype(np.float32)
+
+
+def naive_standard(image):
+    values = [float(v) for v in image.ravel()]
+    mean = sum(values) / len(values)
+    spread = sum((v - mean) ** 2 for v in values) ** 0.5
+    return np.array([(v - mean) / spread if spread > 1e-6 else 0.0 for v in values])
+
+
+def test_pixels_against_a_loop(images):
+    np.testing.assert_allclose(embeddings.embed("pixels", images), [naive_standard(i) for i in images], atol=1e-6)
+
+
+def test_squared_distance_is_two_times_one_minus_correlation(images):
+    vectors = embeddings.embed("pixels", images)
+    wanted = 2 * (1 - np.corrcoef(images.reshape(12, -1)))
+    np.testing.assert_allclose(embeddings.distances(vectors, vectors) ** 2, wanted, atol=2e-6)
+
+
+def test_highpass_against_a_loop(images):
+    found = embeddings.embed("highpass", images)
+    for image, vector in zip(images, found, strict=True):
+        padded = np.pad(image, 2, mode="edge")
+        detail = np.array([[image[r, c] - padded[r : r + 5, c : c + 5].mean() for c in range(8)] for r in range(8)])
+        np.testing.assert_allclose(vector, naive_standard(detail), atol=1e-5)
+
+
+def test_a_constant_image_is_zero_everywhere():
+    constant = np.full((1, 8, 8), 77.0)
+    for name in embeddings.EMBEDDINGS:
+        assert not embeddings.embed(name, constant).any()
+
+
+def test_brightness_and_contrast_do_not_matter(images):
+    for name in embeddings.EMBEDDINGS:
+        np.testing.assert_allclose(embeddings.embed(name, images), embeddings.embed(name, 0.3 * images + 20), atol=1e-5)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(UserError, match=r"attack\.embeddings: 'nope'"):
+        embeddings.embed("nope", np.zeros((1, 8, 8)))
+    with pytest.raises(UserError, match=r"attack\.signals: 'nope'"):
+        signals.check("nope")
+
+
+def draw(seed=1, candidates=5, pile=70, reference=6, features=9):
+    rng = np.random.default_rng(seed)
+    c, p, r = (rng.normal(size=(n, features)).astype(np.float32) for n in (candidates, pile, reference))
+    return c, [f"g{i}" for i in range(candidates)], p, r, ["g0", "g0", "h", "i", "g3", "j"][:reference]
+
+
+def test_evidence_against_a_loop():
+    c, groups, pile, reference, reference_groups = draw()
+    found = evidence.measure(c, groups, pile, reference, reference_groups)
+    for i in range(len(c)):
+        d = sorted(float(np.sqrt(((c[i].astype(float) - g) ** 2).sum())) for g in pile)
+        np.testing.assert_allclose(found.closeness[i], [-np.log(v) for v in d[: evidence.NEAREST]], atol=1e-4)
+        count = 0
+        for g in pile:
+            rivals = [r for r, name in zip(reference, reference_groups, strict=True) if name != groups[i]]
+            count += np.linalg.norm(c[i] - g) < min(np.linalg.norm(r - g) for r in rivals)
+        assert found.votes[i] == pytest.approx(np.log1p(count))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**20), st.integers(1, 200), st.integers(1, 300), st.sampled_from([9, 64, 1024]), st.data())
+def test_evidence_of_a_candidate_is_its_own(seed, candidates, pile_size, features, data):
+    """To the last bit, whatever other candidates are asked about and in whatever order."""
+    c, groups, pile, reference, reference_groups = draw(seed, candidates, pile_size, 6, features)
+    kept = data.draw(st.lists(st.integers(0, candidates - 1), min_size=1, max_size=12, unique=True))
+    whole = evidence.measure(c, groups, pile, reference, reference_groups)
+    part = evidence.measure(c[kept], [groups[i] for i in kept], pile, reference, reference_groups)
+    np.testing.assert_array_equal(whole.closeness[kept], part.closeness)
+    np.testing.assert_array_equal(whole.votes[kept], part.votes)
+
+
+def test_a_pile_of_one_and_a_collapsed_pile_are_finite():
+    c, groups, pile, reference, reference_groups = draw()
+    for odd in (pile[:1], np.repeat(pile[:1], 60, axis=0), np.repeat(c[:1], 60, axis=0)):
+        own = evidence.measure(c, groups, odd, reference, reference_groups)
+        for signal in signals.SIGNALS.values():
+            refs = evidence.unpack(np.stack([evidence.pack(own)] * 3, axis=1))
+            values = signal.calibrated(evidence.unpack(evidence.pack(own)), refs)
+            assert values.shape == (len(c), len(signal.columns))
+            assert np.isfinite(values).all()
+    with pytest.raises(ValueError, match="empty pile"):
+        evidence.measure(c, groups, pile[:0], reference, reference_groups)
+
+
+def references(seed=3, count=4):
+    own = evidence.measure(*draw(seed))
+    others = [
+        evidence.pack(evidence.measure(*draw(seed)[:2], draw(seed + 10 + i)[2], *draw(seed)[3:])) for i in range(count)
+    ]
+    return own, evidence.unpack(np.stack(others, axis=1))
+
+
+def test_nearest_against_a_loop():
+    own, refs = references()
+    found = nearest.signal(own, refs)
+
+    def raw(closeness):
+        d = [np.exp(-float(v)) for v in closeness]
+        means = [-np.mean([np.log(v) for v in d[:k]]) for k in (1, 5, 10, 50)]
+        return np.array([*means, -np.log(d[0] / np.mean(d[1:]))])
+
+    for i in range(len(found)):
+        wanted = raw(own.closeness[i]) - np.mean([raw(refs.closeness[i, r]) for r in range(4)], axis=0)
+        np.testing.assert_allclose(found[i], wanted, atol=1e-5)
+
+
+def test_ball_against_a_loop():
+    own, refs = references()
+    found = ball.signal(own, refs)
+    for i in range(len(found)):
+        for column, m in enumerate((1, 5)):
+            radius = np.exp(np.mean([-float(refs.closeness[i, r, m - 1]) for r in range(4)]))
+            inside = sum(np.exp(-float(v)) <= radius * (1 + 1e-7) for v in own.closeness[i])
+            assert found[i, column] == pytest.approx(np.log1p(inside) - np.log1p(m))
+
+
+def test_votes_against_a_loop():
+    own, refs = references()
+    found = votes.signal(own, refs)
+    for i in range(len(found)):
+        assert found[i, 0] == pytest.approx(own.votes[i] - np.mean(refs.votes[i]), abs=1e-6)
+
+
+def test_more_alike_means_more_likely_a_member():
+    """Direction of every column: a pile that holds the candidate itself scores higher than one that does not."""
+    c, groups, pile, reference, reference_groups = draw()
+    copy = np.concatenate([c + 0.01, pile[len(c) :]])
+    without = evidence.pack(evidence.measure(c, groups, pile, reference, reference_groups))
+    refs = evidence.unpack(np.stack([without] * 3, axis=1))
+    for signal in signals.SIGNALS.values():
+        high = signal.calibrated(evidence.measure(c, groups, copy, reference, reference_groups), refs)
+        low = signal.calibrated(evidence.unpack(without), refs)
+        assert (high.mean(0) >= low.mean(0)).all()
+        assert high.mean() > low.mean()

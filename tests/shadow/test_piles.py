@@ -1,0 +1,238 @@
+"""Piles: the same images whatever was interrupted, and a store that refuses what is no pile."""
+
+import errno
+import os
+import pickle
+
+import jax
+import numpy as np
+import pytest
+
+from shadow import checkpoint, files, keys, piles, train
+from shadow.config import DenoiserConfig, DiffusionConfig, PileConfig, TrainConfig
+from shadow.denoisers.build import build
+from shadow.errors import UserError
+
+SPEC = train.Spec(
+    0,
+    "shadow",
+    (3, 5),
+    np.zeros((4, 8, 8), np.float32),
+    (np.arange(2), np.arange(2, 4)),
+    DenoiserConfig(patch=4, width=8, depth=1, heads=2),
+    DiffusionConfig(timesteps=20),
+    TrainConfig(steps=6, batch_size=2),
+)
+PILE = PileConfig(count=7, batch_size=3, sampler_steps=4)
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_at(count):
+    def progress(done, total, rate):
+        assert total == 7
+        if done >= count:
+            raise Killed
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A pack with checkpoints at step 6, whose averaged weights differ from the others."""
+    made = [tmp_path_factory.mktemp("pack") / str(i) for i in SPEC.ids]
+    state = train.init_states(SPEC, build(SPEC.denoiser, 8))
+    rng = np.random.default_rng(0)
+    ema = jax.tree.map(lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape).astype(np.float32), state.params)
+    checkpoint.save_pack(made, 6, state._replace(ema=ema), ())
+    return made
+
+
+def draw(folders, root, progress=None, config=PILE, spec=SPEC):
+    paths = [root / folder.name / "pile.npy" for folder in folders]
+    piles.draw_piles(spec, folders, paths, 6, config, progress)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def whole(folders, tmp_path_factory):
+    paths = draw(folders, tmp_path_factory.mktemp("whole"))
+    return [path.read_bytes() for path in paths]
+
+
+def leftovers(paths):
+    return [name for path in paths for name in os.listdir(path.parent) if name != path.name]
+
+
+def test_sampling_is_a_pure_function(folders, whole, tmp_path):
+    seen = []
+    paths = draw(folders, tmp_path, lambda done, total, rate: seen.append((done, total)))
+    assert [path.read_bytes() for path in paths] == whole
+    assert seen == [(3, 7), (6, 7), (7, 7)]
+    assert leftovers(paths) == []
+    read = [piles.open_pile(path) for path in paths]
+    assert all(pile.shape == (7, 8, 8) and pile.dtype == np.uint8 for pile in read)
+    assert not np.array_equal(*read)
+    for pile in read:  # every batch and every image is drawn anew
+        assert len({image.tobytes() for image in pile}) == 7
+        assert len(np.unique(pile)) > 10
+
+
+def test_a_pile_does_not_depend_on_its_pack_mate_nor_on_its_length(folders, whole, tmp_path):
+    alone = SPEC._replace(ids=SPEC.ids[1:], members=SPEC.members[1:])
+    (path,) = draw(folders[1:], tmp_path, config=PileConfig(count=4, batch_size=3, sampler_steps=4), spec=alone)
+    both = np.load(tmp_path / folders[1].name / "pile.npy")
+    first = np.frombuffer(whole[1][-7 * 64 :], np.uint8).reshape(7, 8, 8)[:4]
+    assert np.abs(both.astype(int) - first).max() <= 1  # other shapes round differently
+    assert path.exists()
+
+
+def test_the_averaged_weights_are_used(folders, whole):
+    """The plain weights are still zero at the output: they would give flat gray."""
+    state = checkpoint.restore_pack(folders, 6, train.init_states(SPEC, build(SPEC.denoiser, 8)))
+    sample = piles.make_sampler(build(SPEC.denoiser, 8), PILE, SPEC.diffusion, 8)
+    pack_keys = jax.vmap(lambda i: keys.key(0, "shadow/pile", i, 6, 0))(np.array(SPEC.ids, np.int32))
+    assert np.unique(sample(state.params, pack_keys)).tolist() == [128]
+    drawn = np.asarray(sample(state.ema, pack_keys))
+    for i in range(2):
+        assert np.array_equal(drawn[i], np.frombuffer(whole[i][-7 * 64 :], np.uint8).reshape(7, 8, 8)[:3])
+
+
+@pytest.mark.parametrize("kills", [(3,), (6,), (7,), (3, 6, 7)])
+def test_a_killed_pile_goes_on(folders, whole, tmp_path, kills):
+    for count in kills:
+        with pytest.raises(Killed):
+            draw(folders, tmp_path, kill_at(count))
+        assert not (tmp_path / "3" / "pile.npy").exists()
+    done = []
+    paths = draw(folders, tmp_path, lambda count, total, rate: done.append(count))
+    assert done == [count for count in (3, 6, 7) if count > kills[-1]]  # nothing is drawn twice
+    assert [path.read_bytes() for path in paths] == whole
+    assert leftovers(paths) == []
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_killed_between_the_renames(folders, whole, tmp_path, monkeypatch, again):
+    """One pile has its name, the other does not yet; a second kill then must not make empty piles whole."""
+    replaced = os.replace
+
+    def second(source, target):
+        if str(target).endswith("5/pile.npy"):
+            raise Killed
+        replaced(source, target)
+
+    monkeypatch.setattr(piles.os, "replace", second)
+    with pytest.raises(Killed):
+        draw(folders, tmp_path)
+    monkeypatch.undo()
+    if again:
+        real = files.write_json
+
+        def early(path, value):
+            raise Killed
+
+        monkeypatch.setattr(files, "write_json", early)
+        with pytest.raises(Killed):
+            draw(folders, tmp_path)
+        monkeypatch.setattr(files, "write_json", real)
+    paths = draw(folders, tmp_path)
+    assert [path.read_bytes() for path in paths] == whole
+    assert leftovers(paths) == []
+
+
+def test_finished_piles_are_left_alone(folders, whole, tmp_path, monkeypatch):
+    paths = draw(folders, tmp_path)
+    before = [path.stat().st_mtime_ns for path in paths]
+    monkeypatch.setattr(piles, "build", None)  # not even the network is made
+    draw(folders, tmp_path)
+    assert [path.stat().st_mtime_ns for path in paths] == before
+
+
+def test_a_full_disk_is_said_before_anything_is_drawn(folders, tmp_path, monkeypatch):
+    """Not when a batch is written: a memory map of a full disk would end the process by a signal."""
+
+    def full(stream, array):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "save_array", full)
+    with pytest.raises(OSError, match="space"):
+        draw(folders, tmp_path, kill_at(0))
+    monkeypatch.undo()
+    assert draw(folders, tmp_path)[0].exists()
+
+
+def test_noise_of_eta(folders, whole, tmp_path):
+    noisy = PileConfig(count=7, batch_size=3, sampler_steps=4, eta=1.0)
+    paths = draw(folders, tmp_path / "a", config=noisy)
+    again = draw(folders, tmp_path / "b", config=noisy)
+    assert [p.read_bytes() for p in paths] == [p.read_bytes() for p in again]
+    assert paths[0].read_bytes() != whole[0]
+
+
+def test_a_missing_checkpoint_is_named(folders, tmp_path):
+    with pytest.raises(UserError, match="checkpoints/9"):
+        piles.draw_piles(SPEC, folders, [tmp_path / f.name / "x.npy" for f in folders], 9, PILE)
+
+
+def test_every_gray_level_comes_back():
+    levels = np.arange(256, dtype=np.uint8)
+    unit = piles.to_unit(levels)
+    assert unit.dtype == np.float32
+    assert unit[0] == -1
+    assert unit[255] == 1
+    assert (np.diff(unit) > 0).all()
+    assert np.array_equal(piles.to_gray(unit), levels)
+    assert np.array_equal(piles.to_gray(np.array([-9.0, 9.0, 0.0], np.float32)), [0, 255, 128])
+
+
+def test_names_of_piles_sort_by_step(tmp_path):
+    names = [piles.pile_path(tmp_path, step).name for step in (9, 10, 100, 1600)]
+    assert names == sorted(names)
+    assert piles.pile_path(tmp_path, 9).parent == tmp_path / "piles"
+
+
+def _pickle(path):
+    with path.open("wb") as stream:
+        pickle.dump(np.zeros((2, 3, 3), np.uint8), stream)
+
+
+BAD = {
+    "missing": lambda path: None,
+    "empty": lambda path: path.write_bytes(b""),
+    "garbage": lambda path: path.write_bytes(b"\x93NUMPY\x01\x00" + b"x" * 200),
+    "text": lambda path: path.write_text("not an array"),
+    "pickle": _pickle,
+    "objects": lambda path: np.save(path, np.array([{}], object), allow_pickle=True),
+    "cut off": lambda path: path.write_bytes(_whole()[:-1]),
+    "floats": lambda path: np.save(path, np.zeros((2, 3, 3), np.float32)),
+    "flat": lambda path: np.save(path, np.zeros((2, 9), np.uint8)),
+    "archive": lambda path: np.savez(path.open("wb"), a=np.zeros((2, 3, 3), np.uint8)),
+    "folder": lambda path: path.mkdir(),
+}
+
+
+def _whole():
+    import io
+
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((2, 3, 3), np.uint8))
+    return stream.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("kind", BAD)
+def test_what_is_no_pile_is_refused_by_name(tmp_path, kind):
+    path = tmp_path / "pile.npy"
+    BAD[kind](path)
+    with pytest.raises(UserError, match=r"pile\.npy: "):
+        piles.open_pile(path)
+
+
+def test_open_pile_maps_the_file(tmp_path):
+    (tmp_path / "pile.npy").write_bytes(_whole())
+    pile = piles.open_pile(tmp_path / "pile.npy")
+    assert isinstance(pile, np.memmap)
+    assert not pile.flags.writeable
+    assert np.array_equal(pile, np.zeros((2, 3, 3), np.uint8))
