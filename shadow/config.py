@@ -187,8 +187,9 @@ def _positive(config: Config) -> dict[str, float]:
         named[f"fleet.{name}"] = getattr(c.fleet, name)
     for name in ("pile", "references", "draws", "redraws", "bootstrap"):
         named[f"attack.{name}"] = getattr(c.attack, name)
-    for name in ("dev_generated", "test_generated", "slices_a_patient"):
+    for name in ("dev_used", "dev_not_used", "test_used", "test_not_used", "dev_generated", "test_generated"):
         named[f"challenge.{name}"] = getattr(c.challenge, name)
+    named["challenge.slices_a_patient"] = c.challenge.slices_a_patient
     return named | {
         "diffusion.timesteps": c.diffusion.timesteps,
         "diffusion.max_weight": c.diffusion.max_weight,

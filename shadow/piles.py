@@ -40,7 +40,7 @@ def pile_path(folder: Path, step: int) -> Path:
 def open_pile(path: Path | str) -> np.ndarray:
     """A memory-mapped uint8 array [image, height, width]. Raises UserError on a missing or damaged file."""
     try:
-        pile = np.load(path, mmap_mode="r", allow_pickle=False)
+        pile = np.lib.format.open_memmap(path, "r")  # `.npy` only: never pickled, never an archive
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: no readable pile ({error}); sample it again") from error
     if pile.ndim != 3 or pile.dtype != np.uint8:

@@ -181,7 +181,7 @@ def test_the_workdir_must_be_given_and_be_a_folder_of_ours(launch, tmp_path):
 
 def test_stages_ask_for_what_they_need(tiny, tmp_path):
     folder = tmp_path / "run"
-    for command, needed in (("train", "plan"), ("signals", "plan"), ("fit", "signals"), ("report", "predict")):
+    for command, needed in (("sample", "plan"), ("fit", "signals")):
         assert f"`launch.py {needed}`" in fails(tiny(command, folder))
 
 
@@ -191,10 +191,10 @@ def test_a_full_disk_ends_each_stage_with_one_line_and_nothing_half_written(tiny
     stages = {  # bytes a file may have, and what the stage writes
         "challenge": (5_000, ["challenge"]),
         "plan": (5_000, ["manifest.csv", "membership.npy", "plan.json"]),
-        "sample": (5_000, ["shadows"]),
         "signals": (20_000, ["signals"]),
         "fit": (2_000, ["attack"]),
         "report": (50_000, ["report.html"]),
+        "sample": (5_000, ["shadows"]),
     }
     for stage, (limit, made) in stages.items():
         for name in made:

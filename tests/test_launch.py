@@ -157,6 +157,9 @@ def test_a_run_on_half_of_the_candidates_gives_them_the_same_scores(tiny, run, t
     gone = sorted(whole)[::2]
     for name in gone:
         (data / f"test/real_unknown_1/{name}.png").unlink()
+    sealed = data / "sealed/truth.csv"
+    rows = sealed.read_text().splitlines(keepends=True)
+    sealed.write_text("".join(row for row in rows if row.split(",")[0] not in gone))
     memberships = (run / "membership.npy").read_bytes()
     for name in ("signals", "attack"):
         shutil.rmtree(run / name)
@@ -174,10 +177,7 @@ def test_a_run_on_half_of_the_candidates_gives_them_the_same_scores(tiny, run, t
     np.testing.assert_array_equal(np.load(run / "signals/values.npy"), values[:, kept])
 
 
-@pytest.mark.parametrize(
-    "change",
-    ["train.steps=40", "seed=3", "data.resolution=16", "fleet.shadows=16", "challenge.test_used=9", "denoiser.width=8"],
-)
+@pytest.mark.parametrize("change", ["train.steps=40", "seed=3", "data.resolution=16", "challenge.test_used=9"])
 def test_another_training_or_data_field_is_refused_by_name(tiny, run, change):
     before = snapshot(run)
     line = fails(tiny("run", run, f"--config.{change}"))

@@ -35,10 +35,13 @@ class Pool:
     names: list[str]
 
 
-def phantom_pool(config: ChallengeConfig, wanted: int) -> Pool:
+def phantom_pool(config: ChallengeConfig) -> Pool:
     """Just enough phantom patients, each with `slices_a_patient` slices at evenly spaced heights."""
     count = config.slices_a_patient
-    patients = range(-(-wanted // count))
+    sides = (config.dev_used + config.test_used, config.dev_not_used + config.test_not_used)
+    if config.split != "group":  # else each side needs whole patients
+        sides = (sum(sides), 0)
+    patients = range(sum(-(-side // count) for side in sides))
     rng = keys.generator(config.seed, "challenge/heights")
     start = rng.uniform(0.05, 0.55, len(patients))
     positions = start[:, None] + np.linspace(0, 0.4, count)[None]
@@ -121,8 +124,7 @@ def make(workdir: Path, config: Config) -> Path:
         return done
     challenge = config.challenge
     part = workdir / ".challenge.part"
-    total = sum(getattr(challenge, f"{a}_{b}") for a in ("dev", "test") for b in ("used", "not_used"))
-    pool = phantom_pool(challenge, total) if challenge.pool == "phantom" else folder_pool(challenge)
+    pool = phantom_pool(challenge) if challenge.pool == "phantom" else folder_pool(challenge)
     chosen = split_pool(pool, challenge)
     unknown = np.concatenate([chosen["test_used"], chosen["test_not_used"]])
     unknown = unknown[keys.generator(challenge.seed, "challenge/order").permutation(len(unknown))]

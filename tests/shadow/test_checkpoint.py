@@ -12,6 +12,9 @@ import pytest
 from shadow import checkpoint
 from shadow.errors import UserError
 
+# tensorstore's threads still report to the loop that orbax closed on the first error
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 class State(NamedTuple):
     step: Any

@@ -70,6 +70,7 @@ POSITIVE = [
     *("fleet.shadows", "fleet.pack", "fleet.workers", "fleet.threads"),
     *("attack.pile", "attack.references", "attack.draws", "attack.bootstrap", "attack.folds"),
     *("challenge.dev_generated", "challenge.test_generated", "challenge.slices_a_patient"),
+    *(f"challenge.{part}_{side}" for part in ("dev", "test") for side in ("used", "not_used")),
     *("diffusion.timesteps", "diffusion.max_weight", "membership.block"),
 ]
 NOT_NEGATIVE = [

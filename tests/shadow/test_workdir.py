@@ -1,0 +1,164 @@
+"""What a run's folder remembers, and what may change in it."""
+
+import dataclasses
+import json
+
+import pytest
+
+from shadow import workdir
+from shadow.config import Config, from_dict
+from shadow.errors import UserError
+
+LATER = {  # a field and the first stage that it concerns
+    "attack.pile": "signals",
+    "attack.signals": "signals",
+    "attack.ridge": "fit",
+    "attack.objective": "fit",
+    "report.gallery": "report",
+}
+TRAINING = ("seed", "train.steps", "denoiser.width", "membership.block", "fleet.pack", "pile.count", "challenge.seed")
+FREE = ("data.root", "data.patients", "challenge.pool", "challenge.patients")
+VALUES = {"attack.signals": ("other",), "report.gallery": False}
+
+
+def changed(name, value=None):
+    config = Config()
+    *parents, leaf = name.split(".")
+    inner = config
+    for parent in parents:
+        inner = getattr(inner, parent)
+    before = getattr(inner, leaf)
+    if value is None:
+        value = VALUES[name] if name in VALUES else "elsewhere" if isinstance(before, str) else before + 1
+    assert value != before
+    setattr(inner, leaf, value)
+    return config
+
+
+@pytest.fixture
+def folder(tmp_path):
+    workdir.settle(tmp_path, Config())
+    return tmp_path
+
+
+def content(folder):
+    return (folder / "config.json").read_bytes()
+
+
+def test_settle_writes_what_read_config_gives_back(folder):
+    assert from_dict(workdir.read_config(folder)) == Config()
+    assert [p.name for p in folder.iterdir()] == ["config.json"]
+
+
+def test_the_same_again_writes_nothing(folder):
+    before = (folder / "config.json").stat().st_mtime_ns
+    workdir.settle(folder, Config())
+    assert (folder / "config.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_changed_training_field_is_refused_with_both_values(folder, name):
+    config, before = changed(name), content(folder)
+    old, new = (workdir.flatten(dataclasses.asdict(c))[name] for c in (Config(), config))
+    with pytest.raises(UserError) as caught:
+        workdir.settle(folder, config)
+    assert f"{name} ({old!r} -> {new!r})" in str(caught.value)
+    assert str(folder) in str(caught.value)
+    assert content(folder) == before
+
+
+def test_every_changed_field_is_named_and_no_other(folder):
+    config = changed("train.steps", 7)
+    config.pile.steps, config.attack.ridge, config.data.root = (3, 5), 9.0, "moved"
+    with pytest.raises(UserError) as caught:
+        workdir.settle(folder, config)
+    assert "pile.steps ([] -> [3, 5]), train.steps (1600 -> 7)" in str(caught.value)
+    assert "ridge" not in str(caught.value)
+    assert "data.root" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [*LATER, *FREE])
+def test_fields_of_the_attack_the_report_and_places_may_change(folder, name):
+    config = changed(name)
+    workdir.settle(folder, config)
+    assert from_dict(workdir.read_config(folder)) == config
+    workdir.settle(folder, Config())  # and back
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_stage_and_its_successors_depend_on_a_field(name):
+    before, after = workdir.stage_hashes(Config()), workdir.stage_hashes(changed(name))
+    stages = list(before)
+    assert stages[:2] == ["train", "signals"]
+    first = stages.index(LATER[name])
+    assert [stage for stage in stages if before[stage] != after[stage]] == stages[first:]
+
+
+def test_all_stages_depend_on_training_and_none_on_places():
+    before = workdir.stage_hashes(Config())
+    for name in TRAINING:
+        after = workdir.stage_hashes(changed(name))
+        assert all(before[stage] != after[stage] for stage in before)
+    for name in FREE:
+        assert workdir.stage_hashes(changed(name)) == before
+
+
+@pytest.mark.parametrize("stage", workdir.LATER)
+def test_stamps(folder, stage):
+    place = folder / "attack"
+    assert not workdir.is_done(place, stage, Config())
+    workdir.stamp(place, stage, Config())
+    assert workdir.is_done(place, stage, Config())
+    assert workdir.is_done(place, stage, changed("data.root"))
+    assert not workdir.is_done(place, stage, changed("attack.pile"))
+    workdir.stamp(place, stage, changed("attack.pile"))
+    assert not workdir.is_done(place, stage, Config())
+    other = next(name for name in workdir.LATER if name != stage)
+    assert not workdir.is_done(place, other, changed("attack.pile"))
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", "3", "null", "\0\0"])
+def test_a_damaged_stamp_is_no_stamp(folder, damage):
+    (folder / "fit.done.json").write_text(damage)
+    assert not workdir.is_done(folder, "fit", Config())
+    workdir.stamp(folder, "fit", Config())
+    assert workdir.is_done(folder, "fit", Config())
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", "3", "null", '{"config": {}}', '{"version": 1}'])
+def test_a_damaged_config_is_refused_by_name(folder, damage):
+    (folder / "config.json").write_text(damage)
+    with pytest.raises(UserError, match=r"config\.json"):
+        workdir.settle(folder, Config())
+    assert (folder / "config.json").read_text() == damage
+    if "config" not in damage:
+        with pytest.raises(UserError, match=r"holds no run \(config\.json"):
+            workdir.read_config(folder)
+
+
+def test_another_version_is_refused(folder):
+    fields = json.loads(content(folder))
+    (folder / "config.json").write_text(json.dumps({**fields, "version": 99}))
+    with pytest.raises(UserError, match="version 99"):
+        workdir.settle(folder, Config())
+
+
+def test_a_folder_without_a_run(tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        workdir.read_config(tmp_path)
+    with pytest.raises(UserError, match="holds no run"):
+        workdir.read_config(tmp_path / "missing")
+
+
+def test_a_field_that_an_older_version_did_not_have_is_named(folder):
+    fields = json.loads(content(folder))
+    del fields["config"]["train"]["clip_norm"]
+    (folder / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(UserError, match=r"train\.clip_norm \(None -> 1\.0\)"):
+        workdir.settle(folder, Config())
+
+
+def test_digest_is_canonical():
+    assert workdir.digest({"a": 1, "b": [2]}) == workdir.digest({"b": [2], "a": 1})
+    assert workdir.digest({"a": 1}) != workdir.digest({"a": 2})
+    assert workdir.flatten({"a": {"b": (1, 2), "c": {"d": None}}}) == {"a.b": [1, 2], "a.c.d": None}
