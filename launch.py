@@ -24,8 +24,17 @@ def _fail(line: str) -> NoReturn:
     sys.exit(2)
 
 
+def _recipe() -> str:
+    """What --config is where it is not given: the config of the run in --workdir, or else the demo's."""
+    configs = Path(__file__).parent / "configs"
+    given = [argument.split("=", 1)[1] for argument in sys.argv if argument.lstrip("-").startswith("workdir=")]
+    if given and (Path(given[-1]) / "config.json").exists():
+        return f"{configs / 'existing.py'}:{given[-1]}"
+    return str(configs / "demo.py")
+
+
 try:
-    _CONFIG = config_flags.DEFINE_config_file("config", str(Path(__file__).parent / "configs" / "demo.py"), "Recipe.")
+    _CONFIG = config_flags.DEFINE_config_file("config", _recipe(), "Recipe; default: that of the run in --workdir.")
 except KeyError as unknown:  # the flag looks for overrides in sys.argv at once
     _fail(f"--config: {unknown.args[0]}")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run.")
@@ -38,20 +47,14 @@ _EDITION = flags.DEFINE_string("edition", "2023", "validate: whose format.")
 
 
 def _run() -> Any:
-    """The run in --workdir; without any --config flag, with the config it was started with."""
     from attack.pipeline import Run
-    from shadow import config, fleet, workdir
+    from shadow import fleet
 
     if not _WORKDIR.value:
         raise UserError("--workdir is missing: name the folder of the run")
     folder = Path(_WORKDIR.value)
     if fleet.is_worker():
         fleet.die_with_parent()
-    if (
-        not any(argument.startswith(("--config", "-config")) for argument in sys.argv)
-        and (folder / "config.json").exists()
-    ):
-        return Run(folder, config.from_dict(workdir.read_config(folder)))
     return Run(folder, _CONFIG.value)
 
 

@@ -140,8 +140,8 @@ def redrawn(
 ) -> dict[str, Any]:
     """The two-way attack on memberships drawn anew at the unit's level, which no shadow was trained on.
 
-    Returns a control row {"name", "auc", "interval", "p", "what", "result_p"}: mean and range of the AUCs, p of their
-    mean being .5, and `result_p`, the share of redrawn memberships (the real one counted in) that look as strong as
+    Returns a control row {"name", "auc", "interval", "p", "what", "result_p"}: mean and range of the AUCs, one-sided
+    p of their mean being above .5, and `result_p`, the share of redrawn memberships (the real one counted in) that look as strong as
     the real one.
     """
     aucs = []
@@ -164,7 +164,7 @@ def redrawn(
         "name": "membership redrawn",
         "auc": float(found.mean()),
         "interval": [float(found.min()), float(found.max())],
-        "p": float(2 * stats.t.sf(abs(found.mean() - 0.5) / max(spread, 1e-9), max(redraws - 1, 1))),
+        "p": float(stats.t.sf((found.mean() - 0.5) / max(spread, 1e-9), max(redraws - 1, 1))),
         "what": f"The same attack asked about {redraws} memberships that no shadow was trained on; range of the AUCs.",
         "result_p": float((1 + (found >= auc).sum()) / (1 + redraws)),
     }
@@ -174,8 +174,8 @@ def blind(images: np.ndarray, label: np.ndarray, groups: np.ndarray, seed: int) 
     """Can used and not-used dev slices be told apart without any generated image?
 
     images [dev image, height, width], label 0/1, groups int. A logistic regression on ten principal components of
-    the slices, judged on groups it has not seen. Returns a control row; an AUC off .5 is a finding about how the
-    challenge was split (Das, Zhang and Tramer 2024, arXiv 2406.16201).
+    the slices, judged on groups it has not seen. Returns a control row; an AUC above .5 (one-sided p) is
+    a finding about how the challenge was split (Das, Zhang and Tramer 2024, arXiv 2406.16201).
     """
     folds = min(5, len(np.unique(groups)))
     parts = max(1, min(10, len(images) // 4))
@@ -197,6 +197,6 @@ def blind(images: np.ndarray, label: np.ndarray, groups: np.ndarray, seed: int) 
         "name": "blind",
         "auc": area,
         "interval": [low, high],
-        "p": float(2 * stats.norm.sf(abs(area - 0.5) / max(np.sqrt(variance), 1e-9))),
+        "p": float(stats.norm.sf((area - 0.5) / max(np.sqrt(variance), 1e-9))),
         "what": "A classifier that never sees a generated image, on the labelled development slices.",
     }

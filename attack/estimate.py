@@ -10,6 +10,7 @@ from scipy import special, stats
 
 from attack.intervals import Interval, clopper_pearson
 from attack.ranking import hanley_mcneil
+from shadow import keys
 
 
 @dataclass(frozen=True)
@@ -93,41 +94,91 @@ def mean_auc(
     )
 
 
-def sibling_share(groups: Sequence[str], dev_labels: Sequence[int], candidate_groups: Sequence[str]) -> float | None:
-    """Expected share, among the candidates that were not used, of those with a used slice in their group.
+@dataclass(frozen=True)
+class Mix:
+    """How near the target's non-members are expected to lie to its members, beside the shadows'.
 
-    How the challenge was split is read off the labelled dev slices alone: `mixing` is the chance that another slice
-    of a not-used slice's group was used. `groups` and `dev_labels` (1 = used) are those of the dev slices. None
-    where no group has two slices, so that there is nothing to read.
+    weight: [shadow, candidate] of the shadows' non-members; edges: of the nearness bins; target, shadows: share of
+    non-members in each bin; thin: share of the target's in bins where the shadows have fewer than ten pairs.
     """
-    names, label = np.asarray(groups), np.asarray(dev_labels)
-    pairs = used = 0
-    for name in sorted(set(names[label == 0].tolist())):
-        members, others = int((label[names == name] == 1).sum()), int((label[names == name] == 0).sum())
-        pairs += others * (members + others - 1)
-        used += others * members
-    mates = {name: int((np.asarray(candidate_groups) == name).sum()) - 1 for name in set(candidate_groups)}
-    if not pairs:
-        return None if any(mates.values()) or set(mates) & set(groups) else 0.0
-    mixing = used / pairs
-    shares, weights = [], []
-    for name in candidate_groups:
-        members, others = int((label[names == name] == 1).sum()), int((label[names == name] == 0).sum())
-        not_used = (others * (1 - mixing) + members * mixing + 0.5) / (members + others + 1)
-        shares.append(1.0 if members else 1 - (1 - mixing) ** mates[name])
-        weights.append(not_used)
-    return float(np.average(shares, weights=weights))
+
+    weight: np.ndarray
+    edges: tuple[float, ...]
+    target: tuple[float, ...]
+    shadows: tuple[float, ...]
+    thin: float
 
 
-def stratum_weights(member: np.ndarray, touched: np.ndarray, share: float | None) -> np.ndarray:
-    """Weights [shadow, candidate] of non-members such that siblings (touched) weigh `share` in all of a shadow, where
-    it has both strata; ones where `share` is None."""
-    weight = np.ones(member.shape)
-    if share is None:
-        return weight
-    sibling, stranger = ~member & touched, ~member & ~touched
-    for k in range(len(member)):
-        if sibling[k].any() and stranger[k].any():
-            weight[k, sibling[k]] = share / sibling[k].sum()
-            weight[k, stranger[k]] = (1 - share) / stranger[k].sum()
-    return weight
+NEARNESS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, np.inf)  # distance of standardised images; 1.41: unrelated
+_GUESSES = 50  # memberships of the candidates guessed for the expected nearness
+_FEW = 10
+
+
+def mixing(groups: Sequence[str], used: np.ndarray) -> float | None:
+    """Chance that another dev slice of a not-used dev slice's group was used; None where no group has two slices.
+
+    It tells how the challenge was split: 0 by patient, about one half by slice.
+    """
+    names = np.asarray(groups)
+    same = (names[:, None] == names[None]) & ~np.eye(len(names), dtype=bool)
+    pairs = same[~used]
+    return float(pairs[:, used].sum() / pairs.sum()) if pairs.any() else None
+
+
+def expected_nearness(
+    distance: np.ndarray, groups: Sequence[str], dev_used: np.ndarray, prior: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(nearness, weight) [guess, candidate]: distance of each test candidate, were it not used, to the nearest used
+    slice, over guessed memberships of the other candidates.
+
+    distance [real, real] and groups [real] are of the dev slices, then the candidates. Another candidate of the same
+    group is used with the chance `mixing` read off the dev slices, one of another group with chance `prior`; dev
+    slices are what their label says. The weight is the chance that the candidate was not used, judged by the labels
+    of its group. Only real slices and dev labels enter: no pile, no score.
+    """
+    dev, names = len(dev_used), np.asarray(groups)
+    chance = mixing(groups[:dev], dev_used)
+    chance = prior if chance is None else chance
+    same = names[dev:, None] == names[None]
+    found = np.full((_GUESSES, len(names) - dev), np.inf)
+    for guess in range(_GUESSES):
+        rng = keys.generator(seed, "nearness", guess)
+        coin = rng.random(len(names) - dev)
+        by_coin = np.where(same[:, dev:], coin[None] < chance, coin[None] < prior)
+        used = np.concatenate([np.broadcast_to(dev_used, (len(by_coin), dev)), by_coin], axis=1)
+        np.fill_diagonal(used[:, dev:], False)
+        found[guess] = np.where(used, distance[dev:], np.inf).min(1)
+    members, others = (same[:, :dev] @ mask.astype(float) for mask in (dev_used, ~dev_used))
+    weight = (others * (1 - chance) + members * chance + 0.5) / (members + others + 1)
+    return found, np.broadcast_to(weight, found.shape)
+
+
+def match_nearness(
+    distance: np.ndarray,
+    groups: Sequence[str],
+    dev_used: np.ndarray,
+    member: np.ndarray,
+    prior: float,
+    seed: int,
+) -> Mix:
+    """Weights of the shadows' non-members such that they lie as near to members as the target's are expected to.
+
+    A non-member that looks like a member is the hard case, and a challenge that is split by slice has many more of
+    them than shadows trained on the few dev slices. Post-stratification by the distance to the nearest member.
+    """
+    dev = len(dev_used)
+    own = np.stack([np.where(m[None], distance[:dev, :dev], np.inf).min(1) for m in member])
+    wanted, weight = expected_nearness(distance, groups, dev_used, prior, seed)
+    inner = np.array(NEARNESS[1:-1])
+    bins = len(NEARNESS) - 1
+    target = np.bincount(np.digitize(wanted, inner).ravel(), weight.ravel(), bins)
+    pairs = np.bincount(np.digitize(own, inner)[~member], minlength=bins)
+    target, shadows = target / target.sum(), pairs / pairs.sum()
+    ratio = np.divide(target, shadows, out=np.zeros(bins), where=pairs > 0)
+    return Mix(
+        np.where(member, 1.0, ratio[np.digitize(own, inner)]),
+        NEARNESS,
+        tuple(target.tolist()),
+        tuple(shadows.tolist()),
+        float(target[pairs < _FEW].sum()),
+    )

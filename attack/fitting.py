@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from attack import controls, crossfit, estimate, metrics, model, regime, store, submission, target
+from attack import controls, crossfit, embeddings, estimate, metrics, model, regime, store, submission, target
 from attack.crossfit import Labelled
 from attack.target import Options
 from shadow import files, fleet
@@ -77,13 +77,14 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     ]
     logit = np.mean([h.logit for h in held], axis=0)
     z = np.mean([h.z for h in held], axis=0)
-    share = estimate.sibling_share(
-        data.groups[: len(data.dev)], (~data.not_used).astype(int).tolist(), data.groups[len(data.dev) :]
+    size = config.data.resolution
+    real = embeddings.standardised(manifest.images_at([*data.dev, *data.test], size))
+    mix = estimate.match_nearness(
+        embeddings.distances(real, real), data.groups, ~data.not_used, data.member, attack.prior, attack.seed
     )
-    weight = estimate.stratum_weights(known.bank.member, known.bank.touched, share)
-    recalibration = model.fit_recalibration(
-        logit.ravel(), known.bank.member.ravel().astype(float), _pair_weights(known, weight).ravel()
-    )
+    weight = mix.weight
+    # not weighted: a probability, like a score, must not depend on which other candidates there are
+    recalibration = model.fit_recalibration(logit.ravel(), known.bank.member.ravel().astype(float))
     fitted = target.fit_draws(known, options(config), attack.draws)
     probability = _probability(recalibration.logit(logit), attack.prior)
 
@@ -108,11 +109,11 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
             data.groups[: len(data.dev)],
             config.membership,
             options(config),
-            two_way["auc"],
+            estimate.mean_auc(logit, known.bank.member, known.group, len(data.test)).auc,  # not weighted, as theirs
             attack.redraws,
         ),
         controls.blind(
-            manifest.images_at(data.dev, config.data.resolution),
+            manifest.images_at(data.dev, size),
             (~data.not_used).astype(int),
             known.group,
             attack.seed,
@@ -122,7 +123,10 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         "shadows_asked": config.fleet.shadows,
         "shadows_used": len(known.bank.values),
         "pile_size": data.sizes["generated_test"],
-        "two_way": {**two_way, "sibling_share": share},
+        "two_way": {
+            **two_way,
+            "nearness": {"edges": list(mix.edges[:-1]), "target": mix.target, "shadows": mix.shadows, "thin": mix.thin},
+        },
         "controls": controls_found,
         "signals": _signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test), weight),
         "regime": likeness,
@@ -136,13 +140,6 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
 def _probability(logit_at_half: np.ndarray, prior: float) -> np.ndarray:
     """Probability at `prior` of log odds that were calibrated at a prior of one half; any shape."""
     return special.expit(logit_at_half + special.logit(prior))
-
-
-def _pair_weights(known: Labelled, weight: np.ndarray) -> np.ndarray:
-    """Weights [shadow, candidate] of all pairs: members 1, non-members by stratum with a mean of 1 in each shadow."""
-    outside = ~known.bank.member
-    mean = (weight * outside).sum(1, keepdims=True) / np.maximum(outside.sum(1, keepdims=True), 1)
-    return np.where(outside, weight / mean, 1.0)
 
 
 def _auc_figures(known: Labelled, score: np.ndarray, candidates: int, weight: np.ndarray) -> dict[str, Any]:
@@ -161,8 +158,8 @@ def _auc_figures(known: Labelled, score: np.ndarray, candidates: int, weight: np
 def _two_way_figures(
     known: Labelled, logit: np.ndarray, probability: np.ndarray, candidates: int, prior: float, weight: np.ndarray
 ) -> dict[str, Any]:
-    """AUC for the mix of strata that the target's candidates are expected to have; rates, calibration and strata as
-    they are among the shadows' pairs."""
+    """AUC for non-members as near to members as the target's are expected to be; rates, calibration and strata as they
+    are among the shadows' pairs."""
     member = known.bank.member
     label, flat, chance = member.ravel().astype(int), logit.ravel(), probability.ravel()
     group = np.broadcast_to(known.group, member.shape).ravel()

@@ -78,7 +78,9 @@ class Run:
     def plan(self) -> None:
         with self._alone():
             if (self.folder / "plan.json").exists():
-                manifest.verify(self._manifest())
+                found = self._manifest()
+                manifest.verify(found)
+                manifest.verify_patients(found, self.config.data.patients)
                 return
             found = manifest.build(
                 self.data_root,
@@ -89,6 +91,7 @@ class Run:
             found.write(self.folder / "manifest.csv")
             groups = store.groups_of(found, fleet.dev_ids(found))
             drawn = membership.draw(groups, self.config.fleet.shadows, self.config.membership, self.config.seed)
+            membership.warn_of_large_units(groups, self.config.membership, self.config.seed)
             files.write_array(self.folder / "membership.npy", drawn)
             fleet.make_plan(self.config).write(self.folder / "plan.json")
 

@@ -24,7 +24,7 @@ def units(groups: Sequence[str], kind: str, seed: int) -> list[np.ndarray]:
 
     `image`: every image alone. `group`: every group whole. `mixed`: a group of two or more images is whole or split
     into two halves, by a fair coin, since a real challenge holds both strangers and neighbours of members. A group
-    above a tenth of the images is always split under `mixed`; a unit that stays above a tenth gives a warning.
+    above a tenth of the images is always split under `mixed`.
     """
     names = np.asarray(groups)
     if kind == "image":
@@ -41,14 +41,15 @@ def units(groups: Sequence[str], kind: str, seed: int) -> list[np.ndarray]:
             result += [np.sort(shuffled[:half]), np.sort(shuffled[half:])]
         else:
             result.append(images)
-    largest = max(len(unit) for unit in result)
-    if largest > max(1, len(names) / 10):
-        logging.warning(
-            "a membership unit holds %d of %d dev images: shadows share it whole, and estimates rest on few units",
-            largest,
-            len(names),
-        )
     return result
+
+
+def warn_of_large_units(groups: Sequence[str], config: MembershipConfig, seed: int) -> None:
+    """A logged warning where a unit holds more than a tenth of the images."""
+    largest = max(len(unit) for unit in units(groups, config.unit, seed))
+    if largest > max(1, len(groups) / 10):
+        said = "a membership unit holds %d of %d dev images: shadows share it whole, and estimates rest on few units"
+        logging.warning(said, largest, len(groups))
 
 
 def _block(sizes: np.ndarray, shadows: int, rng: np.random.Generator) -> np.ndarray:

@@ -70,8 +70,8 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             return
 
 
-def versions(code: str | None) -> list[tuple[str, str]]:
-    rows = [("shadowprint", code or _version("shadowprint")), ("Python", platform.python_version())]
+def versions() -> list[tuple[str, str]]:
+    rows = [("shadowprint", _version("shadowprint")), ("Python", platform.python_version())]
     return rows + [(name, _version(name)) for name in PACKAGES]
 
 

@@ -61,7 +61,7 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
         alarms=sentence.alarms(evaluation),
         cautions=sentence.cautions(evaluation, prior),
         facts=made.facts(workdir, config, evaluation),
-        versions=made.versions(stored.get("version")),
+        versions=made.versions(),
         hashes=made.hashes(workdir),
         stages=sorted((stored.get("stages") or {}).items()),
         settings=made.settings(config),

@@ -189,6 +189,21 @@ def verify(manifest: Manifest) -> None:
         raise UserError(f"{problems[0]} since the manifest was written{more}; restore the files or use a new --workdir")
 
 
+def verify_patients(manifest: Manifest, patients: Path | str | None) -> None:
+    """Reads the csv of patients again, where there is one; UserError where it does not give the manifest's groups."""
+    table = Path(patients) if patients else manifest.root / PATIENTS
+    if not patients and not table.is_file():
+        return
+    real = [row for role in editions.REAL for row in manifest.rows(role)]
+    known = groups.patients_from_csv(table, manifest.id[real].tolist())
+    moved = [str(manifest.id[row]) for row in real if known[str(manifest.id[row])] != manifest.group[row]]
+    if moved:
+        raise UserError(
+            f"{table} gives another patient to {moved[0]} ({len(moved)} in all) than when the manifest was written; "
+            "restore the csv or use a new --workdir"
+        )
+
+
 class _Facts(NamedTuple):
     width: int
     height: int

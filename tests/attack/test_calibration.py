@@ -8,7 +8,7 @@ import pytest
 from attack import calibration, crossfit, estimate, ranking
 from attack.signals import SIGNALS
 from attack.signals.evidence import NEAREST, unpack
-from shadow import membership
+from shadow import keys, membership
 from shadow.config import MembershipConfig
 
 SHADOWS, IMAGES = 8, 24
@@ -219,19 +219,50 @@ def test_weights_zero_leave_a_stratum_out():
         estimate.mean_auc(scores, member, np.arange(20), 20, np.zeros((4, 20)))
 
 
-def test_sibling_share_of_a_split_by_group_is_nothing_and_by_slice_much():
+def test_mixing_tells_the_split():
     groups = ["a", "a", "b", "b", "c", "c"]
-    candidates = ["x", "x", "y", "y"]
-    assert estimate.sibling_share(groups, [1, 1, 0, 0, 1, 1], candidates) == 0.0
-    assert estimate.sibling_share(groups, [1, 0, 1, 0, 0, 1], candidates) == 1.0
-    assert estimate.sibling_share(["a", "b"], [1, 0], ["x", "y"]) == 0.0
-    assert estimate.sibling_share(["a", "b"], [1, 0], ["x", "x"]) is None
+    by_group, by_slice = np.array([1, 1, 0, 0, 1, 1], bool), np.array([1, 0, 1, 0, 0, 1], bool)
+    assert estimate.mixing(groups, by_group) == 0.0
+    assert estimate.mixing(groups, by_slice) == 1.0
+    assert estimate.mixing(["a", "b"], np.array([True, False])) is None
 
 
-def test_stratum_weights_mix_as_asked():
-    member = np.array([[True, False, False, False]])
-    touched = np.array([[True, True, False, False]])
-    weight = estimate.stratum_weights(member, touched, 0.8)
-    assert weight[0, 1] == pytest.approx(0.8)
-    assert weight[0, 2:].sum() == pytest.approx(0.2)
-    assert (estimate.stratum_weights(member, touched, None) == 1).all()
+def nearness_case(seed=0, dev=12, test=10):
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(dev + test, 2))
+    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    groups = [f"g{i // 3}" for i in range(dev + test)]
+    return distance, groups, np.arange(dev) % 2 == 0
+
+
+def test_expected_nearness_against_a_loop():
+    distance, groups, used = nearness_case()
+    found, weight = estimate.expected_nearness(distance, groups, used, 0.5, 7)
+    chance = estimate.mixing(groups[:12], used)
+    for guess in (0, 3):
+        coin = keys.generator(7, "nearness", guess).random(10)
+        for i in range(10):
+            near = [distance[12 + i, j] for j in range(12) if used[j]]
+            for j in range(10):
+                same = groups[12 + i] == groups[12 + j]
+                if j != i and coin[j] < (chance if same else 0.5):
+                    near.append(distance[12 + i, 12 + j])
+            assert found[guess, i] == min(near)
+    assert ((weight > 0) & (weight < 1)).all()
+
+
+def test_matched_non_members_lie_as_near_as_the_targets():
+    rng = np.random.default_rng(3)
+    distance, groups, used = nearness_case(3, 40, 40)
+    used = np.arange(40) % 2 == 0
+    member = rng.random((8, 40)) < 0.5
+    mix = estimate.match_nearness(distance, groups, used, member, 0.5, 0)
+    own = np.stack([np.where(m[None], distance[:40, :40], np.inf).min(1) for m in member])
+    bins = np.digitize(own, mix.edges[1:-1])
+    for b, share in enumerate(mix.target):
+        weighted = mix.weight[~member & (bins == b)].sum() / mix.weight[~member].sum()
+        reachable = sum(t for t, s in zip(mix.target, mix.shadows, strict=True) if s > 0)
+        if mix.shadows[b] > 0:
+            assert weighted == pytest.approx(share / reachable)
+    assert sum(mix.target) == pytest.approx(1) == sum(mix.shadows)
+    assert (mix.weight[member] == 1).all()

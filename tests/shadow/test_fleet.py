@@ -1,5 +1,6 @@
 """The plan, packs done once, and worker processes that are all ended."""
 
+import io
 import json
 import os
 import sys
@@ -195,9 +196,7 @@ def launched(tmp_path, monkeypatch):
     script = tmp_path / "worker.py"
     script.write_text(f"#!{sys.executable}\n" + WORKER)
     script.chmod(0o755)
-    monkeypatch.setattr(
-        fleet, "sys", SimpleNamespace(executable=str(script), stderr=SimpleNamespace(isatty=lambda: False))
-    )
+    monkeypatch.setattr(fleet, "sys", SimpleNamespace(executable=str(script), stderr=io.StringIO()))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

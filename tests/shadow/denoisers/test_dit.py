@@ -83,7 +83,7 @@ def naive(p, x, t, size, patch, width, depth, heads):
 
 
 def test_output_is_zero_at_the_start():
-    out = DiT(**SHAPE, rngs=nnx.Rngs(0))(X, T)
+    out = jax.jit(DiT(**SHAPE, rngs=nnx.Rngs(0)))(X, T)
     assert out.shape == X.shape
     assert out.dtype == jnp.float32
     assert not np.asarray(out).any()
@@ -111,7 +111,7 @@ def test_forward_pass_against_numpy(shape):
 def test_patches_come_back_to_their_place():
     """Without blocks tokens do not meet: an output pixel depends on the pixels of its own patch, and on all."""
     model, _ = awake(depth=0)
-    jacobian = jax.jacrev(lambda x: model(x[None], jnp.array([5]))[0])(jnp.asarray(X[0]))
+    jacobian = jax.jit(jax.jacrev(lambda x: model(x[None], jnp.array([5]))[0]))(jnp.asarray(X[0]))
     touched = np.abs(np.asarray(jacobian)).reshape(8, 8, 8, 8) > 0
     for y, x in np.ndindex(8, 8):
         own = np.zeros((8, 8), bool)
@@ -121,10 +121,11 @@ def test_patches_come_back_to_their_place():
 
 def test_images_of_a_batch_do_not_meet():
     model, _ = awake()
-    together = np.asarray(model(X, T))
-    alone = np.concatenate([np.asarray(model(X[i : i + 1], T[i : i + 1])) for i in range(3)])
+    apply = jax.jit(model)
+    together = np.asarray(apply(X, T))
+    alone = np.concatenate([np.asarray(apply(X[i : i + 1], T[i : i + 1])) for i in range(3)])
     np.testing.assert_allclose(together, alone, atol=1e-5)
-    assert np.abs(np.asarray(model(X, T[::-1])) - together).max() > 1e-3  # the time counts
+    assert np.abs(np.asarray(apply(X, T[::-1])) - together).max() > 1e-3  # the time counts
 
 
 def test_features():
