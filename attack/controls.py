@@ -141,8 +141,8 @@ def redrawn(
     """The two-way attack on memberships drawn anew at the unit's level, which no shadow was trained on.
 
     Returns a control row {"name", "auc", "interval", "p", "what", "result_p"}: mean and range of the AUCs, one-sided
-    p of their mean being above .5, and `result_p`, the share of redrawn memberships (the real one counted in) that look as strong as
-    the real one.
+    p of their mean being above .5, and `result_p`, the share of redrawn memberships (the real one
+    counted in) that look as strong as the real one.
     """
     aucs = []
     for i in range(redraws):
