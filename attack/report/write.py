@@ -181,9 +181,8 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
         )
         for row in two_way.get("strata") or []
     ]
-    whole = view.auc_row(
-        "All pairs", two_way, scale, "a shadow and patients never seen in fitting", view.counts(two_way)
-    )
+    note = "shadows and patients never seen in fitting, non-members weighted to lie as near to members as the target's"
+    whole = view.auc_row("All pairs", two_way, scale, note, view.counts(two_way))
     signals = [
         view.auc_row(row["name"], row, scale, "", sentence.number(row.get("weight")))
         for row in evaluation.get("signals") or []
