@@ -35,7 +35,9 @@ def _recipe() -> str:
 
 try:
     _CONFIG = config_flags.DEFINE_config_file("config", _recipe(), "Recipe; default: that of the run in --workdir.")
-except KeyError as unknown:  # the flag looks for overrides in sys.argv at once
+except UserError as damaged:  # the flag reads its default, and the overrides in sys.argv, at once
+    _fail(str(damaged))
+except KeyError as unknown:
     _fail(f"--config: {unknown.args[0]}")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run.")
 _PACK = flags.DEFINE_integer("pack", -1, "train, sample: this pack only, in this process.")

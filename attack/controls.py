@@ -36,7 +36,6 @@ class SelfTest:
     score: np.ndarray
     probability: np.ndarray
     label: np.ndarray
-    held_out: HeldOut
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,17 @@ def _pile(members: np.ndarray, copies: float, size: Size, rng: np.random.Generat
     return pile
 
 
-def run(copies: float, seed: int, size: Size | None = None) -> SelfTest:
-    """One experiment: `copies = 0` is the null (nothing to find), 1 plants every member.
+@dataclass(frozen=True)
+class Case:
+    """The evidence of a self-test: what the shadows show, what the target shows, and the answer label [candidate]."""
 
-    Everything is a function of `seed`.
-    """
-    size = size or Size()
+    data: Labelled
+    asked: Target
+    label: np.ndarray
+
+
+def evidence_of(copies: float, seed: int, size: Size) -> Case:
+    """Piles of which a share `copies` are slightly disturbed members, measured; everything a function of `seed`."""
     rng = keys.generator(seed, "selftest")
     dev, test = _images(size.dev, size.side, rng), _images(size.test, size.side, rng)
     dev_ids = tuple(f"dev{i}" for i in range(size.dev))
@@ -81,47 +85,49 @@ def run(copies: float, seed: int, size: Size | None = None) -> SelfTest:
     label = np.arange(size.test) < size.test // 2
     dev_used = np.arange(size.dev) < size.dev // 2
     piles = [_pile(dev[held[k]], copies, size, rng) for k in range(size.shadows)]
-    target_pile = _pile(np.concatenate([dev[dev_used], test[label]]), copies, size, rng)
+    piles.append(_pile(np.concatenate([dev[dev_used], test[label]]), copies, size, rng))
 
     names, ids = tuple(embeddings.EMBEDDINGS), (*dev_ids, *test_ids)
-    real = [embeddings.embed(e, np.concatenate([dev, test])) for e in names]
-    values = np.stack(
-        [
-            np.stack(
-                [
-                    evidence.pack(evidence.measure(v, ids, embeddings.embed(e, pile), v[: size.dev], dev_ids))
-                    for e, v in zip(names, real, strict=True)
-                ],
-                axis=1,
-            )
-            for pile in (*piles, target_pile)
-        ]
-    )
-    data = Labelled(
-        calibration.Bank(values[:-1, : size.dev], held, held, names, tuple(SIGNALS)), dev_ids, np.arange(size.dev)
-    )
-    nobody = np.zeros((size.shadows, size.test), bool)
-    asked = Target(
-        values[-1, : size.dev],
-        values[-1, size.dev :],
-        ~dev_used,
-        calibration.Bank(values[:-1, size.dev :], nobody, nobody, names, tuple(SIGNALS)),
-        test_ids,
-    )
+    real = {e: embeddings.embed(e, np.concatenate([dev, test])) for e in names}
+
+    def measured(embedding: str, pile: np.ndarray) -> np.ndarray:
+        vectors = real[embedding]
+        known = vectors[: size.dev]
+        return evidence.pack(evidence.measure(vectors, ids, embeddings.embed(embedding, pile), known, dev_ids))
+
+    values = np.stack([np.stack([measured(e, pile) for e in names], axis=1) for pile in piles])
+    shadows, nobody = values[:-1], np.zeros((size.shadows, size.test), bool)
+    bank = calibration.Bank(shadows[:, : size.dev], held, held, names, tuple(SIGNALS))
+    other = calibration.Bank(shadows[:, size.dev :], nobody, nobody, names, tuple(SIGNALS))
+    asked = Target(values[-1, : size.dev], values[-1, size.dev :], ~dev_used, other, test_ids)
+    return Case(Labelled(bank, dev_ids, np.arange(size.dev)), asked, label.astype(int))
+
+
+def run(copies: float, seed: int, size: Size | None = None) -> SelfTest:
+    """One experiment: `copies = 0` is the null (nothing to find), 1 plants every member."""
+    size = size or Size()
+    case = evidence_of(copies, seed, size)
     options = Options(references=8, folds=size.folds, ridge=1.0, seed=seed)
-    draws = [
-        crossfit.two_way(data, references=8, fold_count=size.folds, ridge=options.ridge, seed=seed, draw=d)
-        for d in range(size.draws)
-    ]
-    logit = np.mean([d.logit for d in draws], axis=0)
-    recalibration = model.fit_recalibration(logit.ravel(), held.ravel().astype(float))
-    score = target.score(data, asked, target.fit_draws(data, options, size.draws), options)
+    held = [two_way(case.data, options, draw) for draw in range(size.draws)]
+    logit, member = np.mean([h.logit for h in held], axis=0), case.data.bank.member
+    recalibration = model.fit_recalibration(logit.ravel(), member.ravel().astype(float))
+    score = target.score(case.data, case.asked, target.fit_draws(case.data, options, size.draws), options)
     return SelfTest(
-        estimate.mean_auc(logit, held, data.group, size.test),
+        estimate.mean_auc(logit, member, case.data.group, size.test),
         score,
         recalibration.probability(score, 0.5),
-        label.astype(int),
-        draws[0],
+        case.label,
+    )
+
+
+def two_way(data: Labelled, options: Options, draw: int) -> HeldOut:
+    return crossfit.two_way(
+        data,
+        references=options.references,
+        fold_count=options.folds,
+        ridge=options.ridge,
+        seed=options.seed,
+        draw=draw,
     )
 
 
@@ -149,14 +155,7 @@ def redrawn(
         held = membership.draw(groups, len(data.bank.member), config, options.seed + 1_000_003 * (i + 1))
         bank = dataclasses.replace(data.bank, member=held, touched=membership.touched(held, groups, groups))
         other = dataclasses.replace(data, bank=bank)
-        scores = crossfit.two_way(
-            other,
-            references=options.references,
-            fold_count=options.folds,
-            ridge=options.ridge,
-            seed=options.seed,
-            draw=0,
-        )
+        scores = two_way(other, options, 0)
         aucs.append(estimate.mean_auc(scores.logit, held, data.group, len(data.ids)).auc)
     found = np.array(aucs)
     spread = found.std(ddof=1) / np.sqrt(redraws) if redraws > 1 else np.inf
@@ -185,6 +184,8 @@ def blind(images: np.ndarray, label: np.ndarray, groups: np.ndarray, seed: int) 
     score = np.full(len(label), np.nan)
     splitter = model_selection.StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
     vectors = images.reshape(len(images), -1).astype(np.float64)
+    if np.ptp(vectors, axis=0).max() < 1e-9:
+        return {"name": "blind", "auc": None, "why": "the slices are all the same"}
     for fit, judge in splitter.split(vectors, label, groups):
         if len(set(label[fit].tolist())) == 2:
             score[judge] = attack.fit(vectors[fit], label[fit]).decision_function(vectors[judge])

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import fails, leftovers
+from conftest import TINY, fails, leftovers
 from PIL import Image, PngImagePlugin
 
 from shadow.data import editions, manifest
@@ -175,7 +175,10 @@ def test_the_workdir_must_be_given_and_be_a_folder_of_ours(launch, tmp_path):
     strange = tmp_path / "strange"
     strange.mkdir()
     (strange / "config.json").write_text("{}")
-    assert str(strange / "config.json") in fails(launch("plan", f"--workdir={strange}", "--config.seed=0"))
+    for recipe in ((), ("--config.seed=0",), (f"--config={TINY}",)):
+        line = fails(launch("plan", *recipe, f"--workdir={strange}"))
+        assert str(strange) in line
+        assert "config.json" in line
     assert (strange / "config.json").read_text() == "{}"
 
 

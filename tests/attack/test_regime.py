@@ -1,0 +1,97 @@
+"""Pile statistics against a loop, and what the regime and the controls say of clear cases."""
+
+import numpy as np
+import pytest
+
+from attack import controls, fitting, regime
+from attack.target import Options
+from shadow.config import MembershipConfig
+
+
+@pytest.fixture
+def pile():
+    return np.random.default_rng(0).integers(0, 256, (30, 8, 8)).astype(np.float32)
+
+
+def test_statistics_against_a_loop(pile):
+    flat = [(i - i.mean()).ravel() / np.linalg.norm(i - i.mean()) for i in pile.astype(float)]
+    d = np.array([[np.linalg.norm(a - b) for b in flat] for a in flat])
+    nearest = [min(d[i, j] for j in range(30) if j != i) for i in range(30)]
+    pairs = [d[i, j] for i in range(30) for j in range(i)]
+    energy = []
+    for image in pile.astype(float):
+        padded = np.pad(image, 2, mode="edge")
+        fine = np.array([[image[r, c] - padded[r : r + 5, c : c + 5].mean() for c in range(8)] for r in range(8)])
+        energy.append((fine**2).sum() / ((image - image.mean()) ** 2).sum())
+    wanted = [
+        np.median(np.log(nearest)),
+        np.mean(np.array(nearest) < 0.5),
+        np.mean(np.log(pairs)),
+        np.mean(np.log(energy)),
+    ]
+    np.testing.assert_allclose(regime.pile_statistics(pile), wanted, atol=1e-4)
+
+
+def test_odd_piles_are_finite(pile):
+    for odd in (np.repeat(pile[:1], 20, axis=0), np.full((5, 8, 8), 9.0)):
+        assert np.isfinite(regime.pile_statistics(odd)).all()
+
+
+def test_likeness_is_zero_at_the_mean_and_grows():
+    shadows = np.random.default_rng(0).normal(size=(8, 4))
+    here, _ = regime.likeness(shadows.mean(0), shadows)
+    there, z = regime.likeness(shadows.mean(0) + 5, shadows)
+    assert here == pytest.approx(0)
+    assert there > 2
+    assert (z > 0).all()
+
+
+def blind_case(shift):
+    rng = np.random.default_rng(1)
+    label = np.arange(60) % 2
+    images = rng.normal(100, 10, (60, 4, 4)) + shift * label[:, None, None]
+    return controls.blind(images, label, np.arange(60), 0)
+
+
+def test_blind_control_finds_a_split_that_shows_and_nothing_else():
+    shown, none = blind_case(20), blind_case(0)
+    assert shown["auc"] > 0.95
+    assert shown["p"] < 0.01
+    assert 0.3 < none["auc"] < 0.7
+    assert none["p"] > 0.05
+
+
+def test_blind_control_says_why_it_cannot():
+    same = controls.blind(np.zeros((8, 4, 4)), np.arange(8) % 2, np.arange(8), 0)
+    assert same["auc"] is None
+    assert "all the same" in same["why"]
+
+
+def test_redrawn_memberships_show_nothing_where_the_real_one_shows_all():
+    found = controls.planted(0)
+    size = controls.Size()
+    # the same evidence, asked about memberships that no pile was made with
+    case = controls.evidence_of(1.0, 0, size)
+    options = Options(8, 2, 1.0, 0)
+    ids = tuple(case.data.ids)
+    row = controls.redrawn(case.data, ids, MembershipConfig(unit="image"), options, found.two_way.auc, 7)
+    assert 0.4 < row["auc"] < 0.6
+    assert row["p"] > 0.01
+    assert row["result_p"] == pytest.approx(1 / 8)
+
+
+def test_expected_auc_comes_from_dev_slices_of_the_same_generator_only():
+    summary = {"two_way": {"auc": 0.9, "prediction_interval": [0.7, 0.97]}}
+    dev = {"auc": 0.7, "interval": [0.6, 0.8], "same_generator": False}
+    assert fitting.expect(summary, dev, 100) == {"auc": 0.9, "interval": [0.7, 0.97], "from": "shadows"}
+    own = fitting.expect(summary, dev | {"same_generator": True}, 100)
+    assert (own["auc"], own["from"]) == (0.7, "dev")
+    assert own["interval"][0] < 0.6 < 0.8 < own["interval"][1]  # other candidates: wider
+
+
+def test_decisions_follow_the_frozen_thresholds():
+    summary = {"threshold_used": 1.0, "threshold_not_used": -1.0}
+    said = fitting.decide(np.array([1.0, 0.0, -1.0, 5.0]), summary)
+    assert said.tolist() == ["used", "undetermined", "not used", "used"]
+    open_ = fitting.decide(np.array([9.0]), {"threshold_used": None, "threshold_not_used": None})
+    assert open_.tolist() == ["undetermined"]
