@@ -27,7 +27,11 @@ def _fail(line: str) -> NoReturn:
 def _recipe() -> str:
     """What --config is where it is not given: the config of the run in --workdir, or else the demo's."""
     configs = Path(__file__).parent / "configs"
-    given = [argument.split("=", 1)[1] for argument in sys.argv if argument.lstrip("-").startswith("workdir=")]
+    given = []
+    for word, after in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
+        name, equals, value = word.lstrip("-").partition("=")
+        if name == "workdir" and word.startswith("-"):
+            given.append(value if equals else after)
     if given and (Path(given[-1]) / "config.json").exists():
         return f"{configs / 'existing.py'}:{given[-1]}"
     return str(configs / "demo.py")

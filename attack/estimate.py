@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,13 @@ def _interval(auc: float, variance: float, freedom: float, units: int) -> Interv
     half = stats.t.ppf(0.975, freedom) * np.sqrt(variance) / (auc * (1 - auc))
     centre = special.logit(auc)
     return float(special.expit(centre - half)), float(special.expit(centre + half))
+
+
+def attainable(limits: Interval, candidates: int) -> Interval:
+    """An interval for the AUC of one pile, widened to the steps of 1 / (members x non-members) in which the AUC of so
+    many candidates, half of them members, moves: so that it holds 1 where 1 is as good as its end."""
+    steps = max(candidates // 2, 1) ** 2
+    return math.floor(limits[0] * steps) / steps, min(math.ceil(limits[1] * steps) / steps, 1.0)
 
 
 def weighted_placements(score: np.ndarray, member: np.ndarray, weight: np.ndarray) -> tuple[float, np.ndarray]:
@@ -89,7 +97,7 @@ def mean_auc(
     return MeanAuc(
         mean,
         _interval(mean, variance, count - 1, used_groups),
-        _interval(mean, variance + one, count - 1, min(used_groups, half)),
+        attainable(_interval(mean, variance + one, count - 1, min(used_groups, half)), target_candidates),
         aucs,
     )
 

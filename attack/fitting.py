@@ -305,21 +305,26 @@ def expect(summary: dict[str, Any], dev: dict[str, Any], candidates: int) -> dic
     """The AUC to expect on the test candidates, as {"auc", "interval", "from"}.
 
     Where the user says that the dev pile comes from the same generator, its labelled dev slices measure that very
-    generator: their AUC, with the chance of judging on other candidates added, is what to expect. Else the shadows'
-    two-way estimate with its prediction interval.
+    generator: their AUC, with the chance of judging on other candidates added, is what to expect. But where they are
+    so few that the shadows' whole prediction interval fits into theirs, and always else, it is the shadows' two-way
+    estimate with its prediction interval.
     """
     two_way = summary["two_way"]
+    wide = two_way.get("prediction_interval")
+    shadows = {"auc": two_way["auc"], "interval": wide, "from": "shadows"}
     if not dev["same_generator"]:
-        return {"auc": two_way["auc"], "interval": two_way.get("prediction_interval"), "from": "shadows"}
-    low, high = dev["interval"]
-    held = float(np.clip(dev["auc"], 0.005, 0.995))
-    half = max(candidates // 2, 1)
+        return shadows
+    held, half = float(np.clip(dev["auc"], 0.005, 0.995)), max(candidates // 2, 1)
     chance = 1.96 * np.sqrt(metrics.hanley_mcneil(held, half, half)) / (held * (1 - held))
-    ends = []
-    for end, sign in ((low, -1), (high, 1)):
-        reach = special.logit(np.clip(end, 1e-6, 1 - 1e-6)) - special.logit(held)
-        ends.append(float(special.expit(special.logit(held) + sign * np.hypot(max(sign * reach, 0.0), chance))))
-    return {"auc": dev["auc"], "interval": ends, "from": "dev"}
+    low, high = (float(special.logit(np.clip(end, 1e-6, 1 - 1e-6)) - special.logit(held)) for end in dev["interval"])
+    ends = (
+        float(special.expit(special.logit(held) - np.hypot(max(-low, 0.0), chance))),
+        float(special.expit(special.logit(held) + np.hypot(max(high, 0.0), chance))),
+    )
+    limits = estimate.attainable(ends, candidates)
+    if wide and limits[0] <= wide[0] and wide[1] <= limits[1]:
+        return shadows
+    return {"auc": dev["auc"], "interval": list(limits), "from": "dev"}
 
 
 def _rounded(values: np.ndarray) -> list[str]:

@@ -220,6 +220,27 @@ _NOT_NEGATIVE = ("warmup_steps", "weight_decay", "ema_halflife_images", "pile.et
 _SEEDS = 2**32  # JAX uses 32 bits of a seed
 
 
+def _validate_shape(prefix: str, denoiser: DenoiserConfig, size: int) -> None:
+    """Refuses a network that cannot take images of `size` x `size`."""
+    if denoiser.kind == "unet2d":
+        halvings = len(denoiser.channels) - 1
+        divisions = [("data.resolution", size, f"2 ** {halvings} ({prefix}.channels)", 2 ** max(halvings, 0))]
+        divisions += [
+            (f"{prefix}.channels", c, f"{prefix}.norm_groups", denoiser.norm_groups) for c in denoiser.channels
+        ]
+        if not denoiser.channels:
+            raise UserError(f"{prefix}.channels: must not be empty")
+    else:
+        divisions = [
+            ("data.resolution", size, f"{prefix}.patch", denoiser.patch),
+            (f"{prefix}.width", denoiser.width, f"{prefix}.heads", denoiser.heads),
+            (f"{prefix}.width", denoiser.width, "4", 4),
+        ]
+    for name, value, by, divisor in divisions:
+        if divisor < 1 or value < 1 or value % divisor:
+            raise UserError(f"{name} = {value}: must be divisible by {by} = {divisor}")
+
+
 def validate(config: Config) -> None:
     """Refuses values that contradict each other or make no sense, by field. Raises UserError.
 
@@ -248,6 +269,8 @@ def validate(config: Config) -> None:
         raise UserError(
             f"membership.block = {block}: use an even number that divides fleet.shadows = {config.fleet.shadows}"
         )
+    for prefix, denoiser in (("denoiser", config.denoiser), ("challenge.denoiser", config.challenge.denoiser)):
+        _validate_shape(prefix, denoiser, config.data.resolution)
     if config.pile.sampler_steps > config.diffusion.timesteps:
         raise UserError(
             f"pile.sampler_steps = {config.pile.sampler_steps}: must be diffusion.timesteps = "

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attack import controls, fitting, regime
+from attack import controls, estimate, fitting, regime
 from attack.target import Options
 from shadow.config import MembershipConfig
 
@@ -87,6 +87,13 @@ def test_expected_auc_comes_from_dev_slices_of_the_same_generator_only():
     own = fitting.expect(summary, dev | {"same_generator": True}, 100)
     assert (own["auc"], own["from"]) == (0.7, "dev")
     assert own["interval"][0] < 0.6 < 0.8 < own["interval"][1]  # other candidates: wider
+    few = {"auc": 0.9, "interval": [0.1, 0.999], "same_generator": True}  # so few that the shadows say more
+    assert fitting.expect(summary, few, 100)["from"] == "shadows"
+
+
+def test_an_interval_is_widened_to_what_so_many_candidates_can_show():
+    assert estimate.attainable((0.501, 0.99996), 20) == (0.5, 1.0)
+    assert estimate.attainable((0.25, 0.75), 4) == (0.25, 0.75)
 
 
 def test_decisions_follow_the_frozen_thresholds():
