@@ -16,10 +16,10 @@ from scipy import stats
 from sklearn import decomposition, linear_model, model_selection, pipeline, preprocessing
 
 from attack import calibration, crossfit, embeddings, estimate, model, ranking, target
-from attack.crossfit import HeldOut, Labelled
+from attack.crossfit import Labelled, Options
 from attack.estimate import MeanAuc
 from attack.signals import SIGNALS, evidence
-from attack.target import Options, Target
+from attack.target import Target
 from shadow import keys, membership
 from shadow.config import MembershipConfig
 
@@ -108,7 +108,7 @@ def run(copies: float, seed: int, size: Size | None = None) -> SelfTest:
     size = size or Size()
     case = evidence_of(copies, seed, size)
     options = Options(references=8, folds=size.folds, ridge=1.0, seed=seed)
-    held = [two_way(case.data, options, draw) for draw in range(size.draws)]
+    held = [crossfit.two_way(case.data, options, draw) for draw in range(size.draws)]
     logit, member = np.mean([h.logit for h in held], axis=0), case.data.bank.member
     recalibration = model.fit_recalibration(logit.ravel(), member.ravel().astype(float))
     score = target.score(case.data, case.asked, target.fit_draws(case.data, options, size.draws), options)
@@ -117,17 +117,6 @@ def run(copies: float, seed: int, size: Size | None = None) -> SelfTest:
         score,
         recalibration.probability(score, 0.5),
         case.label,
-    )
-
-
-def two_way(data: Labelled, options: Options, draw: int) -> HeldOut:
-    return crossfit.two_way(
-        data,
-        references=options.references,
-        fold_count=options.folds,
-        ridge=options.ridge,
-        seed=options.seed,
-        draw=draw,
     )
 
 
@@ -155,7 +144,7 @@ def redrawn(
         held = membership.draw(groups, len(data.bank.member), config, options.seed + 1_000_003 * (i + 1))
         bank = dataclasses.replace(data.bank, member=held, touched=membership.touched(held, groups, groups))
         other = dataclasses.replace(data, bank=bank)
-        scores = two_way(other, options, 0)
+        scores = crossfit.two_way(other, options, 0)
         aucs.append(estimate.mean_auc(scores.logit, held, data.group, len(data.ids)).auc)
     found = np.array(aucs)
     spread = found.std(ddof=1) / np.sqrt(redraws) if redraws > 1 else np.inf

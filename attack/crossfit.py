@@ -31,6 +31,16 @@ class Labelled:
 
 
 @dataclass(frozen=True)
+class Options:
+    """The fields of the attack's config that fitting depends on."""
+
+    references: int
+    folds: int
+    ridge: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class HeldOut:
     """Two-way held-out scores: logit [shadow, candidate] and z [shadow, candidate, column]."""
 
@@ -79,12 +89,12 @@ def fit_on(
     return fit_combiner(z, label, tuple(data.bank.names), ridge, pairs), pooled
 
 
-def two_way(data: Labelled, *, references: int, fold_count: int, ridge: float, seed: int, draw: int) -> HeldOut:
+def two_way(data: Labelled, options: Options, draw: int) -> HeldOut:
     """Held-out scores of all pairs for one draw of references."""
     shadows, candidates = data.bank.member.shape
-    order = calibration.priorities(data.ids, shadows, seed, draw)
-    count = calibration.reference_count(shadows, references)
-    fold = folds(data.group, fold_count, seed)
+    order = calibration.priorities(data.ids, shadows, options.seed, draw)
+    count = calibration.reference_count(shadows, options.references)
+    fold = folds(data.group, options.folds, options.seed)
     logit = np.zeros((shadows, candidates))
     z = np.zeros((shadows, candidates, len(data.bank.names)))
     for held in range(shadows):
@@ -93,7 +103,7 @@ def two_way(data: Labelled, *, references: int, fold_count: int, ridge: float, s
         nulls = shadow_nulls(residuals, data)
         for f in range(fold.max() + 1):
             out = fold == f
-            combiner, pooled = fit_on(residuals, data, others, out, ridge)
+            combiner, pooled = fit_on(residuals, data, others, out, options.ridge)
             here = out[data.group]
             mine = calibration.standardise(residuals[held], nulls[held], pooled)[here]
             z[held, here], logit[held, here] = mine, combiner.logit(mine)

@@ -10,8 +10,7 @@ import numpy as np
 from scipy import special
 
 from attack import controls, crossfit, embeddings, estimate, metrics, model, regime, store, submission, target
-from attack.crossfit import Labelled
-from attack.target import Options
+from attack.crossfit import Labelled, Options
 from shadow import files, fleet
 from shadow.config import Config
 from shadow.data.manifest import Manifest
@@ -64,17 +63,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     data = store.read(workdir, manifest, config)
     step, likeness = choose_step(data, config)
     known, attack = data.labelled(step, "generated_test"), config.attack
-    held = [
-        crossfit.two_way(
-            known,
-            references=attack.references,
-            fold_count=attack.folds,
-            ridge=attack.ridge,
-            seed=attack.seed,
-            draw=d,
-        )
-        for d in range(attack.draws)
-    ]
+    held = [crossfit.two_way(known, options(config), draw) for draw in range(attack.draws)]
     logit = np.mean([h.logit for h in held], axis=0)
     z = np.mean([h.z for h in held], axis=0)
     size = config.data.resolution

@@ -8,7 +8,7 @@ import numpy as np
 
 from attack import calibration, crossfit
 from attack.calibration import Bank
-from attack.crossfit import Labelled
+from attack.crossfit import Labelled, Options
 from attack.model import Combiner, Recalibration, fit_recalibration
 from shadow import keys
 
@@ -26,16 +26,6 @@ class Target:
     null: np.ndarray
     bank: Bank
     ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Options:
-    """The fields of the attack's config that fitting depends on."""
-
-    references: int
-    folds: int
-    ridge: float
-    seed: int
 
 
 def candidate_z(data: Labelled, target: Target, pooled: np.ndarray, options: Options, draw: int) -> np.ndarray:

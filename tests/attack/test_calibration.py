@@ -104,8 +104,8 @@ def test_pooled_variance_is_within_piles():
 
 
 def score(data, **options):
-    given = {"references": 8, "fold_count": 4, "ridge": 1.0, "seed": 0, "draw": 0} | options
-    return crossfit.two_way(data, **given)
+    given = {"references": 8, "folds": 4, "ridge": 1.0, "seed": 0} | options
+    return crossfit.two_way(data, crossfit.Options(**given), 0)
 
 
 def test_a_held_out_shadow_changes_nothing_it_may_not():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attack import controls, estimate, fitting, regime
-from attack.target import Options
+from attack.crossfit import Options
 from shadow.config import MembershipConfig
 
 
