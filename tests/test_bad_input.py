@@ -10,8 +10,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import TINY, fails, leftovers
 from PIL import Image, PngImagePlugin
+from runs import TINY, fails, leftovers
 
 from shadow.data import editions, manifest
 from shadow.errors import UserError
