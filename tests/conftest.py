@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from runs import LAUNCH, TINY
+from tiny_run import LAUNCH, TINY
 
 Launch = Callable[..., Any]
 

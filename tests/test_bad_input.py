@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
-from runs import TINY, fails, leftovers
+from tiny_run import TINY, fails, leftovers
 
 from shadow.data import editions, manifest
 from shadow.errors import UserError

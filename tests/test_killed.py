@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import TINY, leftovers
+from tiny_run import TINY, leftovers
 
 # Stage, and what is seen on disk when it is under way (or just over: the next stage is then the one that is killed).
 STAGES = {

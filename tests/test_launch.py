@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from runs import PROGRESS, fails, leftovers, snapshot
+from tiny_run import PROGRESS, fails, leftovers, snapshot
 
 from attack import fitting, store
 from shadow import config, workdir
