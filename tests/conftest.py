@@ -32,10 +32,17 @@ def environment(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def start(environment) -> Launch:
-    """Starts `launch.py` with these arguments."""
+    """Starts `launch.py` with these arguments; `file_limit`: bytes a file of the process may have.
 
-    def started(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    The limit is set in a process between, not between fork and exec: a fork of a process that uses JAX warns.
+    """
+
+    def started(*arguments: str, file_limit: int = 0, **options: Any) -> subprocess.Popen[str]:
         command = [sys.executable, str(LAUNCH), *map(str, arguments)]
+        if file_limit:
+            limit = "import os, resource, sys; n = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))"
+            run = "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+            command = [sys.executable, "-c", f"{limit}; {run}", str(file_limit), *command[1:]]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, env=environment, text=True, **pipes, **options)
 

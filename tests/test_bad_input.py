@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
-from functools import partial
 
 import numpy as np
 import pytest
@@ -202,7 +200,7 @@ def test_a_full_disk_ends_each_stage_with_one_line_and_nothing_half_written(tiny
     for stage, (limit, made) in stages.items():
         for name in made:
             (run / name).rename(run.parent / name)
-        result = tiny(stage, run, preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)))
+        result = tiny(stage, run, file_limit=limit)
         assert "File too large" in fails(result), stage
         halves = [path for path in leftovers(run) if not path.endswith((".challenge.part", "-tmp"))]
         assert halves == [], stage  # a challenge and a checkpoint go on from what is there

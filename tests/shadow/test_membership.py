@@ -177,9 +177,9 @@ def test_too_few_units_and_unknown_kinds_are_refused():
 def test_a_large_unit_gives_a_warning(monkeypatch):
     said = []
     monkeypatch.setattr(logging, "warning", lambda text, *values: said.append(text % values))
-    membership.units(names([1] * 30), "group", 0)
+    membership.warn_of_large_units(names([1] * 30), MembershipConfig(unit="group"), 0)
     assert said == []
-    membership.units(names([5] + [1] * 25), "group", 0)
+    membership.warn_of_large_units(names([5] + [1] * 25), MembershipConfig(unit="group"), 0)
     assert len(said) == 1
     assert "5 of 30" in said[0]
 
