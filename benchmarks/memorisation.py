@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -75,6 +75,7 @@ def one(images: np.ndarray, recipe: tuple[str, float, int, int, float, int]) -> 
 
 
 def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)
     config = dataclasses.replace(ChallengeConfig(), pool=_POOL.value)
     pool = challenge.phantom_pool(config) if config.pool == "phantom" else challenge.folder_pool(config)
     chosen = np.random.default_rng(1).permutation(len(pool.images))[:SLICES]

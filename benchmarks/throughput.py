@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -64,6 +64,7 @@ def workers(pack: int, threads: int, count: int) -> float:
 
 
 def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)
     fleet.fix_threads(_THREADS.value)
     if _ONLY.value:
         print(rate(_ONLY.value))
