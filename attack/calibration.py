@@ -43,15 +43,6 @@ class Bank:
         """Columns of z."""
         return [f"{c}@{e}" for e in self.embeddings for s in self.signals for c in SIGNALS[s].columns]
 
-    def take(self, candidates: np.ndarray) -> Bank:
-        return Bank(
-            self.values[:, candidates],
-            self.member[:, candidates],
-            self.touched[:, candidates],
-            self.embeddings,
-            self.signals,
-        )
-
 
 def reference_count(shadows: int, most: int) -> int:
     """R: what every pair can have when itself and one held-out shadow stand aside (half of the shadows hold x)."""

@@ -66,8 +66,8 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     held = [crossfit.two_way(known, options(config), draw) for draw in range(attack.draws)]
     logit = np.mean([h.logit for h in held], axis=0)
     z = np.mean([h.z for h in held], axis=0)
-    size = config.data.resolution
-    real = embeddings.standardised(manifest.images_at([*data.dev, *data.test], size))
+    images = manifest.images_at([*data.dev, *data.test], config.data.resolution)
+    real = embeddings.standardised(images)
     mix = estimate.match_nearness(
         embeddings.distances(real, real), data.groups, ~data.not_used, data.member, attack.prior, attack.seed
     )
@@ -75,7 +75,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     # not weighted: a probability, like a score, must not depend on which other candidates there are
     recalibration = model.fit_recalibration(logit.ravel(), known.bank.member.ravel().astype(float))
     fitted = target.fit_draws(known, options(config), attack.draws)
-    probability = _probability(recalibration.logit(logit), attack.prior)
+    probability = recalibration.probability(logit, attack.prior)
 
     folder = workdir / "attack"
     with files.replacing(folder / "heldout.npz") as part, part.open("wb") as stream:
@@ -102,7 +102,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
             attack.redraws,
         ),
         controls.blind(
-            manifest.images_at(data.dev, size),
+            images[: len(data.dev)],
             (~data.not_used).astype(int),
             known.group,
             attack.seed,
@@ -124,11 +124,6 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         **_thresholds(logit, known, attack.fpr),
     }
     files.write_json(folder / "fit.json", summary)
-
-
-def _probability(logit_at_half: np.ndarray, prior: float) -> np.ndarray:
-    """Probability at `prior` of log odds that were calibrated at a prior of one half; any shape."""
-    return special.expit(logit_at_half + special.logit(prior))
 
 
 def _auc_figures(known: Labelled, score: np.ndarray, candidates: int, weight: np.ndarray) -> dict[str, Any]:
@@ -341,8 +336,8 @@ def predict_candidates(folder: Path, known: Labelled, asked: target.Target, conf
     with np.load(folder / "heldout.npz", allow_pickle=False) as held:
         held_out = held["score"].reshape(known.bank.member.shape)
     spread = target.bootstrap_logits(known, asked, held_out, options(config), attack.draws, attack.bootstrap)
-    probability = _probability(recalibration.logit(score), attack.prior)
-    low, high = np.quantile(_probability(spread, attack.prior), (0.025, 0.975), axis=0)
+    probability = recalibration.probability(score, attack.prior)
+    low, high = np.quantile(special.expit(spread + special.logit(attack.prior)), (0.025, 0.975), axis=0)
     return {
         "score": score,
         "probability": probability,

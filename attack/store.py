@@ -123,7 +123,9 @@ class Store:
     def target(self, name: str, step: int, only: Sequence[str] | None = None) -> Target:
         """The target's pile `name` about the test candidates (`only` some of them)."""
         dev, pile = len(self.dev), self.values[self.piles.index(name)]
-        chosen = [dev + i for i, c in enumerate(self.test) if only is None or c in set(only)]
+        wanted = set(self.test if only is None else only)
+        ids = tuple(name for name in self.test if name in wanted)
+        chosen = [dev + i for i, name in enumerate(self.test) if name in wanted]
         touched = membership.touched(self.member, self.groups[:dev], [self.groups[i] for i in chosen])
         nobody = np.zeros((len(self.member), len(chosen)), bool)
         bank = calibration.Bank(
@@ -133,16 +135,13 @@ class Store:
             self.config.attack.embeddings,
             self.config.attack.signals,
         )
-        return Target(pile[:dev], pile[chosen], self.not_used, bank, tuple(self.dev_or_test(i) for i in chosen))
+        return Target(pile[:dev], pile[chosen], self.not_used, bank, ids)
 
     def dev_target(self, step: int) -> Target:
         """The target's dev pile about the dev images themselves."""
         data, pile = self.labelled(step, "generated_dev"), self.values[self.piles.index("generated_dev")]
         about = pile[: len(self.dev)]
         return Target(about, about, self.not_used, data.bank, self.dev)
-
-    def dev_or_test(self, index: int) -> str:
-        return (*self.dev, *self.test)[index]
 
     def _shadows(self, step: int, like: str) -> np.ndarray:
         names = [pile_name(k, step, self.sizes[like]) for k in range(len(self.member))]

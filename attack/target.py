@@ -48,7 +48,6 @@ def fit_draws(
     options: Options,
     draws: int,
     out: np.ndarray | None = None,
-    weight: np.ndarray | None = None,
 ) -> list[tuple[Combiner, np.ndarray]]:
     """The attack fitted on all shadows, a (combiner, pooled variance) for each draw of references."""
     shadows = len(data.bank.values)
@@ -58,7 +57,7 @@ def fit_draws(
     for draw in range(draws):
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
         residuals = calibration.shadow_residuals(data.bank, order, count, None)
-        fitted.append(crossfit.fit_on(residuals, data, range(shadows), out, options.ridge, weight))
+        fitted.append(crossfit.fit_on(residuals, data, range(shadows), out, options.ridge))
     return fitted
 
 
