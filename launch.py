@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from shadow.errors import UserError
+from shadow.errors import Stopped, UserError
 
 
 def _fail(line: str) -> NoReturn:
@@ -45,6 +45,8 @@ except KeyError as unknown:
     _fail(f"--config: {unknown.args[0]}")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run.")
 _PACK = flags.DEFINE_integer("pack", -1, "train, sample: this pack only, in this process.")
+_EXECUTOR = flags.DEFINE_enum("executor", "local", ["local", "slurm"], "run, train, sample: who does the packs.")
+_REUSE = flags.DEFINE_list("reuse", [], "run, train, sample: folders of runs whose packs are taken where they match.")
 _PREDICTIONS = flags.DEFINE_string("predictions", "", "score: predictions.csv of a run.")
 _TRUTH = flags.DEFINE_string("truth", "", "score: csv id,label[,group].")
 _JSON = flags.DEFINE_string("json", "", "score: also write every figure to this file.")
@@ -53,15 +55,17 @@ _EDITION = flags.DEFINE_string("edition", "2023", "validate: whose format.")
 
 
 def _run() -> Any:
-    from attack.pipeline import Run
-    from shadow import fleet
+    """What has the commands as methods: a run, or one process of its fleet."""
+    from shadow.fleet import worker
 
     if not _WORKDIR.value:
         raise UserError("--workdir is missing: name the folder of the run")
     folder = Path(_WORKDIR.value)
-    if fleet.is_worker():
-        fleet.die_with_parent()
-    return Run(folder, _CONFIG.value)
+    if worker.is_worker() or _PACK.value >= 0:
+        return worker.Worker(folder, _CONFIG.value, _PACK.value)
+    from attack.pipeline import Run  # the floor above, which a worker has no time to wait for
+
+    return Run(folder, _CONFIG.value, _EXECUTOR.value, [Path(name) for name in _REUSE.value])
 
 
 def _score() -> None:
@@ -94,8 +98,8 @@ COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
     "run": ("every stage below that is not done yet, in order; resumes", lambda: _run().everything()),
     "challenge": ("make a challenge folder with a sealed truth", lambda: _run().challenge()),
     "plan": ("check the data; write manifest, membership and plan", lambda: _run().plan()),
-    "train": ("train the shadows (all, or --pack=I)", lambda: _run().train(_PACK.value)),
-    "sample": ("draw the shadows' piles (all, or --pack=I)", lambda: _run().sample(_PACK.value)),
+    "train": ("train the shadows (all, or --pack=I)", lambda: _run().train()),
+    "sample": ("draw the shadows' piles (all, or --pack=I)", lambda: _run().sample()),
     "status": ("what is done and what is not", lambda: _run().status()),
     "signals": ("measure every candidate against every pile", lambda: _run().signals()),
     "fit": ("fit the attack, cross-fitted over shadows and groups", lambda: _run().fit()),
@@ -119,11 +123,14 @@ def main(argv: list[str]) -> None:
 
 
 def cli() -> None:
-    """Exit codes: 0 done, 2 the user's mistake (one line on stderr), 1 a defect of ours."""
+    """Exit codes: 0 done, 2 the user's mistake (one line on stderr), 1 a defect of ours, 143 ended by SIGTERM."""
     try:
         app.run(main, flags_parser=_parse)
     except UserError as error:
         _fail(str(error))
+    except Stopped as stopped:
+        sys.stderr.write(f"{stopped}; run the same command again to go on\n")
+        sys.exit(143)
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

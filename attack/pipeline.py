@@ -5,15 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from attack import embeddings, fitting, signals, store
-from shadow import files, fleet, membership, workdir
+import jax
+from absl import logging
+
+from attack import calibration, embeddings, fitting, signals, store
+from attack.report import sentence
+from shadow import fleet, workdir
 from shadow.config import Config, validate
-from shadow.data import challenge, manifest
+from shadow.data import manifest
 from shadow.errors import UserError
+from shadow.fleet import conduct
+from shadow.fleet.locks import patient_lock
 
 # The folder of a stage's stamp, and the files without which the stage is not done, stamp or no stamp.
 STAGES = {
@@ -27,20 +33,23 @@ STAGES = {
 class Run:
     """One run: its folder and its config. Every method without an underscore is a command of `launch.py`.
 
+    executor: who trains, "local" or "slurm"; reuse: folders of runs whose packs are taken where they are the same.
+
     Raises UserError when the folder was started with other training fields.
     """
 
-    def __init__(self, folder: Path, config: Config) -> None:
+    def __init__(self, folder: Path, config: Config, executor: str = "local", reuse: Sequence[Path] = ()) -> None:
         validate(config)
         for name in config.attack.embeddings:
             embeddings.check(name)
         for name in config.attack.signals:
             signals.check(name)
-        self.folder, self.config = folder, config
+        self.folder, self.config, self.executor, self.reuse = folder, config, executor, reuse
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--workdir={folder} is a file: name a folder")
         folder.mkdir(parents=True, exist_ok=True)
-        if not fleet.is_worker():
+        jax.config.update("jax_platforms", "cpu")  # whoever trains needs all the memory of a GPU
+        if not workdir.is_settled(folder, config):
             with self._alone():
                 workdir.settle(folder, config)
 
@@ -53,7 +62,7 @@ class Run:
         if not self.config.data.root:
             self.challenge()
         self.plan()
-        self.sample(-1)
+        self.sample()
         self.signals()
         self.fit()
         self.predict()
@@ -68,78 +77,45 @@ class Run:
             raise UserError("data.root is given: leave it empty to make a challenge in the workdir")
         if (self.folder / "challenge").is_dir():
             return
-        if fleet.is_worker():
-            fleet.fix_threads(self.config.fleet.workers * self.config.fleet.threads)
-            with self._alone(".challenge.lock"):
-                challenge.make(self.folder, self.config)
-        else:
-            fleet.run_workers([self._command("challenge")], 1, "challenge")
+        conduct.make_challenge(self.folder, self.config)
 
     def plan(self) -> None:
         with self._alone():
-            if (self.folder / "plan.json").exists():
-                found = self._manifest()
-                manifest.verify(found)
-                manifest.verify_patients(found, self.config.data.patients)
-                return
-            found = manifest.build(
-                self.data_root,
-                self.config.data.edition,
-                self.config.data.patients,
-                self.config.data.group_distance,
-            )
-            found.write(self.folder / "manifest.csv")
-            groups = store.groups_of(found, fleet.dev_ids(found))
-            drawn = membership.draw(groups, self.config.fleet.shadows, self.config.membership, self.config.seed)
-            membership.warn_of_large_units(groups, self.config.membership, self.config.seed)
-            files.write_array(self.folder / "membership.npy", drawn)
-            fleet.make_plan(self.config).write(self.folder / "plan.json")
+            conduct.plan(self.folder, self.data_root, self.config)
 
-    def train(self, pack: int) -> None:
-        self._packs(pack, "train")
+    def train(self) -> None:
+        self._fleet("train")
 
-    def sample(self, pack: int) -> None:
-        self._packs(pack, "sample")
+    def sample(self) -> None:
+        """Trains what is not trained yet, too."""
+        self._fleet("sample")
 
-    def _packs(self, pack: int, command: str) -> None:
-        """All missing packs in worker processes, or one here. `sample` trains what is not trained yet."""
-        plan = fleet.read_plan(self.folder / "plan.json")
-        if pack >= 0:
-            fleet.fix_threads(plan.threads)
-            if not fleet.run_pack(self.folder, self.data_root, self.config, plan, pack, sampling=command == "sample"):
-                raise UserError(f"pack {pack} is being done by another process: run again when it has ended")
-            return
-        missing = [i for i in range(len(plan.packs)) if not fleet.pack_done(self.folder, plan, i)]
-        commands = [[*self._command(command), f"--pack={i}"] for i in missing]
-        fleet.run_workers(commands, plan.workers, command)
+    def _fleet(self, command: str) -> None:
+        conduct.carry_out(self.folder, self.data_root, self.config, command, self.executor, self.reuse)
 
     def status(self) -> None:
         print(f"challenge  {'given' if self.config.data.root else _yes((self.folder / 'challenge').is_dir())}")
-        planned = (self.folder / "plan.json").exists()
-        print(f"plan       {_yes(planned)}")
-        if planned:
-            plan = fleet.read_plan(self.folder / "plan.json")
-            for i, pack in enumerate(plan.packs):
-                print(f"pack {i:<5} {fleet.pack_status(self.folder, plan, i)} (shadows {pack[0]} to {pack[-1]})")
+        for line in conduct.describe(self.folder, self.data_root, self.config):
+            print(line)
         for stage in STAGES:
             print(f"{stage:10} {_yes(self._done(stage))}")
 
     def signals(self) -> None:
         with self._stage("signals") as wanted:
             if wanted:
-                self._check_fleet()
-                store.build(self.folder, self._manifest(), self.config)
+                shadows = fleet.present(self.folder, self.config)
+                fleet.verify_piles(self.folder, shadows)
+                store.build(self.folder, self._manifest(), self.config, shadows)
 
     def fit(self) -> None:
-        self._attack_stage("fit", "signals", fitting.fit)
+        self._attack_stage("fit", fitting.fit)
 
     def predict(self) -> None:
-        self._attack_stage("predict", "fit", fitting.predict)
+        self._attack_stage("predict", fitting.predict)
 
-    def _attack_stage(self, stage: str, needed: str, work: Any) -> None:
+    def _attack_stage(self, stage: str, work: Any) -> None:
         with self._stage(stage) as wanted:
             if wanted:
-                self._need(stage, needed)
                 work(self.folder, self._manifest(), self.config)
 
     def report(self) -> None:
@@ -147,26 +123,35 @@ class Run:
 
         with self._stage("report") as wanted:
             if wanted:
-                self._need("report", "predict")
                 write_report(self.folder, self.config, self.data_root)
 
     @contextlib.contextmanager
     def _stage(self, stage: str) -> Iterator[bool]:
-        """Yields whether the stage has work to do. Its old stamp goes before the work and the new one comes after, so
-        that files of two configs never pass for those of one."""
+        """Yields whether the stage has work to do. Its old stamp and those of later stages go before the work and the
+        new one comes after, so that files of two configs, or of two fleets, never pass for those of one. Raises
+        UserError, and leaves everything as it is, where the stage cannot be done yet."""
         with self._alone():
             wanted = not self._done(stage)
-            folder = self.folder / STAGES[stage][0]
             if wanted:
-                workdir.unstamp(folder, stage)
+                before, later_stages = _around(stage)
+                if before:
+                    self._need(stage, before[-1])
+                else:
+                    self._check_fleet()
+                for later in later_stages:
+                    workdir.unstamp(self.folder / STAGES[later][0], later)
             yield wanted
             if wanted:
-                workdir.stamp(folder, stage, self.config)
+                workdir.stamp(self.folder / STAGES[stage][0], stage, self.config)
 
     def _done(self, stage: str) -> bool:
-        folder, made = STAGES[stage]
-        stamped = workdir.is_done(self.folder / folder, stage, self.config)
-        return stamped and all((self.folder / name).exists() for name in made)
+        """Is the stage done with this config and these shadows, and every stage before it?"""
+        for name in [*_around(stage)[0], stage]:
+            folder, made = STAGES[name]
+            stamped = workdir.is_done(self.folder / folder, name, self.config)
+            if not stamped or not all((self.folder / path).exists() for path in made):
+                return False
+        return store.shadows_in(self.folder) == (fleet.present(self.folder, self.config), self.config.fleet.shadows)
 
     def _need(self, stage: str, before: str) -> None:
         if not self._done(before):
@@ -177,19 +162,28 @@ class Run:
         return found.id[found.rows("unknown")].tolist()
 
     def _headline(self) -> str:
-        from attack.report.sentence import verdict
-
         evaluation = json.loads((self.folder / "attack" / "evaluation.json").read_text())
-        return verdict(evaluation, evaluation["submission"]["candidates"]).sentence
+        said = sentence.verdict(evaluation, evaluation["submission"]["candidates"]).sentence
+        gone = sentence.missing(evaluation)
+        return f"{said} Only {gone}." if gone else said
 
     def _check_fleet(self) -> None:
-        plan = fleet.read_plan(self.folder / "plan.json")
-        missing = [k for i, p in enumerate(plan.packs) if not fleet.pack_done(self.folder, plan, i) for k in p]
+        """UserError where shadows are missing and the config does not allow that, or where the attack cannot work with
+        the others."""
+        manifest, asked = self._manifest(), self.config.fleet.shadows
+        present = fleet.present(self.folder, self.config)
+        missing = sorted(set(range(asked)) - set(present))
         if missing:
-            raise UserError(
-                f"{len(missing)} of {self.config.fleet.shadows} shadows are missing (the first is {missing[0]}): "
-                "run `launch.py sample`"
-            )
+            said = f"{len(present)} of {asked} shadows are there (missing: {sentence.listed(missing)})"
+            if not self.config.attack.allow_missing:
+                raise UserError(
+                    f"{said}: run `launch.py sample`, or go on without them with --config.attack.allow_missing=true"
+                )
+            try:
+                calibration.check_enough(store.dev_membership(self.folder, present), fleet.dev_ids(manifest))
+            except UserError as error:
+                raise UserError(f"{said}, and without the others the attack cannot work: {error}") from error
+            logging.warning("%s: going on without them, as attack.allow_missing says", said)
 
     def _manifest(self) -> manifest.Manifest:
         path = self.folder / "manifest.csv"
@@ -199,11 +193,13 @@ class Run:
 
     def _alone(self, name: str = ".lock") -> contextlib.AbstractContextManager[Any]:
         """One process a stage; a killed one's lock is free at once."""
-        return fleet.patient_lock(self.folder / name, f"{self.folder} is being worked on by another process")
+        return patient_lock(self.folder / name, f"{self.folder} is being worked on by another process")
 
-    def _command(self, command: str) -> list[str]:
-        """Arguments of a worker: it reads the config from the run's folder."""
-        return [command, f"--workdir={self.folder}"]
+
+def _around(stage: str) -> tuple[list[str], list[str]]:
+    """The stages before this one, and this one with those that rest on it."""
+    stages = list(STAGES)
+    return stages[: stages.index(stage)], stages[stages.index(stage) :]
 
 
 def _yes(done: bool) -> str:

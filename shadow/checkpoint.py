@@ -1,11 +1,12 @@
 """Checkpoints: the only file that knows orbax.
 
-`FOLDER/checkpoints/STEP/` holds the state of one generator, whatever pack it was trained in. Orbax writes under a
-temporary name and renames, so a folder with a plain number is whole.
+`FOLDER/checkpoints/STEP/` holds the state of one generator, whatever pack it was trained in, and a SHA-256 of its
+numbers. Orbax writes under a temporary name and renames, so a folder with a plain number is whole.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -16,9 +17,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from shadow.errors import UserError
+
+_SPARE = 2  # newest checkpoints that stay besides those asked for: if one is damaged there is another
+
+
+class DamagedError(UserError):
+    """A checkpoint that cannot be read, or whose numbers are not those that were written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: damaged checkpoint ({reason}); remove this folder and run again")
+        self.path = path
+        self.reason = reason
 
 
 def steps(folder: Path) -> list[int]:
@@ -27,44 +40,109 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(p.name) for p in root.iterdir() if p.name.isdigit()) if root.is_dir() else []
 
 
+def common(folders: Sequence[Path]) -> list[int]:
+    """Steps that all generators of a pack have, rising."""
+    return sorted(set.intersection(*(set(steps(folder)) for folder in folders)))
+
+
 def latest_common(folders: Sequence[Path]) -> int:
     """The newest step that all generators of a pack have; 0 where there is none."""
-    return max(set.intersection(*(set(steps(folder)) for folder in folders)), default=0)
+    return max(common(folders), default=0)
+
+
+def resume_step(folders: Sequence[Path], keep: Sequence[int]) -> int:
+    """The newest step from which nothing of `keep` is missed: all steps of `keep` up to it are there. 0: none is."""
+    there = common(folders)
+    missing = min((step for step in keep if step not in there), default=None)
+    return max((step for step in there if missing is None or step < missing), default=0)
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder.absolute() / "checkpoints" / str(step)
+
+
+def _digest(state: Any) -> np.ndarray:
+    """SHA-256 of a tree of host arrays, uint8 [32]: of names, types, shapes and values."""
+    sha = hashlib.sha256()
+    for name, leaf in jax.tree_util.tree_leaves_with_path(state):
+        array = np.ascontiguousarray(leaf)
+        sha.update(f"{jax.tree_util.keystr(name)} {array.dtype} {array.shape}\n".encode())
+        sha.update(array.tobytes())
+    return np.frombuffer(sha.digest(), np.uint8)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a process that was killed while it wrote a checkpoint left behind."""
+    root = folder / "checkpoints"
+    for path in root.iterdir() if root.is_dir() else ():
+        if not path.name.isdigit():
+            shutil.rmtree(path)
 
 
 def save_pack(folders: Sequence[Path], step: int, state: Any, keep: Sequence[int]) -> None:
-    """Writes slice i of `state` (leading axis [shadow]) for each folder, then removes older ones not in `keep`."""
+    """Writes slice i of `state` (leading axis [shadow]) for each folder, then removes older ones but for those in
+    `keep` and the newest."""
     host = jax.device_get(state)
     for i, folder in enumerate(folders):
-        path = folder.absolute() / "checkpoints" / str(step)
+        path = _path(folder, step)
         if not path.exists():
+            own = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), host)
             try:
-                ocp.save(path, jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), host))
+                ocp.save(path, {"state": own, "digest": _digest(own)})
             except ValueError as error:
                 code = re.search(r"os_error_code='(\d+)'", str(error))  # a full disk, as tensorstore says it
                 if code is None:
                     raise
                 raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
-    # only when the whole pack has the new step is an old one dispensable
+    # only when the whole pack has the new step are old ones dispensable
+    stay = {*keep, *[there for there in common(folders) if there <= step][-_SPARE:]}
     for folder in folders:
         for old in steps(folder):
-            if old < step and old not in keep:
+            if old < step and old not in stay:
                 shutil.rmtree(folder / "checkpoints" / str(old))
 
 
 def restore_pack(folders: Sequence[Path], step: int, like: Any) -> Any:
-    """The states of a pack at `step`, stacked, with the shapes and types of `like` (leading axis [shadow]).
+    """The states of a pack at `step`, stacked, with the shapes and types of `like` (leading axis [shadow]), on this
+    process's first device, whatever device wrote them.
 
-    Raises UserError naming the folder whose checkpoint does not fit.
+    Raises DamagedError naming the folder whose checkpoint does not fit or fails its check.
     """
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=here), like)
+    wanted = {"state": abstract, "digest": jax.ShapeDtypeStruct((32,), np.uint8, sharding=here)}
     states = []
     for folder in folders:
-        path = folder.absolute() / "checkpoints" / str(step)
+        path = _path(folder, step)
         try:
-            states.append(ocp.load(path, abstract))
+            found = ocp.load(path, wanted)
         except Exception as error:  # orbax raises a bare Exception where an array cannot be read
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-            raise UserError(f"{path}: damaged checkpoint ({reason}); remove this folder and run again") from error
+            raise DamagedError(path, reason) from error
+        if not np.array_equal(np.asarray(found["digest"]), _digest(jax.device_get(found["state"]))):
+            raise DamagedError(path, "its numbers are not those that were written")
+        states.append(found["state"])
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+def restore_newest(folders: Sequence[Path], keep: Sequence[int], like: Any) -> tuple[int, Any]:
+    """(step, states) of the newest checkpoint to go on from, (0, None) where there is none.
+
+    A damaged one is set aside with a warning that names it, and the last good one before it is used; raises
+    DamagedError where there is none before it.
+    """
+    while step := resume_step(folders, keep):
+        try:
+            return step, restore_pack(folders, step, like)
+        except DamagedError as damaged:
+            set_aside(folders, damaged)
+    return 0, None
+
+
+def set_aside(folders: Sequence[Path], damaged: DamagedError) -> None:
+    """Removes a damaged checkpoint with a warning, if the pack has an older one to go on from; else raises it."""
+    older = max((step for step in common(folders) if step < int(damaged.path.name)), default=0)
+    if not older:
+        raise damaged
+    logging.warning("%s is damaged (%s): the pack goes on from step %d", damaged.path, damaged.reason, older)
+    shutil.rmtree(damaged.path)

@@ -25,7 +25,7 @@ class DataConfig:
     group_distance: float = 0.5  # near-duplicates: RMS distance of standardised slices, complete linkage
 
 
-@dataclass
+@dataclass(unsafe_hash=True)  # compiled functions are kept by config
 class DenoiserConfig:
     """The network. `kind` chooses which of the other fields are used."""
 
@@ -39,7 +39,7 @@ class DenoiserConfig:
     norm_groups: int = 8  # unet2d: groups of group norm; divides each of channels
 
 
-@dataclass
+@dataclass(unsafe_hash=True)  # compiled functions are kept by config
 class DiffusionConfig:
     """The forward process and what the network predicts."""
 
@@ -49,7 +49,7 @@ class DiffusionConfig:
     max_weight: float = 4.0  # the loss weighs the error of x_0 by min(1 + SNR, max_weight)
 
 
-@dataclass
+@dataclass(unsafe_hash=True)  # compiled functions are kept by config
 class TrainConfig:
     """Training of one generator."""
 
@@ -64,16 +64,17 @@ class TrainConfig:
     log_every: int = 50  # steps between rows of metrics.jsonl
 
 
-@dataclass
+@dataclass(unsafe_hash=True)
 class PileConfig:
     """Generated images of one generator."""
 
     count: int = 250  # images a pile
-    sampler: str = "ddim"
+    sampler: str = "ddim"  # ddim | ddpm | dpmpp_2m
     sampler_steps: int = 25  # denoising steps an image
-    eta: float = 0.0  # 0: deterministic DDIM, 1: as much noise as DDPM
+    eta: float = 0.0  # ddim: 0 is deterministic, 1 has as much noise as ddpm
     batch_size: int = 50  # images sampled together by one shadow
     steps: tuple[int, ...] = ()  # training steps at which piles are drawn; empty: the last one
+    png: bool = False  # also write every pile as PNG files, beside its .npy
 
 
 @dataclass
@@ -86,12 +87,15 @@ class MembershipConfig:
 
 @dataclass
 class FleetConfig:
-    """How many shadows, and how they are trained together."""
+    """How many shadows, how they are trained together, and by whom."""
 
-    shadows: int = 8
-    pack: int = 4  # shadows trained together in one vmapped step
-    workers: int = 2  # processes on this machine
+    shadows: int = 8  # may grow by whole blocks later
+    pack: object = 4  # shadows trained together in one step: a number, or "auto" to measure what is fastest here
+    workers: int = 2  # processes at once on this machine; on GPUs one a `devices`, whatever this says
     threads: int = 1  # CPU threads a worker
+    devices: int = 1  # devices over which the batch of one pack is spread
+    sbatch: str = ""  # --executor=slurm: options for sbatch, as on its command line
+    tensorboard: bool = False  # also write TensorBoard event files beside metrics.jsonl (extra `tensorboard`)
 
 
 @dataclass
@@ -111,6 +115,7 @@ class ChallengeConfig:
     test_not_used: int = 30
     denoiser: DenoiserConfig = field(default_factory=lambda: DenoiserConfig(width=128, depth=3))
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=3000, batch_size=16))
+    threads: int = 2  # CPU threads of the target's training
     seed: int = 1  # of the target; the shadows use `seed`
 
 
@@ -118,6 +123,7 @@ class ChallengeConfig:
 class AttackConfig:
     """From piles to probabilities."""
 
+    allow_missing: bool = False  # go on with the shadows that are done where others are missing
     pile: int = 250  # images of each pile that are compared
     embeddings: tuple[str, ...] = ("pixels", "highpass")
     signals: tuple[str, ...] = ("nearest", "ball", "votes")
@@ -183,13 +189,14 @@ def _positive(config: Config) -> dict[str, float]:
             named[f"{prefix}.{name}"] = getattr(train, name)
     for name in ("count", "sampler_steps", "batch_size"):
         named[f"pile.{name}"] = getattr(c.pile, name)
-    for name in ("pack", "workers", "threads"):
+    for name in ("workers", "threads", "devices"):
         named[f"fleet.{name}"] = getattr(c.fleet, name)
     for name in ("pile", "references", "draws", "redraws", "bootstrap"):
         named[f"attack.{name}"] = getattr(c.attack, name)
     for name in ("dev_used", "dev_not_used", "test_used", "test_not_used", "dev_generated", "test_generated"):
         named[f"challenge.{name}"] = getattr(c.challenge, name)
     named["challenge.slices_a_patient"] = c.challenge.slices_a_patient
+    named["challenge.threads"] = c.challenge.threads
     return named | {
         "diffusion.timesteps": c.diffusion.timesteps,
         "diffusion.max_weight": c.diffusion.max_weight,
@@ -211,7 +218,7 @@ _CHOICES = {
     "denoiser.kind": ("dit", "unet2d"),
     "diffusion.schedule": ("cosine", "linear"),
     "diffusion.prediction": ("sample", "v", "epsilon"),
-    "pile.sampler": ("ddim",),
+    "pile.sampler": ("ddim", "ddpm", "dpmpp_2m"),
     "membership.unit": ("image", "group", "mixed"),
     "challenge.split": ("slice", "group"),
     "attack.objective": ("f1", "kappa", "accuracy"),
@@ -268,6 +275,13 @@ def validate(config: Config) -> None:
     if block < 2 or block % 2 or config.fleet.shadows % block:
         raise UserError(
             f"membership.block = {block}: use an even number that divides fleet.shadows = {config.fleet.shadows}"
+        )
+    pack = config.fleet.pack
+    if pack != "auto" and (isinstance(pack, bool) or not isinstance(pack, int) or pack < 1):
+        raise UserError(f"fleet.pack = {pack!r}: use a number of shadows, 1 or more, or 'auto'")
+    if config.train.batch_size % config.fleet.devices:
+        raise UserError(
+            f"train.batch_size = {config.train.batch_size}: must be divisible by fleet.devices = {config.fleet.devices}"
         )
     for prefix, denoiser in (("denoiser", config.denoiser), ("challenge.denoiser", config.challenge.denoiser)):
         _validate_shape(prefix, denoiser, config.data.resolution)

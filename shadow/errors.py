@@ -10,3 +10,7 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class Stopped(Exception):
+    """The process was asked to end (SIGTERM) and has saved its work: the same command goes on from there."""

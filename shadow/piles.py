@@ -6,21 +6,25 @@ training step, b), so a pile that was cut off goes on with its next batch.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from shadow import checkpoint, files, keys, train
 from shadow.config import DiffusionConfig, PileConfig
 from shadow.denoisers.build import Network, Params, build
 from shadow.diffusion import process, samplers
-from shadow.errors import UserError
+from shadow.errors import Stopped, UserError
 
 
 def to_unit(images: np.ndarray) -> np.ndarray:
@@ -48,39 +52,60 @@ def open_pile(path: Path | str) -> np.ndarray:
     return pile
 
 
+def export_png(path: Path) -> Path:
+    """Writes a pile `NAME.npy` as 8-bit gray images `NAME/00000.png`, ... and returns their folder, which is whole or
+    absent; one that is there is left alone. Raises UserError where the pile is missing or damaged."""
+    folder = path.with_suffix("")
+    if folder.is_dir():
+        return folder
+    pile = open_pile(path)
+    part = folder.with_name(f".{folder.name}.part")
+    if part.exists():
+        shutil.rmtree(part)  # of a killed process
+    part.mkdir()
+    digits = max(5, len(str(len(pile) - 1)))
+    for i, image in enumerate(pile):
+        Image.fromarray(image).save(part / f"{i:0{digits}d}.png")
+    os.replace(part, folder)
+    return folder
+
+
+@functools.lru_cache(maxsize=16)
 def make_sampler(
     network: Network, config: PileConfig, diffusion: DiffusionConfig, size: int
 ) -> Callable[[Params, jax.Array], jax.Array]:
-    """(params of a pack, keys [generator]) -> uint8 [generator, batch, size, size]."""
-    samplers.check(config)
-    abar = process.alpha_bar(diffusion)
-    times = samplers.timesteps(diffusion.timesteps, config.sampler_steps)
+    """(params of a pack, keys [generator]) -> uint8 [generator, batch, size, size].
 
-    def one(params: Params, x: jax.Array, key: jax.Array, t: jax.Array, previous: jax.Array) -> jax.Array:
-        noise = jax.random.normal(jax.random.fold_in(key, t), x.shape) if config.eta else jnp.zeros_like(x)
-        return samplers.ddim_step(
-            abar,
-            diffusion.prediction,
-            lambda x, t: network.apply(params, x, t),
-            x,
-            t,
-            previous,
-            config.eta,
-            noise,
-        )
+    Nothing of a pack is compiled in: packs of one size share one compilation. Raises UserError as `samplers.make`.
+    """
+    sampler, length = samplers.make(config, diffusion), diffusion.timesteps
 
-    step = jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None, None)), donate_argnums=1)
+    def one(params: Params, state: samplers.State, key: jax.Array, index: jax.Array) -> samplers.State:
+        t, x = jnp.asarray(sampler.times)[index], state.x
+        noise = jax.random.normal(jax.random.fold_in(key, t), x.shape) if sampler.noisy else jnp.zeros_like(x)
+        return sampler.step(partial(network.apply, params), state, index, noise)
+
+    def first(key: jax.Array) -> samplers.State:
+        return sampler.start(jax.random.normal(jax.random.fold_in(key, length), shape))
+
     shape = (config.batch_size, size, size, 1)
-    start = jax.jit(jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, diffusion.timesteps), shape)))
+    start = jax.jit(jax.vmap(first))
+    step = jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None)), donate_argnums=1)
     finish = jax.jit(lambda x: to_gray(x[..., 0]))
 
     def sample(params: Params, pack_keys: jax.Array) -> jax.Array:
-        x = start(pack_keys)
-        for t, previous in zip(times, [*times[1:], -1], strict=True):
-            x = step(params, x, pack_keys, jnp.int32(t), jnp.int32(previous))
-        return finish(x)
+        state = start(pack_keys)
+        for index in range(len(sampler.times)):
+            state = step(params, state, pack_keys, jnp.int32(index))
+        return finish(state.x)
 
     return sample
+
+
+@functools.lru_cache(maxsize=16)
+def _pile_keys(seed: int, stream: str) -> Callable[[jax.Array, int, int], jax.Array]:
+    """The jitted (ids [generator], training step, batch) -> keys [generator]: ids are its arguments, as above."""
+    return jax.jit(jax.vmap(lambda i, step, b: keys.key(seed, f"{stream}/pile", i, step, b), in_axes=(0, None, None)))
 
 
 def draw_piles(
@@ -89,12 +114,14 @@ def draw_piles(
     paths: Sequence[Path],
     step: int,
     config: PileConfig,
-    progress: train.Progress | None = None,
+    progress: train.Progress = train.silent,
+    stop: Callable[[], bool] = train.never,
 ) -> None:
     """Draws a pile of `config.count` images from the averaged weights at `step` of each generator of a pack.
 
     Resumes in the middle: `.NAME.part` is filled batch by batch, and `.NAME.part.json`, written after the data, says
-    how many batches are whole. Raises UserError where a checkpoint is damaged.
+    how many batches are whole. Raises DamagedError where a checkpoint is damaged, and Stopped between two batches
+    when `stop()` says so.
     """
     state = paths[0].with_name(f".{paths[0].name}.part.json")
     if all(path.exists() for path in paths):
@@ -117,18 +144,19 @@ def draw_piles(
             with part.open("wb") as stream:  # zeros, not a hole: writing to a map of a full disk would be fatal
                 files.save_array(stream, np.zeros((count, size, size), np.uint8))
     stores = [np.load(part, mmap_mode="r+") for part in parts]
-    make_keys = jax.vmap(lambda i, b: keys.key(spec.seed, f"{spec.stream}/pile", i, step, b), in_axes=(0, None))
+    ids, make_keys = jnp.asarray(spec.ids, jnp.int32), _pile_keys(spec.seed, spec.stream)
     started = time.monotonic()
     for b in range(done, batches):
-        images = np.asarray(sample(params, make_keys(jnp.asarray(spec.ids, jnp.int32), b)))
+        images = np.asarray(sample(params, make_keys(ids, step, b)))
         start = b * batch
         for store, new in zip(stores, images, strict=True):
             store[start : start + batch] = new[: count - start]
             store.flush()
         files.write_json(state, {"batches": b + 1})
-        if progress:
-            rate = (b + 1 - done) * batch * len(paths) / max(time.monotonic() - started, 1e-9)
-            progress(min(start + batch, count), count, rate)
+        rate = (b + 1 - done) * batch * len(paths) / max(time.monotonic() - started, 1e-9)
+        progress(min(start + batch, count), count, rate)
+        if stop() and b + 1 < batches:
+            raise Stopped(f"stopped at image {start + batch} of {count}, which are saved")
     del stores
     for part, path in zip(parts, paths, strict=True):
         if part.exists():  # else it was renamed before the process was killed

@@ -7,28 +7,44 @@ size and threads).
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from shadow import checkpoint, files, keys
 from shadow.config import DenoiserConfig, DiffusionConfig, TrainConfig
 from shadow.denoisers.build import Network, Params, build
 from shadow.diffusion import process
-from shadow.errors import UserError
-
-# Called with (step, steps in all, images a second).
-Progress: TypeAlias = Callable[[int, int, float], None]
+from shadow.errors import Stopped, UserError
 
 EVALUATION_TIMES = (0.05, 0.2, 0.5)  # shares of the diffusion's length at which IN and OUT losses are logged
+_EVALUATION_BATCH = 256  # images evaluated together: memory does not grow with the data set
+
+
+class Progress(Protocol):
+    def __call__(self, done: int, total: int, rate: float, loss: float | None = None) -> None:
+        """`done` of `total` steps or images, at `rate` images a second; `loss` while training."""
+
+
+def silent(done: int, total: int, rate: float, loss: float | None = None) -> None:
+    """A `Progress` that shows nothing."""
+
+
+def never() -> bool:
+    """A `stop` that lets the work go on."""
+    return False
 
 
 class State(NamedTuple):
@@ -51,6 +67,7 @@ class Spec(NamedTuple):
     denoiser: DenoiserConfig
     diffusion: DiffusionConfig
     train: TrainConfig
+    devices: int = 1  # over which each batch is spread
 
 
 def optimizer(config: TrainConfig) -> optax.GradientTransformation:
@@ -86,23 +103,31 @@ def init_states(spec: Spec, network: Network) -> State:
     return jax.jit(jax.vmap(fresh))(jnp.asarray(spec.ids, jnp.int32))
 
 
-def make_step(spec: Spec, network: Network) -> Callable[[State, jax.Array], tuple[State, jax.Array, jax.Array]]:
-    """The jitted step of the pack: (state, images) -> (state, loss [shadow], gradient norm [shadow])."""
-    config, abar = spec.train, process.alpha_bar(spec.diffusion)
-    kind, cap = spec.diffusion.prediction, spec.diffusion.max_weight
-    sizes = np.array([len(m) for m in spec.members], np.int32)
-    if not sizes.all():
-        raise UserError(f"generator {spec.ids[int(np.argmin(sizes))]} has no members: enlarge the set of dev images")
-    table = np.stack([np.pad(m, (0, sizes.max() - len(m))) for m in spec.members]).astype(np.int32)
+# (state, shadow ids [shadow], members [shadow, image], their numbers [shadow], images) -> state, loss, gradient norm
+_Step = Callable[[State, jax.Array, jax.Array, jax.Array, jax.Array], tuple[State, jax.Array, jax.Array]]
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled_step(
+    seed: int, stream: str, config: TrainConfig, diffusion: DiffusionConfig, network: Network, devices: int
+) -> _Step:
+    """The jitted step. Which shadows and members are its arguments: all packs of a fleet share one compilation."""
+    config, diffusion = dataclasses.replace(config), dataclasses.replace(diffusion)  # the caller's may change
+    abar, kind, cap = process.alpha_bar(diffusion), diffusion.prediction, diffusion.max_weight
     tx = optimizer(config)
+    batch = NamedSharding(mesh(devices), PartitionSpec("data")) if devices > 1 else None
+
+    def spread(x: jax.Array) -> jax.Array:
+        return x if batch is None else jax.lax.with_sharding_constraint(x, batch)
 
     def one(state: State, shadow: jax.Array, members: jax.Array, size: jax.Array, images: jax.Array) -> Any:
-        draw, when, noise = jax.random.split(keys.key(spec.seed, f"{spec.stream}/train", shadow, state.step), 3)
+        draw, when, noise = jax.random.split(keys.key(seed, f"{stream}/train", shadow, state.step), 3)
         x0 = images[members[jax.random.randint(draw, (config.batch_size,), 0, size)]][..., None]
         # one time in each of batch_size equal strata: less noise in the loss than independent times
         offsets = jnp.arange(config.batch_size) + jax.random.uniform(when, (config.batch_size,))
-        t = jnp.floor(offsets / config.batch_size * spec.diffusion.timesteps).astype(jnp.int32)
+        t = jnp.floor(offsets / config.batch_size * diffusion.timesteps).astype(jnp.int32)
         eps = jax.random.normal(noise, x0.shape)
+        x0, t, eps = spread(x0), spread(t), spread(eps)
 
         def mean_loss(params: Params) -> jax.Array:
             return process.loss(abar, kind, cap, partial(network.apply, params), x0, eps, t).mean()
@@ -113,25 +138,60 @@ def make_step(spec: Spec, network: Network) -> Callable[[State, jax.Array], tupl
         ema = optax.incremental_update(params, state.ema, 1 - ema_decay(config, state.step))
         return State(state.step + 1, params, ema, opt), value, optax.tree.norm(grads)
 
-    pack = jax.vmap(one, in_axes=(0, 0, 0, 0, None))
+    return jax.jit(jax.vmap(one, in_axes=(0, 0, 0, 0, None)), donate_argnums=0)
+
+
+def mesh(devices: int) -> jax.sharding.Mesh:
+    """The first `devices` devices in a line. Raises UserError where there are fewer."""
+    there = len(jax.devices())
+    if there < devices:
+        raise UserError(f"fleet.devices = {devices}: this process sees {there} ({jax.default_backend()})")
+    return jax.make_mesh((devices,), ("data",), (AxisType.Auto,), devices=jax.devices()[:devices])
+
+
+def placed(spec: Spec, tree: Any) -> Any:
+    """A tree of arrays, copied to each of the devices that share the batch."""
+    if spec.devices == 1:
+        return tree
+    return jax.device_put(tree, NamedSharding(mesh(spec.devices), PartitionSpec()))
+
+
+def make_step(spec: Spec, network: Network) -> Callable[[State, jax.Array], tuple[State, jax.Array, jax.Array]]:
+    """The jitted step of the pack: (state, images) -> (state, loss [shadow], gradient norm [shadow])."""
+    sizes = np.array([len(m) for m in spec.members], np.int32)
+    if not sizes.all():
+        raise UserError(f"generator {spec.ids[int(np.argmin(sizes))]} has no members: enlarge the set of dev images")
+    table = np.stack([np.pad(m, (0, len(spec.images) - len(m))) for m in spec.members]).astype(np.int32)
+    step = _compiled_step(spec.seed, spec.stream, spec.train, spec.diffusion, network, spec.devices)
     shadows, members, lengths = jnp.asarray(spec.ids, jnp.int32), jnp.asarray(table), jnp.asarray(sizes)
-    return jax.jit(lambda state, images: pack(state, shadows, members, lengths, images), donate_argnums=0)
+    return lambda state, images: step(state, shadows, members, lengths, images)
 
 
-def make_evaluation(spec: Spec, network: Network) -> Callable[[Params, jax.Array], jax.Array]:
-    """(params of the pack, images) -> loss [shadow, time, image] at EVALUATION_TIMES, one fixed noise an image."""
-    abar = process.alpha_bar(spec.diffusion)
-    kind, cap = spec.diffusion.prediction, spec.diffusion.max_weight
-    eps = jax.random.normal(keys.key(spec.seed, "evaluation"), (*spec.images.shape, 1))
+@functools.lru_cache(maxsize=8)
+def _compiled_evaluation(diffusion: DiffusionConfig, network: Network) -> Callable[..., jax.Array]:
+    diffusion = dataclasses.replace(diffusion)
+    abar, kind, cap = process.alpha_bar(diffusion), diffusion.prediction, diffusion.max_weight
 
-    def one(params: Params, images: jax.Array) -> jax.Array:
+    def one(params: Params, images: jax.Array, eps: jax.Array) -> jax.Array:
         def at(share: float) -> jax.Array:
-            t = jnp.full((len(images),), int(share * spec.diffusion.timesteps), jnp.int32)
+            t = jnp.full((len(images),), int(share * diffusion.timesteps), jnp.int32)
             return process.loss(abar, kind, cap, partial(network.apply, params), images[..., None], eps, t)
 
         return jnp.stack([at(share) for share in EVALUATION_TIMES])
 
-    return jax.jit(jax.vmap(one, in_axes=(0, None)))
+    return jax.jit(jax.vmap(one, in_axes=(0, None, None)))
+
+
+def make_evaluation(spec: Spec, network: Network) -> Callable[[Params, jax.Array], np.ndarray]:
+    """(params of the pack, images) -> loss [shadow, time, image] at EVALUATION_TIMES, one fixed noise an image."""
+    evaluate = _compiled_evaluation(spec.diffusion, network)
+    eps = jax.random.normal(keys.key(spec.seed, "evaluation"), (*spec.images.shape, 1))
+
+    def evaluation(params: Params, images: jax.Array) -> np.ndarray:
+        parts = [slice(a, a + _EVALUATION_BATCH) for a in range(0, len(images), _EVALUATION_BATCH)]
+        return np.concatenate([np.asarray(evaluate(params, images[part], eps[part])) for part in parts], axis=2)
+
+    return evaluation
 
 
 def _gaps(losses: np.ndarray, members: np.ndarray) -> dict[str, list[float] | None]:
@@ -145,10 +205,10 @@ def _gaps(losses: np.ndarray, members: np.ndarray) -> dict[str, list[float] | No
 
 
 class _Log:
-    """metrics.jsonl of one generator, cut back to the restored step."""
+    """metrics.jsonl of one generator, cut back to the restored step, and TensorBoard's event files where asked for."""
 
-    def __init__(self, path: Path, restored: int) -> None:
-        kept = []
+    def __init__(self, folder: Path, restored: int, tensorboard: bool) -> None:
+        path, kept = folder / "metrics.jsonl", []
         if path.exists():
             for line in path.read_text().splitlines():
                 try:
@@ -160,44 +220,73 @@ class _Log:
                 kept.append(line + "\n")
         files.write_text(path, "".join(kept))
         self._stream = path.open("a")
+        self._events = None
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=restored + 1)
 
     def write(self, row: dict[str, Any]) -> None:
         self._stream.write(json.dumps(row) + "\n")
         self._stream.flush()
+        if self._events is None:
+            return
+        for name, value in row.items():
+            if isinstance(value, list):  # a curve for each noise level
+                for share, at in zip(EVALUATION_TIMES, value, strict=True):
+                    self._events.add_scalar(f"{name}/t={share}", at, row["step"])
+            elif name != "step" and value is not None:
+                self._events.add_scalar(name, value, row["step"])
+        self._events.flush()
 
     def close(self) -> None:
         self._stream.close()
+        if self._events is not None:
+            self._events.close()
 
 
 def train_pack(
-    spec: Spec, folders: Sequence[Path], keep: Sequence[int], progress: Progress | None = None
-) -> tuple[Network, State]:
-    """Trains the generators of `spec` to `spec.train.steps`, resuming from the newest common checkpoint.
+    spec: Spec,
+    folders: Sequence[Path],
+    keep: Sequence[int],
+    progress: Progress = silent,
+    stop: Callable[[], bool] = never,
+    tensorboard: bool = False,
+) -> None:
+    """Trains the generators of `spec` to `spec.train.steps`, resuming from the newest good checkpoint they share.
 
     Generator i writes `folders[i]/checkpoints/STEP/` and `folders[i]/metrics.jsonl`. Checkpoints of the steps in
-    `keep` (those from which piles are drawn) stay; of the others only the newest does. Returns the network and the
-    final states, leading axis [shadow]. Raises UserError when the loss is no longer finite.
+    `keep` (those from which piles are drawn) stay; of the others the two newest do. Raises UserError when the loss is
+    no longer finite, DamagedError when no checkpoint can be read, and Stopped, with the state saved, when `stop()`
+    says so.
     """
     config = spec.train
+    for folder in folders:
+        checkpoint.sweep(folder)
+    if checkpoint.resume_step(folders, (*keep, config.steps)) >= config.steps:
+        return
     network = build(spec.denoiser, spec.images.shape[-1])
     state = init_states(spec, network)
-    restored = checkpoint.latest_common(folders)
-    if restored:
-        state = checkpoint.restore_pack(folders, restored, state)
+    restored, found = checkpoint.restore_newest(folders, keep, state)
     if restored >= config.steps:
-        return network, state
+        return
+    state = found if restored else state
+    state, images = placed(spec, (state, jnp.asarray(spec.images)))
     step_fn, evaluate = make_step(spec, network), make_evaluation(spec, network)
-    images = jnp.asarray(spec.images)
-    logs = [_Log(folder / "metrics.jsonl", restored) for folder in folders]
     saves = {*range(config.checkpoint_every, config.steps, config.checkpoint_every), *keep, config.steps}
-    try:
-        started, since = time.monotonic(), restored
+    with contextlib.ExitStack() as closing:
+        logs = [_Log(folder, restored, tensorboard) for folder in folders]
+        for log in logs:
+            closing.callback(log.close)
+        since, started = restored, time.monotonic()
         for step in range(restored + 1, config.steps + 1):
             state, loss, norm = step_fn(state, images)
-            if step % config.log_every and step not in saves:
+            stopping = step not in saves and stop()
+            if step % config.log_every and step not in saves and not stopping:
                 continue
             values, norms = np.asarray(loss), np.asarray(norm)
-            gaps = np.asarray(evaluate(state.ema, images)) if step in saves else None
+            saving = step in saves or stopping
+            gaps = evaluate(state.ema, images) if saving else None
             finite = np.isfinite(values) & np.isfinite(norms)
             if gaps is not None:  # of the new weights: a step that ruins them must not be saved
                 finite &= np.isfinite(gaps).all(axis=(1, 2))
@@ -207,8 +296,12 @@ def train_pack(
                     f"{spec.stream} {bad}: the loss is not finite at step {step}; lower train.learning_rate "
                     f"(the last good checkpoint, step {checkpoint.latest_common(folders)}, is kept)"
                 )
-            rate = (step - since) * config.batch_size * len(spec.ids) / max(time.monotonic() - started, 1e-9)
+            now = time.monotonic()
+            rate = (step - since) * config.batch_size * len(spec.ids) / max(now - started, 1e-9)
+            since, started = step, now
             for i, log in enumerate(logs):
+                if step % config.log_every and step not in saves:
+                    break  # a row here would not be in a run that nobody stopped
                 row: dict[str, Any] = {
                     "step": step,
                     "images": step * config.batch_size,
@@ -216,14 +309,11 @@ def train_pack(
                     "gradient_norm": round(float(norms[i]), 6),
                     "images_per_second": round(rate, 1),
                 }
-                if gaps is not None:
+                if step in saves and gaps is not None:
                     row |= _gaps(gaps[i], spec.members[i])
                 log.write(row)
-            if step in saves:
+            if saving:
                 checkpoint.save_pack(folders, step, state, keep)
-            if progress:
-                progress(step, config.steps, rate)
-    finally:
-        for log in logs:
-            log.close()
-    return network, state
+            progress(step, config.steps, rate, float(values.mean()))
+            if stopping:
+                raise Stopped(f"stopped at step {step} of {config.steps}, which is saved")

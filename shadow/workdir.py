@@ -21,13 +21,18 @@ VERSION = 1
 
 # Config fields each stage after training depends on, besides everything before it.
 LATER = {
-    "signals": ("attack.pile", "attack.embeddings", "attack.signals", "attack.seed"),
+    "signals": ("attack.pile", "attack.embeddings", "attack.signals", "attack.seed", "attack.allow_missing"),
     "fit": ("attack",),
     "predict": (),
     "report": ("report",),
 }
-# May change at any time: the data may move (their content is checked by hash).
-_FREE = ("data.root", "data.patients", "challenge.pool", "challenge.patients")
+# May change at any time: the data may move (their content is checked by hash), and so may whoever does the work.
+_FREE = (
+    *("data.root", "data.patients", "challenge.pool", "challenge.patients"),
+    *("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png"),
+)
+# What a first command leaves that depends on the config; before that, all of it may change.
+_BEGUN = ("plan.json", "challenge", ".challenge.part")
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -58,17 +63,27 @@ def stage_hashes(config: Config) -> dict[str, str]:
     return hashes
 
 
+def _content(config: Config) -> dict[str, Any]:
+    """What config.json holds."""
+    fields = json.loads(json.dumps(dataclasses.asdict(config)))
+    return {"version": VERSION, "config": fields, "stages": stage_hashes(config)}
+
+
+def is_settled(workdir: Path, config: Config) -> bool:
+    """Is this the config in WORKDIR/config.json?"""
+    try:
+        return json.loads((workdir / "config.json").read_text()) == _content(config)
+    except (OSError, ValueError):
+        return False
+
+
 def settle(workdir: Path, config: Config) -> None:
     """Writes WORKDIR/config.json, or checks `config` against the one there.
 
-    Raises UserError naming the fields when a field that training depends on has changed.
+    Raises UserError naming the fields when a field that training depends on has changed. `fleet.shadows` may grow.
     """
     path = workdir / "config.json"
-    content = {
-        "version": VERSION,
-        "config": json.loads(json.dumps(dataclasses.asdict(config))),
-        "stages": stage_hashes(config),
-    }
+    content = _content(config)
     if path.exists():
         try:
             before = json.loads(path.read_text())
@@ -79,19 +94,30 @@ def settle(workdir: Path, config: Config) -> None:
             raise UserError(f"{path}: written by version {version} of the format, this is {VERSION}; use a new workdir")
         if before == content:
             return
-        new = flatten(content["config"])
-        later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)
-        changed = [
-            f"{name} ({old.get(name)!r} -> {new.get(name)!r})"
-            for name in sorted(old.keys() | new.keys())
-            if old.get(name) != new.get(name) and not _below(name, later) and not _below(name, _FREE)
-        ]
-        if changed:
-            raise UserError(
-                f"{workdir} was started with other values of {', '.join(changed)}: "
-                "shadows trained with them cannot be mixed; give them back or use a new --workdir"
-            )
+        if any((workdir / name).exists() for name in _BEGUN):
+            _check_change(workdir, old, flatten(content["config"]))
     files.write_json(path, content)
+
+
+def _check_change(workdir: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Refuses other values of fields on which what is there depends, but for more shadows."""
+    later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)
+    changed = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    changed = [name for name in changed if not _below(name, later) and not _below(name, _FREE)]
+    shadows = "fleet.shadows"
+    if shadows in changed and isinstance(old.get(shadows), int):
+        if new[shadows] < old[shadows]:
+            raise UserError(
+                f"{shadows} = {new[shadows]} is below the {old[shadows]} of {workdir}: a fleet grows, but what was "
+                "trained is never left out; give the old number back or use a new --workdir"
+            )
+        changed.remove(shadows)
+    if changed:
+        named = ", ".join(f"{name} ({old.get(name)!r} -> {new.get(name)!r})" for name in changed)
+        raise UserError(
+            f"{workdir} was started with other values of {named}: shadows trained with them cannot be mixed; give "
+            "them back or use a new --workdir"
+        )
 
 
 def read_config(workdir: Path) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from shadow import files, fleet, keys, piles, train
+from shadow import files, keys, piles, train
 from shadow.config import ChallengeConfig, Config
 from shadow.data import decoding, editions, groups, phantom
 from shadow.errors import UserError
@@ -117,8 +118,16 @@ def split_pool(pool: Pool, config: ChallengeConfig) -> dict[str, np.ndarray]:
     return result
 
 
-def make(workdir: Path, config: Config) -> Path:
-    """Makes WORKDIR/challenge unless it is there; resumes after a kill. Returns its path."""
+def make(
+    workdir: Path,
+    config: Config,
+    stage: Callable[[str], train.Progress] = lambda name: train.silent,
+    stop: Callable[[], bool] = train.never,
+) -> Path:
+    """Makes WORKDIR/challenge unless it is there; resumes after a kill. Returns its path.
+
+    `stage` gives the progress of a named stage; raises Stopped, with the work saved, when `stop()` says so.
+    """
     done = workdir / "challenge"
     if done.is_dir():
         return done
@@ -145,11 +154,11 @@ def make(workdir: Path, config: Config) -> Path:
     )
     folder = part / "sealed" / "target"
     folder.mkdir(parents=True, exist_ok=True)
-    train.train_pack(spec, [folder], (), fleet.printer("target train"))
+    train.train_pack(spec, [folder], (), stage("target train"), stop)
     count = challenge.dev_generated + challenge.test_generated
     pile = piles.pile_path(folder, challenge.train.steps)
     sampling = dataclasses.replace(config.pile, count=count)
-    piles.draw_piles(spec, [folder], [pile], challenge.train.steps, sampling, fleet.printer("target sample"))
+    piles.draw_piles(spec, [folder], [pile], challenge.train.steps, sampling, stage("target sample"), stop)
     generated = piles.open_pile(pile)
     _write_images(part, GENERATED, generated[: challenge.dev_generated])
     _write_images(part, TEST_GENERATED, generated[challenge.dev_generated :])

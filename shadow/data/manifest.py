@@ -102,10 +102,10 @@ class Manifest:
 
     def _read(self, row: int) -> np.ndarray:
         path = self.root / self.path[row]
-        pixels, _ = decoding.read_gray(path)
-        if pixels.shape != (self.height[row], self.width[row]):
-            raise UserError(f"{path}: its size has changed since the manifest was written; restore the file")
-        return pixels
+        content = decoding.read_bytes(path)
+        if hashlib.sha256(content).hexdigest() != self.sha256[row]:
+            raise UserError(f"{path} has changed since the manifest was written; restore the file")
+        return decoding.decode(content, path)[0]
 
 
 def read(path: Path, root: Path | str) -> Manifest:

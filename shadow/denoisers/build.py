@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,8 +25,10 @@ class Network(NamedTuple):
     apply: Callable[[Params, jax.Array, jax.Array], jax.Array]
 
 
+@functools.lru_cache(maxsize=16)  # the same network is the same object: what was compiled for it is found again
 def build(config: DenoiserConfig, size: int) -> Network:
     """The network of `config` for images of `size` x `size`. Raises UserError on fields that do not fit."""
+    config = dataclasses.replace(config)  # a copy: the caller's may change
 
     def module(rngs: nnx.Rngs) -> nnx.Module:
         if config.kind == "dit":

@@ -1,0 +1,78 @@
+"""A cache of compiled programs that the processes of a fleet share, in a private folder of the run.
+
+All packs run the same program, so one process compiles it and the others read it. JAX writes an entry in place: a
+process killed meanwhile would leave half of one, for ever. So each process writes to a folder of its own and moves
+whole entries into the shared one; folders of dead processes are removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import jax
+
+_ENTRY = "*-cache"
+
+
+@contextlib.contextmanager
+def cache(workdir: Path) -> Iterator[None]:
+    """Compiled programs are read from and written to WORKDIR/.compiled within. Nothing is done where the user has
+    named a cache in JAX_COMPILATION_CACHE_DIR."""
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        yield
+        return
+    shared = workdir / ".compiled" / _machine()
+    shared.mkdir(parents=True, exist_ok=True)
+    (workdir / ".compiled").chmod(0o700)  # a program in it is run as it is
+    sweep(workdir)
+    own = Path(tempfile.mkdtemp(prefix=".own-", dir=shared))
+    lock = filelock.FileLock(f"{own}.lock")
+    with lock:
+        for entry in shared.glob(_ENTRY):
+            with contextlib.suppress(FileExistsError):
+                os.link(entry, own / entry.name)
+        jax.config.update("jax_compilation_cache_dir", str(own))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+        # XLA's own caches lie below the folder, and so its name would be part of every entry's key
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+        try:
+            yield
+        finally:
+            publish(own, shared)
+            shutil.rmtree(own)
+    Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def publish(own: Path, shared: Path) -> None:
+    """Shares the entries this process has written, each whole or not at all."""
+    for entry in own.glob(_ENTRY):
+        with contextlib.suppress(FileExistsError):
+            os.link(entry, shared / entry.name)
+
+
+def sweep(workdir: Path) -> None:
+    """Removes what killed processes left behind."""
+    for own in (workdir / ".compiled").glob("*/.own-*"):
+        if not own.is_dir():
+            continue
+        lock = filelock.FileLock(f"{own}.lock", timeout=0)
+        with contextlib.suppress(filelock.Timeout), lock.acquire():
+            shutil.rmtree(own, ignore_errors=True)
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _machine() -> str:
+    """Name of the processor's kind: what was compiled for one may not run on another of a cluster."""
+    features = platform.machine()
+    with contextlib.suppress(OSError):  # Linux alone tells
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        features += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return hashlib.sha256(features.encode()).hexdigest()[:8]

@@ -1,0 +1,229 @@
+"""The fleet of a run, seen from outside: planned, grown, estimated, carried out by one executor or another."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from shadow import checkpoint, files, membership, piles
+from shadow.config import Config, DenoiserConfig
+from shadow.data import manifest as manifests
+from shadow.denoisers.build import build
+from shadow.errors import UserError
+from shadow.fleet import compiled, local, packing, progress, reuse, slurm, worker
+from shadow.fleet import plan as plans
+from shadow.fleet.packs import Fleet, read_membership
+from shadow.fleet.plan import Plan, dev_ids, pile_steps
+
+EXECUTORS = ("local", "slurm")
+_COPIES = 4  # of the parameters in a checkpoint: themselves, their average, and two moments of Adam
+
+
+def plan(workdir: Path, data_root: Path, config: Config) -> None:
+    """Checks the data and writes manifest, membership and plan, or checks those that are there and lets them grow.
+
+    Raises UserError on data that are wrong or have changed. The plan is written last.
+    """
+    path = workdir / "plan.json"
+    found = manifests.read(workdir / "manifest.csv", data_root) if path.exists() else None
+    if found is not None:
+        manifests.verify(found)
+        manifests.verify_patients(found, config.data.patients)
+        old = plans.read_plan(path)
+        before = read_membership(workdir / "membership.npy", old.shadows, len(dev_ids(found)))
+        if old.shadows >= config.fleet.shadows:
+            return
+        drawn = _draw(found, config)
+        if not np.array_equal(drawn[: old.shadows], before):
+            raise UserError(f"{workdir / 'membership.npy'} is not what its seed draws; use a new workdir")
+        grown = plans.grow(old, config, found, drawn)
+    else:
+        data = config.data
+        found = manifests.build(data_root, data.edition, data.patients, data.group_distance)
+        found.write(workdir / "manifest.csv")
+        drawn = _draw(found, config)
+        membership.warn_of_large_units(_groups(found), config.membership, config.seed)
+        grown = plans.make_plan(config, found, drawn, *_layout(workdir, config, len(dev_ids(found))))
+    files.write_array(workdir / "membership.npy", drawn)
+    grown.write(path)
+
+
+def _groups(manifest: manifests.Manifest) -> list[str]:
+    group = dict(zip(manifest.id.tolist(), manifest.group.tolist(), strict=True))
+    return [str(group[name]) for name in dev_ids(manifest)]
+
+
+def _draw(manifest: manifests.Manifest, config: Config) -> np.ndarray:
+    return membership.draw(_groups(manifest), config.fleet.shadows, config.membership, config.seed)
+
+
+def _layout(workdir: Path, config: Config, images: int) -> tuple[int, int, int]:
+    """(shadows a pack, workers, threads a worker), as the config says or as measured here."""
+    fleet = config.fleet
+    if isinstance(fleet.pack, int):
+        return fleet.pack, fleet.workers, fleet.threads
+    print("fleet.pack = auto: timing packs on this machine", flush=True)
+    timings = packing.measure(workdir, config, images)
+    print(packing.describe(timings), flush=True)
+    return timings[0].pack, timings[0].workers, timings[0].threads
+
+
+def parameters(denoiser: DenoiserConfig, size: int) -> int:
+    """Numbers in one network."""
+    shapes = jax.eval_shape(lambda: build(denoiser, size).init(jax.random.key(0)))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+def disk_bytes(config: Config, shadows: int) -> int:
+    """What `shadows` shadows take at most: checkpoints kept and the newest two, and piles (twice, with PNG files)."""
+    steps, size = pile_steps(config), config.data.resolution
+    checkpoints = len({*steps, config.train.steps}) + 2
+    pile = config.pile.count * size**2 * (2 if config.pile.png else 1)
+    return shadows * (4 * _COPIES * parameters(config.denoiser, size) * checkpoints + pile * len(steps))
+
+
+def carry_out(
+    workdir: Path, data_root: Path, config: Config, command: str, executor: str, others: Sequence[Path]
+) -> None:
+    """Has all missing packs trained (`command` "train") and their piles drawn ("sample"), after those that the runs
+    in `others` have are taken over.
+
+    Raises UserError where packs have failed, naming the first and its reason, or where they do not fit on the disk.
+    """
+    if config.fleet.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise UserError("fleet.tensorboard needs a package: pip install 'shadowprint[tensorboard]'")
+    fleet = Fleet(workdir, data_root, config)
+    for other in others:
+        whole, trained = reuse.adopt(fleet, other)
+        print(f"reuse: {len(whole)} packs taken from {other}, of {len(trained)} more their checkpoints")
+    missing = fleet.missing(command)
+    if missing:
+        began = time.time()
+        _check_disk(fleet, missing)
+        with progress.Board(command, lambda: fleet.states(command)) as board, stoppable():
+            if executor == "slurm":
+                slurm.run(workdir, command, missing, config.fleet.sbatch, board.show)
+            else:
+                _locally(fleet, command, len(missing), board, began)
+        _check_all_done(fleet, command, began, executor)
+    if config.pile.png and command == "sample":
+        for pack in range(len(fleet.plan.packs)):
+            for folder in fleet.folders(pack):
+                for step in fleet.keep:
+                    piles.export_png(piles.pile_path(folder, step))
+
+
+def _locally(fleet: Fleet, command: str, packs: int, board: progress.Board, began: float) -> None:
+    measured = fleet.config.fleet.pack == "auto"
+    workers = min(fleet.plan.workers if measured else fleet.config.fleet.workers, packs)
+    added = local.environments(workers, fleet.plan.devices)[:packs]
+    arguments = [command, f"--workdir={fleet.workdir}"]
+    try:
+        local.run(arguments, added, board.show, lambda: _marks(fleet), worker.stopping, began)
+    finally:
+        compiled.sweep(fleet.workdir)  # of workers that were killed
+
+
+def _marks(fleet: Fleet) -> list[object]:
+    """What changes whenever work is done that is not lost when a worker dies."""
+    folders = [folder for pack in range(len(fleet.plan.packs)) for folder in fleet.folders(pack)]
+    drawn = [path.read_bytes() for path in sorted((fleet.workdir / "shadows").glob("*/piles/.*.part.json"))]
+    return [*(checkpoint.steps(folder) for folder in folders), drawn, fleet.missing()]
+
+
+def _check_disk(fleet: Fleet, missing: Sequence[int]) -> None:
+    """Prints what the missing packs will take, and refuses to begin where that is not free."""
+    shadows = sum(len(fleet.plan.packs[pack].shadows) for pack in missing)
+    wanted = disk_bytes(fleet.config, shadows)
+    there = sum(f.stat().st_size for p in missing for d in fleet.folders(p) for f in d.rglob("*") if f.is_file())
+    free = shutil.disk_usage(fleet.workdir).free
+    said = f"disk: {shadows} shadows take at most {size(wanted)}; {size(free)} are free"
+    if wanted - there > free:
+        raise UserError(f"{said}: make room in {fleet.workdir} or name a --workdir on another disk")
+    print(said, file=sys.stderr, flush=True)
+
+
+def size(count: float) -> str:
+    """Bytes for people: '1.2 GiB'."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def _check_all_done(fleet: Fleet, command: str, began: float, executor: str) -> None:
+    missing = fleet.missing(command)
+    failed = {pack: reason for pack in missing if (reason := fleet.failed_since(pack, began))}
+    if failed:
+        first = next(iter(failed))
+        more = f" (and {len(failed) - 1} more: `launch.py status` lists them)" if len(failed) > 1 else ""
+        raise UserError(f"{len(failed)} of {len(fleet.plan.packs)} packs failed: pack {first}: {failed[first]}{more}")
+    if missing:
+        where = f"; what they said is in {fleet.workdir / 'slurm' / 'logs'}" if executor == "slurm" else ""
+        raise UserError(f"{len(missing)} packs are not done (the first is {missing[0]}): run the same again{where}")
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM is caught within: see `worker.stopping`."""
+    before = signal.getsignal(signal.SIGTERM)
+    worker.catch_sigterm()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def make_challenge(workdir: Path, config: Config) -> None:
+    """WORKDIR/challenge, made by one worker."""
+    path, name = workdir / ".challenge.json", "challenge"
+
+    def states() -> list[progress.State]:
+        row = progress.read(path)
+        if row is None or "failed" in row:
+            return [progress.State(name, "running")]
+        share = row["done"] / row["total"] if row["total"] else 0.0
+        fields = {key: row[key] for key in ("stage", "done", "total", "rate", "loss")}
+        return [progress.State(name, "running", share, where=f"{row['host']}:{row['pid']}", **fields)]
+
+    def marks() -> list[object]:
+        target = workdir / ".challenge.part" / "sealed" / "target"
+        return [checkpoint.steps(target), *(p.read_bytes() for p in sorted(target.glob("piles/.*.part.json")))]
+
+    added = local.environments(1, 1)[:1]
+    with progress.Board(name, states, "challenges") as board, stoppable():
+        try:
+            local.run([name, f"--workdir={workdir}"], added, board.show, marks, worker.stopping, time.time())
+        finally:
+            path.unlink(missing_ok=True)
+            compiled.sweep(workdir)
+
+
+def describe(workdir: Path, data_root: Path, config: Config) -> list[str]:
+    """Lines of `launch.py status` about the fleet: a count, and every pack that is not done."""
+    if not (workdir / "plan.json").exists():
+        return ["plan       not yet"]
+    fleet = Fleet(workdir, data_root, config)
+    states = fleet.states(probe=True)
+    queued = slurm.states(workdir)
+    lines = [f"plan       done ({_shape(fleet.plan)})", f"packs      {progress.counts(states, 'packs')}"]
+    for pack, state in enumerate(states):
+        if state.state != "done":
+            in_queue = f"; SLURM: {queued[pack]}" if pack in queued else ""
+            lines.append(f"  {state.name}: {state.line}{in_queue}")
+    return lines
+
+
+def _shape(plan: Plan) -> str:
+    return f"{plan.shadows} shadows in {len(plan.packs)} packs, {plan.threads} threads a worker"

@@ -1,0 +1,150 @@
+"""Which pack size, how many workers and threads train the fleet soonest: measured on this machine, not guessed.
+
+Every candidate is timed as it would run: all workers at once, in processes of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from shadow import train
+from shadow.config import Config
+from shadow.denoisers.build import build
+from shadow.errors import UserError
+from shadow.fleet import local
+from shadow.fleet.progress import duration
+
+_SECONDS = 2.0  # of timed steps a candidate, after its compilation
+_LARGEST = 64
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One candidate. rate: images a second of all workers together; seconds: of training the whole fleet."""
+
+    pack: int
+    workers: int
+    threads: int
+    rate: float
+    seconds: float
+
+
+def fleet_seconds(config: Config, pack: int, workers: int, rate: float) -> float:
+    """Time to train the fleet when `workers` take pack after pack, at `rate` images/s in sum: the last round may not
+    keep all of them busy."""
+    rounds = -(-config.fleet.shadows // (pack * workers))
+    images = config.train.steps * config.train.batch_size * min(pack, config.fleet.shadows)
+    return rounds * images * workers / rate
+
+
+def candidates(config: Config) -> list[int]:
+    """Pack sizes worth a try: powers of two up to the fleet; 1 alone for a convolutional network."""
+    if config.denoiser.kind == "unet2d":
+        return [1]
+    return [2**i for i in range(7) if 2**i <= min(config.fleet.shadows, _LARGEST)]
+
+
+def measure(workdir: Path, config: Config, images: int) -> list[Timing]:
+    """All candidates, the best first. `images`: of the dev set. A pack that does not fit into memory is left out."""
+    devices = local.accelerators()
+    if devices:
+        layouts = [(len(local.environments(1, config.fleet.devices)), config.fleet.threads)]
+    else:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        layouts = [(cores // 2**i, 2**i) for i in range(cores.bit_length()) if 2**i <= cores]
+    found = []
+    for workers, threads in layouts:
+        question = json.dumps([str(workdir), threads, images, candidates(config)])
+        added = local.environments(workers, config.fleet.devices)
+        running = [_start(question, environment) for environment in added]
+        answers = [_answer(process) for process in running]
+        for pack in candidates(config):
+            if all(str(pack) in answer for answer in answers):
+                rate = sum(answer[str(pack)] for answer in answers)
+                found.append(Timing(pack, workers, threads, rate, fleet_seconds(config, pack, workers, rate)))
+    if not found:
+        raise UserError("fleet.pack = auto: not even one shadow can be trained here; see the lines above")
+    return sorted(found, key=lambda timing: timing.seconds)
+
+
+def describe(timings: Sequence[Timing]) -> str:
+    """The table, the choice first."""
+    rows = [f"{'pack':>6}{'workers':>9}{'threads':>9}{'images/s':>10}{'fleet':>14}"]
+    for i, t in enumerate(timings):
+        chosen = "  <- chosen" if i == 0 else ""
+        rows.append(f"{t.pack:6}{t.workers:9}{t.threads:9}{t.rate:10,.0f}{duration(t.seconds):>14}{chosen}")
+    return "\n".join(rows)
+
+
+def _start(question: str, environment: dict[str, str]) -> subprocess.Popen[str]:
+    root = str(Path(__file__).resolve().parents[2])
+    code = f"import sys; sys.path.insert(0, {root!r}); from shadow.fleet import packing; packing.answer(sys.argv[1])"
+    command = [sys.executable, "-c", code, question]
+    return subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
+
+
+def _answer(process: subprocess.Popen[str]) -> dict[str, float]:
+    out, _ = process.communicate()
+    if process.returncode:
+        raise UserError("fleet.pack = auto: the measurement failed (see above); give a number")
+    return json.loads(out.splitlines()[-1])
+
+
+def answer(question: str) -> None:
+    """In a process of its own: prints {pack: images a second} as JSON."""
+    from shadow import workdir as workdirs
+    from shadow.config import from_dict
+
+    folder, threads, images, packs = json.loads(question)
+    local.fix_threads(threads)
+    config = from_dict(workdirs.read_config(Path(folder)))
+    found = {}
+    for pack in packs:
+        try:
+            found[pack] = rate(config, pack, images)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            print(f"a pack of {pack} does not fit into memory", file=sys.stderr)
+            break
+    print(json.dumps(found))
+
+
+def rate(config: Config, pack: int, images: int, seconds: float = _SECONDS) -> float:
+    """Images a second in training, summed over a pack, on noise."""
+    size = config.data.resolution
+    data = np.random.default_rng(0).uniform(-1, 1, (images, size, size)).astype(np.float32)
+    members = tuple(np.arange(max(1, images // 2)) for _ in range(pack))
+    spec = train.Spec(
+        config.seed,
+        "shadow",
+        tuple(range(pack)),
+        data,
+        members,
+        config.denoiser,
+        config.diffusion,
+        config.train,
+        config.fleet.devices,
+    )
+    network = build(spec.denoiser, size)
+    state, step = train.placed(spec, train.init_states(spec, network)), train.make_step(spec, network)
+    placed = train.placed(spec, jnp.asarray(data))
+    state, loss, _ = step(state, placed)
+    jax.block_until_ready(loss)
+    steps, started = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < seconds or steps < 3:
+        state, loss, _ = step(state, placed)
+        jax.block_until_ready(loss)
+        steps += 1
+    return steps * pack * config.train.batch_size / elapsed

@@ -1,0 +1,175 @@
+"""The plan of a fleet: which shadows are trained together, and a key of everything their bits depend on.
+
+A plan is frozen before training, since packing and threads change the last bits. It grows by packs at its end.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import shadow
+from shadow import files
+from shadow.config import Config
+from shadow.data.manifest import Manifest
+from shadow.errors import UserError
+
+VERSION = 2
+
+# The code that decides about the bits of a checkpoint, and of a pile on top of it.
+_TRAINER = (
+    *("keys.py", "train.py", "diffusion/process.py"),
+    *("denoisers/build.py", "denoisers/dit.py", "denoisers/unet2d.py"),
+)
+_SAMPLER = ("piles.py", "diffusion/samplers.py")
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Shadows that are trained together, and the hash of what their weights depend on (see `training_key`)."""
+
+    shadows: tuple[int, ...]
+    key: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """packs: in order of their first shadow; workers: of the measurement where `fleet.pack` is "auto"."""
+
+    packs: tuple[Pack, ...]
+    pack_size: int
+    workers: int
+    threads: int
+    devices: int
+    trainer: str  # hash of the code that training depends on, and
+    sampler: str  # of that of sampling: shadows of two versions are not mixed
+    version: int = VERSION
+
+    @property
+    def shadows(self) -> int:
+        return sum(len(pack.shadows) for pack in self.packs)
+
+    def check_versions(self) -> None:
+        """Raises UserError where the shadows were begun by other code than this: their bits must not be mixed."""
+        if (self.trainer, self.sampler) != versions():
+            raise UserError(
+                f"plan.json: its shadows were begun by another version of the trainer ({self.trainer}/{self.sampler}, "
+                f"this is {'/'.join(versions())}) and must not be mixed; go on with that version or use a new workdir"
+            )
+
+    def write(self, path: Path) -> None:
+        files.write_json(path, dataclasses.asdict(self))
+
+
+def read_plan(path: Path) -> Plan:
+    """Raises UserError where the plan is missing, damaged, or of another version."""
+    try:
+        fields = json.loads(path.read_text())
+        if fields["version"] != VERSION:
+            raise UserError(f"{path}: plan of version {fields['version']}, this is {VERSION}; use a new workdir")
+        packs = tuple(Pack(tuple(pack["shadows"]), str(pack["key"])) for pack in fields["packs"])
+        plan = Plan(**{**fields, "packs": packs})
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: run `launch.py plan` first") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a plan ({error}); remove it and run `launch.py plan`") from error
+    return plan
+
+
+def make_plan(
+    config: Config, manifest: Manifest, membership: np.ndarray, size: int, workers: int, threads: int
+) -> Plan:
+    """Consecutive shadows share a pack of `size`. A convolutional network trains alone: its vmap is slower than one
+    by one (grouped convolutions)."""
+    size = 1 if config.denoiser.kind == "unet2d" else size
+    empty = Plan((), size, workers, threads, config.fleet.devices, *versions())
+    return grow(empty, config, manifest, membership)
+
+
+def grow(plan: Plan, config: Config, manifest: Manifest, membership: np.ndarray) -> Plan:
+    """The plan with packs for the rows of `membership` that are not planned yet; the others stay as they are."""
+    if plan.packs:
+        plan.check_versions()
+    first, size = plan.shadows, plan.pack_size
+    packs = [tuple(range(a, min(a + size, len(membership)))) for a in range(first, len(membership), size)]
+    new = [Pack(shadows, training_key(plan, config, manifest, membership, shadows)) for shadows in packs]
+    return dataclasses.replace(plan, packs=(*plan.packs, *new))
+
+
+def training_key(plan: Plan, config: Config, manifest: Manifest, membership: np.ndarray, shadows: Sequence[int]) -> str:
+    """Hash (16 hex digits) of what the weights of a pack depend on: seed, network, process, training, threads and
+    devices, the code of the trainer, and the members of each shadow by the hashes of their files."""
+    hashes = dict(zip(manifest.id.tolist(), manifest.sha256.tolist(), strict=True))
+    dev = [hashes[name] for name in dev_ids(manifest)]
+    return _digest(
+        {
+            "trainer": plan.trainer,
+            "seed": config.seed,
+            "resolution": config.data.resolution,
+            "denoiser": dataclasses.asdict(config.denoiser),
+            "diffusion": dataclasses.asdict(config.diffusion),
+            "train": dataclasses.asdict(config.train),
+            "threads": plan.threads,
+            "devices": plan.devices,
+            "shadows": list(shadows),
+            "dev": dev,
+            "members": [np.flatnonzero(membership[k]).tolist() for k in shadows],
+        }
+    )
+
+
+def pile_key(config: Config, key: str) -> str:
+    """Hash of what the piles of a pack with the training key `key` depend on."""
+    fields = dataclasses.asdict(config.pile)
+    fields.pop("png")
+    return _digest({"training": key, "sampler": versions()[1], "pile": fields | {"steps": pile_steps(config)}})
+
+
+def versions() -> tuple[str, str]:
+    """Hashes of the code that training and sampling depend on."""
+    return _code(_TRAINER), _code(_SAMPLER)
+
+
+@functools.cache
+def _code(names: tuple[str, ...]) -> str:
+    """Hash of modules without comments, docstrings and messages, which change no bit."""
+    root = Path(shadow.__path__[0])
+    return _digest([ast.unparse(_Bare().visit(ast.parse((root / name).read_text()))) for name in names])
+
+
+class _Bare(ast.NodeTransformer):
+    """Drops strings that stand alone, and what formatted strings say (`unparse` quotes it as the Python likes)."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return ast.copy_location(ast.Pass(), node) if alone else self.generic_visit(node)
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        return ast.copy_location(ast.Constant(""), node)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def shadow_folder(workdir: Path, shadow: int) -> Path:
+    return workdir / "shadows" / f"{shadow:04d}"
+
+
+def pile_steps(config: Config) -> tuple[int, ...]:
+    """Training steps at which piles are drawn, rising; the last one where `pile.steps` is empty."""
+    return tuple(sorted(set(config.pile.steps))) or (config.train.steps,)
+
+
+def dev_ids(manifest: Manifest) -> list[str]:
+    """The columns of the membership matrix: used, then not used, in the manifest's order."""
+    return [str(name) for role in ("used", "not_used") for name in manifest.id[manifest.rows(role)]]

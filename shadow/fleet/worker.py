@@ -1,0 +1,74 @@
+"""What a worker process does: the same commands as `launch.py`'s, in this process, without the floor above."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from shadow import workdir
+from shadow.config import Config
+from shadow.data import challenge
+from shadow.errors import UserError
+from shadow.fleet import compiled, local, progress
+from shadow.fleet.local import is_worker
+from shadow.fleet.locks import patient_lock
+from shadow.fleet.packs import Fleet
+
+_stopping = False
+
+
+def catch_sigterm() -> None:
+    """From now on SIGTERM is no end but a wish: `stopping` says so, and the work is saved and ended when it suits."""
+
+    def note(number: int, frame: object) -> None:
+        global _stopping
+        _stopping = True
+
+    signal.signal(signal.SIGTERM, note)
+
+
+def stopping() -> bool:
+    """Was this process asked to end?"""
+    return _stopping
+
+
+class Worker:
+    """One process of a run, started by the run or by whoever gives the packs out.
+
+    `pack` -1: whatever pack is free, until all are done.
+    """
+
+    def __init__(self, folder: Path, config: Config, pack: int = -1) -> None:
+        self.folder, self.config, self.pack = folder, config, pack
+        if is_worker():  # its parent has settled the config
+            local.die_with_parent()
+        elif not workdir.is_settled(folder, config):
+            raise UserError(f"--pack={pack}: {folder} is no run with this config: run `launch.py plan` with it first")
+        catch_sigterm()
+
+    @property
+    def data_root(self) -> Path:
+        return Path(self.config.data.root) if self.config.data.root else self.folder / "challenge"
+
+    def train(self) -> None:
+        self._packs("train")
+
+    def sample(self) -> None:
+        self._packs("sample")
+
+    def _packs(self, command: str) -> None:
+        fleet = Fleet(self.folder, self.data_root, self.config)
+        local.fix_threads(fleet.plan.threads)
+        with compiled.cache(self.folder):
+            if self.pack < 0:
+                fleet.work(command, local.since(), stopping)
+            elif not fleet.run(self.pack, command, stopping, echo=True):
+                raise UserError(f"pack {self.pack} is being done by another process: run again when it has ended")
+
+    def challenge(self) -> None:
+        local.fix_threads(self.config.challenge.threads)
+        report = progress.Reporter(self.folder / ".challenge.json")
+        busy = f"{self.folder} is being worked on by another process"
+        with patient_lock(self.folder / ".challenge.lock", busy), compiled.cache(self.folder):
+            challenge.make(self.folder, self.config, report.stage, stopping)
+            report.end()
