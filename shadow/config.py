@@ -290,6 +290,8 @@ def validate(config: Config) -> None:
             f"pile.sampler_steps = {config.pile.sampler_steps}: must be diffusion.timesteps = "
             f"{config.diffusion.timesteps} at most"
         )
+    if config.pile.eta and config.pile.sampler != "ddim":
+        raise UserError(f"pile.eta = {config.pile.eta}: is for pile.sampler = 'ddim'; leave it at 0")
     if not all(1 <= step <= config.train.steps for step in config.pile.steps):
         raise UserError(f"pile.steps = {config.pile.steps}: must lie between 1 and train.steps = {config.train.steps}")
     if attack.pile > config.pile.count:

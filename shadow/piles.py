@@ -23,7 +23,7 @@ from PIL import Image
 from shadow import checkpoint, files, keys, train
 from shadow.config import DiffusionConfig, PileConfig
 from shadow.denoisers.build import Network, Params, build
-from shadow.diffusion import process, samplers
+from shadow.diffusion import samplers
 from shadow.errors import Stopped, UserError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 LAUNCH = Path(__file__).parent.parent / "launch.py"
 TINY = Path(__file__).parent / "recipes" / "tiny.py"
-PROGRESS = ("challenge: ", "train: ", "sample: ")  # a plain line every ten seconds of slow work
+PROGRESS = ("challenge: ", "train: ", "sample: ", "disk: ")  # plain lines about slow work
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:

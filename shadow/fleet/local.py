@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from absl import logging
+
 from shadow.errors import Stopped, UserError
 
 # Deaths of workers by a signal (not enough memory, say) in a row between which no work was done.
-_DEATHS = 12
+_DEATHS = 30
 _FLAG, _SINCE = "SHADOWPRINT_WORKER", "SHADOWPRINT_SINCE"
 
 
@@ -110,6 +112,7 @@ def run(
                             f"workers were killed by signal {-worker.process.returncode} {deaths} times and nothing "
                             "was done between: out of memory? lower fleet.workers, fleet.pack or train.batch_size"
                         )
+                    logging.warning("a worker was killed by signal %d; another takes over", -worker.process.returncode)
                     waiting.append(worker.added)
             show()
             if stop():

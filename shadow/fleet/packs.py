@@ -213,7 +213,7 @@ class Fleet:
             return False
 
     def _share(self, stage: str, done: int, command: str) -> float:
-        """Share of a pack's work that is behind, counted in passes through the network (a step of training is three)."""
+        """Share of a pack's work that is behind, in passes through the network (a step of training is three)."""
         config = self.config
         training = 3.0 * config.train.batch_size
         sampling = config.pile.sampler_steps if command == "sample" else 0
@@ -281,7 +281,7 @@ def verify_piles(workdir: Path, shadows: Sequence[int]) -> None:
             if not path.exists() or sha256(path) != wanted:
                 what = "has changed since it was drawn" if path.exists() else "is missing"
                 raise UserError(
-                    f"{path} {what}: remove it and {folder / 'result.json'}, and run `launch.py sample` to draw it again"
+                    f"{path} {what}: remove it and {folder / 'result.json'}, and run `launch.py sample` again"
                 )
 
 

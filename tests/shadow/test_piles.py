@@ -7,10 +7,11 @@ import pickle
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from shadow import checkpoint, files, keys, piles, train
 from shadow.config import DenoiserConfig, DiffusionConfig, PileConfig, TrainConfig
-from shadow.denoisers.build import build
+from shadow.denoisers.build import Network, build
 from shadow.errors import UserError
 
 SPEC = train.Spec(
@@ -50,7 +51,7 @@ def folders(tmp_path_factory):
     return made
 
 
-def draw(folders, root, progress=None, config=PILE, spec=SPEC):
+def draw(folders, root, progress=train.silent, config=PILE, spec=SPEC):
     paths = [root / folder.name / "pile.npy" for folder in folders]
     piles.draw_piles(spec, folders, paths, 6, config, progress)
     return paths
@@ -171,6 +172,44 @@ def test_noise_of_eta(folders, whole, tmp_path):
     assert paths[0].read_bytes() != whole[0]
 
 
+@pytest.mark.parametrize("name", ["ddpm", "dpmpp_2m"])
+def test_other_samplers_go_on_after_a_kill_and_know_no_pack_mate(folders, whole, tmp_path, name):
+    config = PileConfig(count=7, batch_size=3, sampler_steps=4, sampler=name)
+    paths = draw(folders, tmp_path / "a", config=config)
+    with pytest.raises(Killed):
+        draw(folders, tmp_path / "b", kill_at(3), config=config)
+    again = draw(folders, tmp_path / "b", config=config)
+    assert [p.read_bytes() for p in paths] == [p.read_bytes() for p in again]
+    assert paths[0].read_bytes() != whole[0]
+    alone = SPEC._replace(ids=SPEC.ids[1:], members=SPEC.members[1:])
+    (path,) = draw(folders[1:], tmp_path / "c", config=config, spec=alone)
+    assert np.abs(np.load(path).astype(int) - np.load(paths[1])).max() <= 1  # other shapes round differently
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "dpmpp_2m"])
+def test_packs_share_one_compilation_whatever_the_step(folders, name):
+    network, traced = build(SPEC.denoiser, 8), []
+
+    def apply(params, x, t):
+        traced.append(x.shape)
+        return network.apply(params, x, t)
+
+    counted = Network(network.init, apply)
+    params = checkpoint.restore_pack(folders, 6, train.init_states(SPEC, network)).ema
+    config = PileConfig(count=7, batch_size=3, sampler_steps=4, sampler=name)
+    drawn = []
+    for ids in ((3, 5), (7, 8)):
+        sample = piles.make_sampler(counted, config, SPEC.diffusion, 8)
+        drawn.append(np.asarray(sample(params, jax.vmap(lambda i: keys.key(0, "a", i))(np.array(ids, np.int32)))))
+    assert traced == [(3, 8, 8, 1)]
+    assert not np.array_equal(*drawn)
+
+
+def test_an_unknown_sampler_is_refused():
+    with pytest.raises(UserError, match=r"pile\.sampler = 'euler'"):
+        piles.make_sampler(build(SPEC.denoiser, 8), PileConfig(sampler="euler"), SPEC.diffusion, 8)
+
+
 def test_a_missing_checkpoint_is_named(folders, tmp_path):
     with pytest.raises(UserError, match="checkpoints/9"):
         piles.draw_piles(SPEC, folders, [tmp_path / f.name / "x.npy" for f in folders], 9, PILE)
@@ -236,3 +275,74 @@ def test_open_pile_maps_the_file(tmp_path):
     assert isinstance(pile, np.memmap)
     assert not pile.flags.writeable
     assert np.array_equal(pile, np.zeros((2, 3, 3), np.uint8))
+
+
+def images_of(folder):
+    found = []
+    for name in sorted(os.listdir(folder)):
+        with Image.open(folder / name) as image:
+            assert (image.format, image.mode) == ("PNG", "L")
+            found.append(np.asarray(image))
+    return np.stack(found)
+
+
+def write_pile(root, count=12):
+    path = piles.pile_path(root, 1200)
+    files.write_array(path, np.random.default_rng(0).integers(0, 256, (count, 5, 4), np.uint8))
+    return path
+
+
+def test_png_export_is_the_pile(tmp_path):
+    path = write_pile(tmp_path)
+    folder = piles.export_png(path)
+    assert folder == tmp_path / "piles" / "00001200"
+    assert sorted(os.listdir(folder)) == [f"{i:05d}.png" for i in range(12)]
+    assert np.array_equal(images_of(folder), np.load(path))
+    assert sorted(os.listdir(path.parent)) == ["00001200", "00001200.npy"]
+
+
+def test_a_png_folder_that_is_there_is_left_alone(tmp_path):
+    path = write_pile(tmp_path)
+    before = (piles.export_png(path) / "00000.png").stat()
+    path.unlink()  # not even read
+    after = (piles.export_png(path) / "00000.png").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+@pytest.mark.parametrize("images", [0, 5])
+def test_a_killed_png_export_starts_anew(tmp_path, monkeypatch, images):
+    path = write_pile(tmp_path)
+    folder, save, left = tmp_path / "piles" / "00001200", Image.Image.save, [images]
+
+    def killed(self, target):
+        if not left[0]:
+            target.write_bytes(b"half")
+            raise Killed
+        left[0] -= 1
+        save(self, target)
+
+    monkeypatch.setattr(Image.Image, "save", killed)
+    with pytest.raises(Killed):
+        piles.export_png(path)
+    monkeypatch.undo()
+    assert not folder.exists()
+    (folder.with_name(".00001200.part") / "00099.png").write_bytes(b"of a longer pile")
+    assert piles.export_png(path) == folder
+    assert np.array_equal(images_of(folder), np.load(path))
+    assert sorted(os.listdir(path.parent)) == ["00001200", "00001200.npy"]
+
+
+def test_names_of_png_files_sort_whatever_their_number(tmp_path, monkeypatch):
+    names = []
+    monkeypatch.setattr(Image.Image, "save", lambda self, target: names.append(target.name))
+    path = tmp_path / "many.npy"
+    np.save(path, np.zeros((100_001, 1, 1), np.uint8))
+    piles.export_png(path)
+    assert names == sorted(names)
+    assert (names[0], names[-1], len(names)) == ("000000.png", "100000.png", 100_001)
+
+
+def test_png_export_of_no_pile_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(UserError, match=r"pile\.npy: "):
+        piles.export_png(tmp_path / "pile.npy")
+    assert os.listdir(tmp_path) == []
