@@ -39,10 +39,8 @@ def _recipe() -> str:
 
 try:
     _CONFIG = config_flags.DEFINE_config_file("config", _recipe(), "Recipe; default: that of the run in --workdir.")
-except UserError as damaged:  # the flag reads its default, and the overrides in sys.argv, at once
-    _fail(str(damaged))
-except KeyError as unknown:
-    _fail(f"--config: {unknown.args[0]}")
+except (UserError, KeyError) as wrong:  # the flag reads its default, and the overrides in sys.argv, at once
+    _fail(f"--config: {wrong.args[0]}")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run.")
 _PACK = flags.DEFINE_integer("pack", -1, "train, sample: this pack only, in this process.")
 _EXECUTOR = flags.DEFINE_enum("executor", "local", ["local", "slurm"], "run, train, sample: who does the packs.")
@@ -70,15 +68,8 @@ def _run() -> Any:
 
 def _score() -> None:
     from attack import score
-    from shadow import files
 
-    for name, value in (("--predictions", _PREDICTIONS.value), ("--truth", _TRUTH.value)):
-        if not value:
-            raise UserError(f"score: {name} is missing: name the csv")
-    figures = score.score(score.read_predictions(_PREDICTIONS.value), score.read_truth(_TRUTH.value))
-    if _JSON.value:
-        files.write_json(Path(_JSON.value), figures)
-    print(score.format_table(figures))
+    print(score.score_files(_PREDICTIONS.value, _TRUTH.value, _JSON.value))
 
 
 def _validate() -> None:
@@ -117,6 +108,8 @@ def main(argv: list[str]) -> None:
         for name, (what, _) in COMMANDS.items():
             print(f"  {name:10} {what}", file=sys.stderr)
         sys.exit(2 if said or len(argv) > 2 else 0)
+    if _PACK.value >= 0 and argv[1] not in ("train", "sample"):
+        raise UserError(f"--pack is for train and sample, not for {argv[1]}")
     logging.use_python_logging(quiet=True)
     logging.set_verbosity(logging.WARNING)  # libraries talk at INFO (matplotlib a line a label)
     COMMANDS[argv[1]][1]()

@@ -19,9 +19,12 @@ import numpy as np
 from attack.signals import SIGNALS, Evidence
 from attack.signals.evidence import unpack
 from shadow import keys
+from shadow.errors import UserError
 
 _PRIOR_WEIGHT = 10.0  # images' worth of weight of the sd pooled over piles, in the sd of one pile
 _CLIP = 8.0  # of z: beyond, it says no more about membership, only about one pair of images
+_ASIDE = 2  # shadows that are no reference of a pair: the one asked about and the one held out
+LEAST_SHADOWS = 6
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,38 @@ class Bank:
         return [f"{c}@{e}" for e in self.embeddings for s in self.signals for c in SIGNALS[s].columns]
 
 
-def reference_count(shadows: int, most: int) -> int:
-    """R: what every pair can have when itself and one held-out shadow stand aside (half of the shadows hold x)."""
-    return max(1, min(most, shadows // 2 - 2))
+def reference_count(member: np.ndarray, most: int) -> int:
+    """R: what every pair can have when itself and one held-out shadow stand aside.
+
+    member: bool [shadow, dev image]. The image that the fewest shadows lack decides for all: half of them in a complete
+    fleet, fewer where some are missing.
+    """
+    return max(1, min(most, _least_without(member) - _ASIDE))
+
+
+def _least_without(member: np.ndarray) -> int:
+    """The number of shadows without an image, of the image where it is least."""
+    return int((~member).sum(0).min())
+
+
+def enough(member: np.ndarray) -> bool:
+    """Do these shadows, bool [shadow, dev image], leave every pair a reference?"""
+    return _least_without(member) > _ASIDE
+
+
+def check_enough(member: np.ndarray, ids: Sequence[str]) -> None:
+    """Raises UserError where the attack cannot work with these shadows, bool [shadow, dev image `ids`]."""
+    shadows, without = len(member), (~member).sum(0)
+    if shadows < LEAST_SHADOWS:
+        raise UserError(f"{shadows} shadows are too few, at least {LEAST_SHADOWS} are needed")
+    if not enough(member):
+        image = int(without.argmin())
+        raise UserError(
+            f"{without[image]} of these {shadows} shadows were trained without {ids[image]}, and at least {_ASIDE + 1} "
+            "are needed for every dev image"
+        )
+    if without.max() == shadows:
+        raise UserError(f"none of these {shadows} shadows was trained on {ids[without.argmax()]}")
 
 
 def priorities(ids: Sequence[str], shadows: int, seed: int, draw: int) -> np.ndarray:
@@ -54,27 +86,41 @@ def priorities(ids: Sequence[str], shadows: int, seed: int, draw: int) -> np.nda
     return np.stack([keys.generator(seed, "references", draw, name).random(shadows) for name in ids])
 
 
-def choose_references(bank: Bank, order: np.ndarray, count: int, banned: np.ndarray) -> np.ndarray:
-    """Indices of the references, int [candidate, count].
+def _ranked(bank: Bank, order: np.ndarray) -> np.ndarray:
+    """The shadows of each candidate by their turn as its references, int [candidate, shadow]; -1 for those that hold
+    it, which come last, after those that hold its neighbours."""
+    cost = np.where(bank.member.T, np.inf, order + bank.touched.T)
+    ranked = np.argsort(cost, axis=1, kind="stable")
+    return np.where(np.isfinite(np.take_along_axis(cost, ranked, 1)), ranked, -1)
 
-    `order` [candidate, shadow]: see `priorities`; `banned` bool [shadow]. Shadows that hold the candidate are never
-    taken; those that hold its neighbours only where there are too few others. Raises ValueError where fewer than
-    `count` do not hold the candidate.
-    """
-    cost = order + bank.touched.T  # neighbours last
-    cost = np.where(bank.member.T | banned[None], np.inf, cost)
-    chosen = np.argsort(cost, axis=1, kind="stable")[:, :count]
-    if count and not np.isfinite(np.take_along_axis(cost, chosen, 1)).all():
+
+def _first(ranked: np.ndarray, count: int, banned: Sequence[int]) -> np.ndarray:
+    """The first `count` of `ranked` [candidate, shadow] that are not banned. ValueError where there are fewer."""
+    near = ranked[:, : count + len(banned)]
+    kept = np.argsort(np.isin(near, banned), axis=1, kind="stable")[:, :count]
+    chosen = np.take_along_axis(near, kept, 1)
+    if chosen.shape[1] < count or (chosen < 0).any() or np.isin(chosen, banned).any():
         raise ValueError("too few shadows without the candidate")
     return chosen
 
 
-def residuals(bank: Bank, own: np.ndarray, references: np.ndarray) -> np.ndarray:
+def choose_references(bank: Bank, order: np.ndarray, count: int, banned: Sequence[int] = ()) -> np.ndarray:
+    """Indices of the references, int [candidate, count].
+
+    `order` [candidate, shadow]: see `priorities`; `banned`: shadows that stand aside. Shadows that hold the candidate
+    are never taken; those that hold its neighbours only where there are too few others. Raises ValueError where fewer
+    than `count` do not hold the candidate.
+    """
+    return _first(_ranked(bank, order), count, banned)
+
+
+def residuals(bank: Bank, own: np.ndarray, references: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
     """Signals relative to the references: float64 [candidate, column].
 
-    own: [candidate, embedding, evidence] of the pile asked about; references: int [candidate, R] into the bank.
+    own: [candidate, embedding, evidence] of the pile asked about; references: int [candidate, R] into the bank;
+    columns: int [candidate], which of the bank's candidates they are (all in turn where None).
     """
-    columns = np.arange(references.shape[0])[:, None]
+    columns = (np.arange(len(own)) if columns is None else columns)[:, None]
     result = []
     for e in range(len(bank.embeddings)):
         mine = unpack(own[:, e])
@@ -83,16 +129,37 @@ def residuals(bank: Bank, own: np.ndarray, references: np.ndarray) -> np.ndarray
     return np.concatenate(result, axis=-1)
 
 
-def shadow_residuals(bank: Bank, order: np.ndarray, count: int, held_out: int | None) -> np.ndarray:
-    """Residuals float64 [shadow, candidate, column] of every shadow's own pile, itself and `held_out` never among
-    the references."""
-    shadows = len(bank.values)
-    result = []
-    for k in range(shadows):
-        banned = np.zeros(shadows, bool)
-        banned[[k] if held_out is None else [k, held_out]] = True
-        result.append(residuals(bank, bank.values[k], choose_references(bank, order, count, banned)))
-    return np.stack(result)
+@dataclass(frozen=True)
+class ShadowResiduals:
+    """Every shadow's own pile relative to others.
+
+    value: float64 [shadow, candidate, column]; references: int [shadow, candidate, R], never the shadow itself; ranked:
+    int [candidate, shadow], see `_ranked`.
+    """
+
+    bank: Bank
+    ranked: np.ndarray
+    references: np.ndarray
+    value: np.ndarray
+
+    def without(self, held_out: int) -> np.ndarray:
+        """As `value`, with `held_out` among no references. Only pairs that had it are worked out anew: in a large fleet
+        they are few, and to hold out every shadow in turn would else take the square of their number."""
+        value, count = self.value.copy(), self.references.shape[2]
+        for k, references in enumerate(self.references):
+            columns = np.flatnonzero((references == held_out).any(1))
+            if len(columns):
+                chosen = _first(self.ranked[columns], count, (k, held_out))
+                value[k, columns] = residuals(self.bank, self.bank.values[k, columns], chosen, columns)
+        return value
+
+
+def shadow_residuals(bank: Bank, order: np.ndarray, count: int) -> ShadowResiduals:
+    """`order` [candidate, shadow]: see `priorities`. Raises ValueError as `choose_references` does."""
+    ranked = _ranked(bank, order)
+    references = np.stack([_first(ranked, count, (k,)) for k in range(len(bank.values))])
+    value = np.stack([residuals(bank, own, chosen) for own, chosen in zip(bank.values, references, strict=True)])
+    return ShadowResiduals(bank, ranked, references, value)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ the result; they must show nothing either.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from attack.signals import SIGNALS, evidence
 from attack.target import Target
 from shadow import keys, membership
 from shadow.config import MembershipConfig
+
+_TRIES = 20  # memberships drawn for one that is enough, where shadows are missing
 
 
 @dataclass(frozen=True)
@@ -131,30 +134,47 @@ def null(seed: int = 0, size: Size | None = None) -> SelfTest:
 
 
 def redrawn(
-    data: Labelled, groups: tuple[str, ...], config: MembershipConfig, options: Options, auc: float, redraws: int
+    data: Labelled,
+    groups: tuple[str, ...],
+    config: MembershipConfig,
+    options: Options,
+    auc: float,
+    redraws: int,
+    shadows: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """The two-way attack on memberships drawn anew at the unit's level, which no shadow was trained on.
 
-    Returns a control row {"name", "auc", "interval", "p", "what", "result_p"}: mean and range of the AUCs; `p`, the
-    chance that a single one lies as far above .5 as their mean does; `result_p`, the share of redrawn memberships (the
-    real one counted in) that look as strong as the real one.
+    `shadows`: the rows of the data as numbers in the fleet (all in turn where None). Where some are missing, their rows
+    of a matrix drawn anew are missing too, and one that leaves too few references is passed over. Returns a control row
+    {"name", "auc", "interval", "p", "what", "result_p"}: mean and range of the AUCs; `p`, the chance that a single one
+    lies as far above .5 as their mean does; `result_p`, the share of redrawn memberships (the real one counted in) that
+    look as strong as the real one.
     """
-    aucs = []
-    for i in range(redraws):
-        held = membership.draw(groups, len(data.bank.member), config, options.seed + 1_000_003 * (i + 1))
+    rows = list(range(len(data.bank.member)) if shadows is None else shadows)
+    whole = -(-(max(rows) + 1) // config.block) * config.block
+    aucs: list[float] = []
+    for i in range(_TRIES * redraws):
+        held = membership.draw(groups, whole, config, options.seed + 1_000_003 * (i + 1))[rows]
+        if not calibration.enough(held):
+            continue
         bank = dataclasses.replace(data.bank, member=held, touched=membership.touched(held, groups, groups))
         other = dataclasses.replace(data, bank=bank)
         scores = crossfit.two_way(other, options, 0)
         aucs.append(estimate.mean_auc(scores.logit, held, data.group, len(data.ids)).auc)
+        if len(aucs) == redraws:
+            break
+    if not aucs:
+        return {"name": "membership redrawn", "auc": None, "why": "too few shadows are there to redraw who is in which"}
     found = np.array(aucs)
-    spread = found.std(ddof=1) if redraws > 1 else np.inf
+    spread = found.std(ddof=1) if len(aucs) > 1 else np.inf
+    asked = f"{len(aucs)} memberships that no shadow was trained on"
     return {
         "name": "membership redrawn",
         "auc": float(found.mean()),
         "interval": [float(found.min()), float(found.max())],
         "p": float(stats.norm.sf((found.mean() - 0.5) / max(spread, 1e-9))),
-        "what": f"The same attack asked about {redraws} memberships that no shadow was trained on; range of the AUCs.",
-        "result_p": float((1 + (found >= auc).sum()) / (1 + redraws)),
+        "what": f"The same attack asked about {asked}; range of the AUCs.",
+        "result_p": float((1 + (found >= auc).sum()) / (1 + len(aucs))),
     }
 
 

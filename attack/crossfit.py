@@ -73,12 +73,13 @@ def fit_on(
     out: np.ndarray,
     ridge: float,
     weight: np.ndarray | None = None,
+    nulls: Sequence[Nulls] | None = None,
 ) -> tuple[Combiner, np.ndarray]:
     """The combiner fitted on the pairs of `shadows` with images outside the groups `out`, and the pooled variance.
 
-    `weight` [shadow, group] counts pairs (bootstrap).
+    `weight` [shadow, group] counts pairs (bootstrap); `nulls`: the residuals' `shadow_nulls`, where they are known.
     """
-    nulls = shadow_nulls(residuals, data)
+    nulls = shadow_nulls(residuals, data) if nulls is None else nulls
     pooled = calibration.pooled_variance([nulls[k].without(out) for k in shadows])
     inside = ~out[data.group]
     z = np.concatenate([calibration.standardise(residuals[k], nulls[k].without(out), pooled)[inside] for k in shadows])
@@ -93,18 +94,29 @@ def two_way(data: Labelled, options: Options, draw: int) -> HeldOut:
     """Held-out scores of all pairs for one draw of references."""
     shadows, candidates = data.bank.member.shape
     order = calibration.priorities(data.ids, shadows, options.seed, draw)
-    count = calibration.reference_count(shadows, options.references)
+    count = calibration.reference_count(data.bank.member, options.references)
     fold = folds(data.group, options.folds, options.seed)
+    every = calibration.shadow_residuals(data.bank, order, count)
     logit = np.zeros((shadows, candidates))
     z = np.zeros((shadows, candidates, len(data.bank.names)))
     for held in range(shadows):
-        residuals = calibration.shadow_residuals(data.bank, order, count, held)
+        residuals = every.without(held)
         others = [k for k in range(shadows) if k != held]
         nulls = shadow_nulls(residuals, data)
         for f in range(fold.max() + 1):
             out = fold == f
-            combiner, pooled = fit_on(residuals, data, others, out, options.ridge)
+            combiner, pooled = fit_on(residuals, data, others, out, options.ridge, nulls=nulls)
             here = out[data.group]
             mine = calibration.standardise(residuals[held], nulls[held], pooled)[here]
             z[held, here], logit[held, here] = mine, combiner.logit(mine)
     return HeldOut(logit, z)
+
+
+def two_way_mean(data: Labelled, options: Options, draws: int) -> HeldOut:
+    """Held-out scores of all pairs, averaged over draws of references."""
+    logit, z = (np.zeros((*data.bank.member.shape, *more)) for more in ((), (len(data.bank.names),)))
+    for draw in range(draws):
+        held = two_way(data, options, draw)
+        logit += held.logit
+        z += held.z
+    return HeldOut(logit / draws, z / draws)

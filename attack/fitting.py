@@ -34,7 +34,7 @@ def choose_step(data: store.Store, config: Config) -> tuple[int, dict[str, Any]]
     wanted = np.array(data.statistics["generated_test"])
     found = {}
     for step in fleet.pile_steps(config):
-        names = [store.pile_name(k, step, data.sizes["generated_test"]) for k in range(len(data.member))]
+        names = [store.pile_name(k, step, data.sizes["generated_test"]) for k in data.shadows]
         shadows = np.array([data.statistics[name] for name in names])
         found[step] = (*regime.likeness(wanted, shadows), shadows)
     step = min(found, key=lambda s: found[s][0])
@@ -63,9 +63,8 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     data = store.read(workdir, manifest, config)
     step, likeness = choose_step(data, config)
     known, attack = data.labelled(step, "generated_test"), config.attack
-    held = [crossfit.two_way(known, options(config), draw) for draw in range(attack.draws)]
-    logit = np.mean([h.logit for h in held], axis=0)
-    z = np.mean([h.z for h in held], axis=0)
+    held = crossfit.two_way_mean(known, options(config), attack.draws)
+    logit, z = held.logit, held.z
     images = manifest.images_at([*data.dev, *data.test], config.data.resolution)
     real = embeddings.standardised(images)
     mix = estimate.match_nearness(
@@ -85,7 +84,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
             score=logit.ravel(),
             probability=probability.ravel(),
             label=known.bank.member.ravel().astype(np.int8),
-            shadow=shadow.ravel().astype(np.int32),
+            shadow=np.array(data.shadows, np.int32)[shadow.ravel()],
             candidate=candidate.ravel().astype(np.int32),
         )
     content = model.to_json([combiner for combiner, _ in fitted], recalibration)
@@ -100,6 +99,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
             options(config),
             estimate.mean_auc(logit, known.bank.member, known.group, len(data.test)).auc,  # not weighted, as theirs
             attack.redraws,
+            data.shadows,
         ),
         controls.blind(
             images[: len(data.dev)],
@@ -109,8 +109,9 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         ),
     ]
     summary = {
-        "shadows_asked": config.fleet.shadows,
-        "shadows_used": len(known.bank.values),
+        "shadows_asked": data.asked,
+        "shadows_used": len(data.shadows),
+        "shadows_missing": data.missing,
         "pile_size": data.sizes["generated_test"],
         "two_way": {
             **two_way,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from attack.metrics import DECISIONS, evaluate
+from shadow import files
 from shadow.errors import UserError
 
 COLUMNS = ("id", "score", "probability", "probability_low", "probability_high", "decision")
@@ -272,3 +273,15 @@ def format_table(result: dict[str, Any]) -> str:
             expected = f"expected {best['expected']:.3f}"
             lines.append(_line(f"{objective} of best labelling", best["reached"], expected, claimed))
     return "\n".join(lines)
+
+
+def score_files(predictions: str, truth: str, figures: str) -> str:
+    """The table of every figure; they are also written to `figures` where that is named. Raises UserError where a
+    file is not named, or not what it should be."""
+    for name, value in (("--predictions", predictions), ("--truth", truth)):
+        if not value:
+            raise UserError(f"score: {name} is missing: name the csv")
+    found = score(read_predictions(predictions), read_truth(truth))
+    if figures:
+        files.write_json(Path(figures), found)
+    return format_table(found)

@@ -31,11 +31,11 @@ class Target:
 def candidate_z(data: Labelled, target: Target, pooled: np.ndarray, options: Options, draw: int) -> np.ndarray:
     """z [candidate, column] for one draw of references; of each candidate alone."""
     shadows = len(data.bank.values)
-    count, free = calibration.reference_count(shadows, options.references), np.zeros(shadows, bool)
+    count = calibration.reference_count(data.bank.member, options.references)  # as many as every pair has
 
     def relative(bank: Bank, ids: tuple[str, ...], own: np.ndarray) -> np.ndarray:
         order = calibration.priorities(ids, shadows, options.seed, draw)
-        return calibration.residuals(bank, own, calibration.choose_references(bank, order, count, free))
+        return calibration.residuals(bank, own, calibration.choose_references(bank, order, count))
 
     known = relative(data.bank, data.ids, target.pile_dev)
     nulls = calibration.null_sums(known, target.null, data.group, data.groups)
@@ -52,11 +52,11 @@ def fit_draws(
     """The attack fitted on all shadows, a (combiner, pooled variance) for each draw of references."""
     shadows = len(data.bank.values)
     out = np.zeros(data.groups, bool) if out is None else out
-    count = calibration.reference_count(shadows, options.references)
+    count = calibration.reference_count(data.bank.member, options.references)
     fitted = []
     for draw in range(draws):
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
-        residuals = calibration.shadow_residuals(data.bank, order, count, None)
+        residuals = calibration.shadow_residuals(data.bank, order, count).value
         fitted.append(crossfit.fit_on(residuals, data, range(shadows), out, options.ridge))
     return fitted
 
@@ -93,13 +93,13 @@ def bootstrap_logits(
     """Recalibrated log odds [resample, candidate] when shadows and groups of dev images are drawn anew with
     replacement: how well the probability is known. Resample b uses draw b mod draws."""
     shadows, groups = len(data.bank.values), data.groups
-    count = calibration.reference_count(shadows, options.references)
+    count = calibration.reference_count(data.bank.member, options.references)
     nobody = np.zeros(groups, bool)
     pairs = data.bank.member.astype(float)
     cache = {}
     for draw in range(min(draws, resamples)):
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
-        residuals = calibration.shadow_residuals(data.bank, order, count, None)
+        residuals = calibration.shadow_residuals(data.bank, order, count).value
         _, pooled = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge)
         cache[draw] = residuals, candidate_z(data, target, pooled, options, draw)
     result = np.zeros((resamples, len(target.ids)))

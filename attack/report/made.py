@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from attack.report import sentence
 from shadow.config import Config
 from shadow.errors import UserError
 
@@ -39,14 +40,17 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: cannot be read ({error}); run the earlier stages again") from error
 
 
-def curves(workdir: Path) -> tuple[list[Curve], list[Curve]]:
+def curves(workdir: Path, missing: Collection[int] = ()) -> tuple[list[Curve], list[Curve]]:
     """(training loss, gap in percent [row, noise level]) of every shadow, by images seen.
 
-    A cut-off last line (a killed worker) is passed over, and so is a shadow with fewer than two rows.
+    Left out are `missing` shadows, whose training may have begun, and those with fewer than two rows. A cut-off last
+    line (a killed worker) is passed over.
     """
     losses: list[Curve] = []
     gaps: list[Curve] = []
     for path in sorted(workdir.glob("shadows/*/metrics.jsonl")):
+        if path.parent.name in {f"{k:04d}" for k in missing}:
+            continue
         loss, gap = [], []
         for row in _rows(path):
             if np.isfinite(row["loss"]):
@@ -118,12 +122,15 @@ def _shown(value: Any) -> str:
 
 def facts(workdir: Path, config: Config, evaluation: dict[str, Any]) -> list[tuple[str, str]]:
     """The run in a few lines, for the head of the section."""
-    rows = [("Shadows", f"{evaluation.get('shadows_used')} of {evaluation.get('shadows_asked')} asked for")]
+    gone = evaluation.get("shadows_missing") or []
+    named = f" (missing: {sentence.listed(gone, 40)})" if gone else ""
+    rows = [("Shadows", f"{evaluation.get('shadows_used')} of {evaluation.get('shadows_asked')} asked for{named}")]
     if (workdir / "plan.json").is_file():
         packs = read_json(workdir / "plan.json").get("packs") or []
         rows.append(("Packs", f"{len(packs)}, of up to {max((len(pack) for pack in packs), default=0)} shadows"))
     if (workdir / "membership.npy").is_file():
         table = np.load(workdir / "membership.npy", allow_pickle=False)
+        table = table[[k for k in range(len(table)) if k not in gone]]
         sizes = table.sum(axis=1)
         if len(sizes):
             low, high = sizes.min(), sizes.max()

@@ -50,6 +50,25 @@ def range_of_100(limits: Sequence[float]) -> str:
     return f"{math.floor(round(100 * limits[0], 6))} to {math.ceil(round(100 * limits[1], 6))}"
 
 
+def listed(numbers: Sequence[int], most: int = 4) -> str:
+    """`3, 7`; of a long row the first and how many more."""
+    left = len(numbers) - most
+    return ", ".join(map(str, numbers[:most])) + (f" and {left} more" if left > 0 else "")
+
+
+def shadows(evaluation: dict[str, Any]) -> str:
+    """`16`, or `14 of 16` where some are missing."""
+    used, asked = evaluation.get("shadows_used"), evaluation.get("shadows_asked")
+    return f"{used}" if used == asked else f"{used} of {asked}"
+
+
+def missing(evaluation: dict[str, Any]) -> str:
+    """`14 of 16 shadows were there (missing: 3, 7)`; empty where all were."""
+    if evaluation.get("shadows_used") == evaluation.get("shadows_asked"):
+        return ""
+    return f"{shadows(evaluation)} shadows were there (missing: {listed(evaluation.get('shadows_missing') or [])})"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """`leak`: whether leakage was shown; `badge`: two or three words; `sentence`: for a data steward."""
@@ -67,8 +86,7 @@ def verdict(evaluation: dict[str, Any], candidates: int) -> Verdict:
         return Verdict(True, "Leakage found", _leak(headline(evaluation)))
     if level != "cannot tell":
         raise ValueError(f"no sentence for the verdict {level!r}")
-    shadows = evaluation.get("shadows_used")
-    start = f"With {candidates} candidates and {shadows} shadow generators no leakage could be shown; "
+    start = f"With {candidates} candidates and {shadows(evaluation)} shadow generators no leakage could be shown; "
     least = said.get("smallest_auc")
     if least is None:
         end = "they are so few that even a complete leak would go unnoticed."
@@ -135,8 +153,13 @@ def right_decisions(counts: dict[str, dict[str, int]]) -> str:
 
 
 def alarms(evaluation: dict[str, Any]) -> list[str]:
-    """To be read before the result is believed: a target unlike the shadows, a control that shows."""
+    """To be read before the result is believed: missing shadows, a target unlike the shadows, a control that shows."""
     found = []
+    if missing(evaluation):
+        found.append(
+            f"Only {missing(evaluation)}. The run was told to go on without the others: every figure rests on fewer "
+            "generators than were asked for."
+        )
     regime = evaluation.get("regime") or {}
     if regime.get("inside") is False:
         found.append(regime.get("message") or "The target behaves unlike the shadows.")
@@ -192,9 +215,8 @@ def _submission(evaluation: dict[str, Any]) -> str:
 def cautions(evaluation: dict[str, Any], prior: float) -> list[tuple[str, str]]:
     """(heading, text) of what the result cannot tell."""
     two_way = evaluation.get("two_way") or {}
-    asked, used = evaluation.get("shadows_asked"), evaluation.get("shadows_used")
     mean, wide = interval(two_way.get("interval")), interval(two_way.get("prediction_interval"))
-    missing = f" Of {asked} shadows asked for, {used} were used." if asked != used else ""
+    gone = f" Only {missing(evaluation)}." if missing(evaluation) else ""
     regime = (evaluation.get("regime") or {}).get("message") or "Where the target lies was not measured."
     return [
         (
@@ -211,7 +233,7 @@ def cautions(evaluation: dict[str, Any], prior: float) -> list[tuple[str, str]]:
         (
             "Shadows are stand-ins",
             "The attack was fitted and measured on shadow generators, trained for that, not on the target. "
-            f"It holds for the target as far as the target resembles them. {regime}{missing}",
+            f"It holds for the target as far as the target resembles them. {regime}{gone}",
         ),
         (
             "Two intervals, two questions",

@@ -52,7 +52,7 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
         gallery=_gallery(config, manifest, candidates),
         plots_of_attack=_plots(evaluation, held),
         tables=_tables(evaluation, scale),
-        shadow_plots=_shadow_plots(workdir),
+        shadow_plots=_shadow_plots(workdir, evaluation.get("shadows_missing") or []),
         candidates=candidates,
         fold=len(candidates) > FOLD,
         decided=sentence.decided(evaluation),
@@ -206,8 +206,8 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
     }
 
 
-def _shadow_plots(workdir: Path) -> list[tuple[Markup, str, str]]:
-    losses, gaps = made.curves(workdir)
+def _shadow_plots(workdir: Path, missing: Sequence[int]) -> list[tuple[Markup, str, str]]:
+    losses, gaps = made.curves(workdir, missing)
     plots = []
     if losses:
         caption = "Training loss of every shadow (thin) and their mean."

@@ -10,6 +10,7 @@ from attack.signals import SIGNALS
 from attack.signals.evidence import NEAREST, unpack
 from shadow import keys, membership
 from shadow.config import MembershipConfig
+from shadow.errors import UserError
 
 SHADOWS, IMAGES = 8, 24
 
@@ -31,21 +32,19 @@ def test_references_hold_neither_the_candidate_nor_are_banned():
     data = make()
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
     for k in range(SHADOWS):
-        banned = np.zeros(SHADOWS, bool)
-        banned[[k, (k + 1) % SHADOWS]] = True
+        banned = (k, (k + 1) % SHADOWS)
         chosen = calibration.choose_references(data.bank, order, 2, banned)
         for x in range(IMAGES):
             assert len(set(chosen[x])) == 2
             assert not data.bank.member[chosen[x], x].any()
-            assert not banned[chosen[x]].any()
+            assert not set(banned) & set(chosen[x].tolist())
 
 
 def test_shadows_that_hold_a_neighbour_come_last():
     data = make(groups=[f"g{i // 2}" for i in range(IMAGES)])
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
-    nobody = np.zeros(SHADOWS, bool)
     for count in (1, 2, 3):
-        chosen = calibration.choose_references(data.bank, order, count, nobody)
+        chosen = calibration.choose_references(data.bank, order, count)
         for x in range(IMAGES):
             clean = int((~data.bank.touched[:, x]).sum())
             assert (~data.bank.touched[chosen[x], x]).sum() == min(clean, count)
@@ -55,7 +54,9 @@ def test_too_few_references_are_an_error():
     data = make()
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
     with pytest.raises(ValueError, match="too few"):
-        calibration.choose_references(data.bank, order, SHADOWS // 2 + 1, np.zeros(SHADOWS, bool))
+        calibration.choose_references(data.bank, order, SHADOWS // 2 + 1)
+    with pytest.raises(ValueError, match="too few"):
+        calibration.choose_references(data.bank, order, SHADOWS // 2, np.flatnonzero(~data.bank.member[:, 3])[:1])
 
 
 def test_priorities_are_of_the_id_alone():
@@ -68,7 +69,7 @@ def test_priorities_are_of_the_id_alone():
 def test_residuals_against_a_loop():
     data = make()
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
-    chosen = calibration.choose_references(data.bank, order, 2, np.zeros(SHADOWS, bool))
+    chosen = calibration.choose_references(data.bank, order, 2)
     found = calibration.residuals(data.bank, data.bank.values[3], chosen)
     for x in range(IMAGES):
         row = []
@@ -76,6 +77,70 @@ def test_residuals_against_a_loop():
             own, refs = unpack(data.bank.values[3, x, 0]), unpack(data.bank.values[chosen[x], x, 0])
             row += SIGNALS[name].calibrated(own, refs).tolist()
         np.testing.assert_allclose(found[x], row, rtol=1e-12)
+
+
+@pytest.mark.parametrize("held_out", [None, 0, 5])
+def test_residuals_of_shadows_against_a_loop(held_out):
+    """References are the first of the order that hold no image of it and are neither the pile nor held out."""
+    data = make(groups=[f"g{i // 2}" for i in range(IMAGES)])
+    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
+    found = calibration.shadow_residuals(data.bank, order, 2)
+    value = found.value if held_out is None else found.without(held_out)
+    for k in range(SHADOWS):
+        for x in range(IMAGES):
+            free = [m for m in range(SHADOWS) if not data.bank.member[m, x] and m not in (k, held_out)]
+            first = sorted(free, key=lambda m: (data.bank.touched[m, x], order[x, m]))[:2]
+            row = []
+            for name in SIGNALS:
+                own, refs = unpack(data.bank.values[k, x, 0]), unpack(data.bank.values[first, x, 0])
+                row += SIGNALS[name].calibrated(own, refs).tolist()
+            np.testing.assert_array_equal(value[k, x], row)
+
+
+@pytest.mark.parametrize(("shadows", "block"), [(6, 6), (8, 8), (8, 2), (16, 8), (24, 8), (32, 16)])
+def test_a_complete_fleet_has_the_references_it_always_had(shadows, block):
+    names = [f"g{i // 2}" for i in range(IMAGES)]
+    member = membership.draw(names, shadows, MembershipConfig(block=block), 0)
+    for most in (1, 4, 8):
+        assert calibration.reference_count(member, most) == max(1, min(most, shadows // 2 - 2))
+    calibration.check_enough(member, names)
+
+
+@pytest.mark.parametrize("gone", [(3,), (3, 7), (0, 1, 2, 12), (8, 9, 10, 11, 12, 13, 14, 15)])
+def test_every_pair_of_an_incomplete_fleet_has_as_many_references(gone):
+    names = [f"g{i}" for i in range(IMAGES)]
+    member = membership.draw(names, 16, MembershipConfig(unit="image", block=8), 0)
+    member = member[[k for k in range(16) if k not in gone]]
+    count = calibration.reference_count(member, 99)
+    left = [
+        sum(not member[m, x] for m in range(len(member)) if m not in (k, held))
+        for x in range(IMAGES)
+        for k in range(len(member))
+        for held in range(len(member))
+        if held != k
+    ]
+    assert count == min(left)  # none has fewer, and one has no more
+    values = np.random.default_rng(0).normal(size=(len(member), IMAGES, 1, NEAREST + 1)).astype(np.float32)
+    bank = calibration.Bank(values, member, member, ("pixels",), tuple(SIGNALS))
+    data = crossfit.Labelled(bank, tuple(names), np.arange(IMAGES))
+    assert np.isfinite(score(data, references=99).logit).all()
+    order = calibration.priorities(names, len(member), 0, 0)
+    with pytest.raises(ValueError, match="too few"):
+        [calibration.shadow_residuals(bank, order, count + 1).without(k) for k in range(len(member))]
+
+
+def test_too_few_shadows_are_named():
+    member = np.zeros((6, 4), bool)
+    member[::2] = True
+    calibration.check_enough(member, "abcd")
+    with pytest.raises(UserError, match="5 shadows are too few, at least 6"):
+        calibration.check_enough(member[:5], "abcd")
+    member[1, 2] = True
+    with pytest.raises(UserError, match="2 of these 6 shadows were trained without c, and at least 3"):
+        calibration.check_enough(member, "abcd")
+    member[:, 2] = False
+    with pytest.raises(UserError, match="none of these 6 shadows was trained on c"):
+        calibration.check_enough(member, "abcd")
 
 
 def test_standardise_against_a_loop():
@@ -115,7 +180,7 @@ def test_a_held_out_shadow_changes_nothing_it_may_not():
     values[5] = np.random.default_rng(9).normal(size=values[5].shape) * 50
     other = dataclasses.replace(data, bank=dataclasses.replace(data.bank, values=values))
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
-    a, b = (calibration.shadow_residuals(d.bank, order, 2, 5) for d in (data, other))
+    a, b = (calibration.shadow_residuals(d.bank, order, 2).without(5) for d in (data, other))
     others = [k for k in range(SHADOWS) if k != 5]
     np.testing.assert_array_equal(a[others], b[others])
     out = crossfit.folds(data.group, 4, 0) == 0
@@ -132,7 +197,7 @@ def test_a_held_out_group_changes_nothing_that_is_fitted():
     values, member = data.bank.values.copy(), data.bank.member.copy()
     values[:, hidden] = 99.0
     bank = dataclasses.replace(data.bank, values=values, member=member)
-    residuals = [calibration.shadow_residuals(b, order, 2, 2) for b in (data.bank, bank)]
+    residuals = [calibration.shadow_residuals(b, order, 2).without(2) for b in (data.bank, bank)]
     others = [k for k in range(SHADOWS) if k != 2]
     one, _ = crossfit.fit_on(residuals[0], data, others, out, 1.0)
     two, _ = crossfit.fit_on(residuals[1], dataclasses.replace(data, bank=bank), others, out, 1.0)
@@ -163,6 +228,14 @@ def test_a_leak_is_found_and_noise_is_not():
     strong, none = score(make(leak=4.0)), score(make(leak=0.0))
     assert estimate.mean_auc(strong.logit, make(leak=4.0).bank.member, make().group, 20).auc > 0.9
     assert 0.35 < estimate.mean_auc(none.logit, make().bank.member, make().group, 20).auc < 0.65
+
+
+def test_scores_are_averaged_over_draws():
+    data, options = make(leak=1.0), crossfit.Options(8, 2, 1.0, 0)
+    each = [crossfit.two_way(data, options, draw) for draw in range(3)]
+    found = crossfit.two_way_mean(data, options, 3)
+    np.testing.assert_array_equal(found.logit, np.mean([h.logit for h in each], axis=0))
+    np.testing.assert_array_equal(found.z, np.mean([h.z for h in each], axis=0))
 
 
 def test_folds_keep_groups_whole_and_even():

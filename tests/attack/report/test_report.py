@@ -24,8 +24,9 @@ HOSTILE = "real_\"><img src=x onerror=alert(1)>&amp;'$x$"
 SHADOWS = 4
 
 EVALUATION = {
-    "shadows_asked": 8,
+    "shadows_asked": SHADOWS,
     "shadows_used": SHADOWS,
+    "shadows_missing": [],
     "two_way": {
         "auc": 0.86,
         "interval": [0.8, 0.91],
@@ -274,7 +275,7 @@ def test_the_sections_of_the_issue_are_there(page):
         "8 of 80 = 10 %",
         "< 0.01",
         "is not proof of privacy",
-        "4 of 8 asked for",
+        "4 of 4 asked for",
         "orbax-checkpoint",
         "ab" * 32,
         "train.batch_size",
@@ -466,6 +467,30 @@ def test_alarms_stand_on_the_first_screen(run, page, tmp_path):
     head = write_report(alter(run, tmp_path, outside), config(), run[1]).read_text().split("<main>")[0]
     assert "Its images are blurred." in head
     assert "wrong pile" not in head
+
+
+def test_missing_shadows_stand_wherever_their_number_does(run, page, tmp_path):
+    assert "shadows were there" not in page
+
+    def incomplete(evaluation):
+        evaluation |= {"shadows_asked": 6, "shadows_missing": [1, 3]}
+        evaluation["verdict"]["level"] = "cannot tell"
+
+    folder = alter(run, tmp_path, incomplete)
+    text = write_report(folder, config(), run[1]).read_text()
+    head, _, body = text.partition("<main>")
+    assert "Only 4 of 6 shadows were there (missing: 1, 3). The run was told to go on" in head
+    assert "candidates and 4 of 6 shadow generators no leakage" in head
+    assert "Only 4 of 6 shadows were there (missing: 1, 3)." in body
+    assert "4 of 6 asked for (missing: 1, 3)" in body
+    assert f"mean of {SHADOWS}" in page
+    assert f"mean of {SHADOWS - 2}" in text  # learning curves of 0 and 2
+
+
+def test_a_long_row_of_numbers_is_cut_short():
+    assert sentence.listed([3, 7]) == "3, 7"
+    assert sentence.listed(range(4)) == "0, 1, 2, 3"
+    assert sentence.listed([5, *range(10, 30)]) == "5, 10, 11, 12 and 17 more"
 
 
 def test_a_users_matplotlibrc_changes_nothing(run, page):

@@ -1,0 +1,153 @@
+"""The store of signals, of a whole fleet and of one with gaps: what is left must count as a fleet of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from attack import controls, embeddings, fitting, store
+from attack.crossfit import Options
+from attack.signals import evidence
+from shadow import fleet, membership, piles
+from shadow.config import Config, MembershipConfig
+from shadow.data import manifest as manifests
+
+ASKED, SIZE = 16, 8
+
+
+def recipe(**attack) -> Config:
+    config = Config()
+    config.data.resolution = SIZE
+    config.fleet.shadows = ASKED
+    config.attack.draws = config.attack.redraws = 1
+    config.attack.folds, config.attack.bootstrap = 2, 3
+    for name, value in attack.items():
+        setattr(config.attack, name, value)
+    return config
+
+
+def make_fleet(folder, images, shadows, config, numbers=None):
+    """Piles of `shadows` of the whole fleet, kept under `numbers`; one in two images is a disturbed member."""
+    found = manifests.build(images, "2023", "", 0.5)
+    found.write(folder / "manifest.csv")
+    dev = fleet.dev_ids(found)
+    groups = store.groups_of(found, dev)
+    member = membership.draw(groups, ASKED, MembershipConfig(), 0)
+    real = found.images_at(dev, SIZE)
+    numbers = list(shadows) if numbers is None else numbers
+    for k, number in zip(shadows, numbers, strict=True):
+        rng = np.random.default_rng(k)
+        pile = rng.integers(0, 256, (30, SIZE, SIZE)).astype(np.uint8)
+        mine = np.flatnonzero(member[k])
+        pile[::2] = np.clip(real[rng.choice(mine, 15)] + rng.normal(0, 60, (15, SIZE, SIZE)), 0, 255)
+        for step in fleet.pile_steps(config):
+            path = piles.pile_path(fleet.shadow_folder(folder, number), step)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, pile)
+    rows = member if numbers == list(shadows) else member[list(shadows)]
+    np.save(folder / "membership.npy", rows)
+    store.build(folder, found, config, numbers)
+    return found
+
+
+def attack(folder, found, config):
+    for stage in (fitting.fit, fitting.predict):
+        stage(folder, found, config)
+    evaluation = json.loads((folder / "attack" / "evaluation.json").read_text())
+    return evaluation, [(folder / name).read_bytes() for name in ("attack/model.json", "predictions.csv")]
+
+
+@pytest.mark.parametrize("steps", [(), (10, 20)])
+def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps):
+    config = recipe(pile=24)
+    config.pile.steps = steps
+    shadows = [0, 3, 5, 6, 9, 12, 15]
+    found = make_fleet(tmp_path, images, shadows, config)
+    names = json.loads((tmp_path / "signals/names.json").read_text())
+    assert (names["shadows"], names["asked"]) == (shadows, ASKED)
+    assert store.shadows_in(tmp_path) == (shadows, ASKED)
+    ids = names["candidates"]
+    real, groups, dev = found.images_at(ids, SIZE), store.groups_of(found, ids), fleet.dev_ids(found)
+    rows = []
+    for name in names["piles"][: -len(store.TARGETS)]:
+        path = piles.pile_path(fleet.shadow_folder(tmp_path, int(name[:4])), int(name[5:].split("x")[0]))
+        parts = []
+        for e in config.attack.embeddings:
+            vectors, pile = embeddings.embed(e, real), embeddings.embed(e, np.load(path)[:24].astype(np.float32))
+            known = vectors[: len(dev)]
+            parts.append(evidence.pack(evidence.measure(vectors, groups, pile, known, groups[: len(dev)])))
+        rows.append(np.concatenate(parts, axis=1))
+    written = (tmp_path / "signals/values.npy").read_bytes()
+    values = np.load(tmp_path / "signals/values.npy")
+    np.testing.assert_array_equal(values[: len(rows)], rows)
+    plain = io.BytesIO()
+    np.save(plain, values)
+    assert written == plain.getvalue()
+
+    data = store.read(tmp_path, found, config)
+    step = fleet.pile_steps(config)[-1]
+    known = data.labelled(step, "generated_test")
+    for i, k in enumerate(shadows):
+        row = names["piles"].index(store.pile_name(k, step, 24))
+        np.testing.assert_array_equal(known.bank.values[i].reshape(len(dev), -1), values[row, : len(dev)])
+        np.testing.assert_array_equal(known.bank.member[i], np.load(tmp_path / "membership.npy")[k])
+    assert np.shares_memory(known.bank.values, data.values)  # the store is not copied
+
+
+def test_shadows_at_two_sizes_are_told_apart(images, tmp_path):
+    for i in range(21, 25):
+        (images / f"dev/generated/generated_{i:04d}.png").unlink()
+    config, shadows = recipe(pile=24), [1, 2, 4, 7, 8, 11, 13]
+    found = make_fleet(tmp_path, images, shadows, config)
+    data = store.read(tmp_path, found, config)
+    assert data.sizes == {"generated_dev": 20, "generated_test": 24}
+    step = fleet.pile_steps(config)[-1]
+    for like, size in data.sizes.items():
+        bank = data.labelled(step, like).bank
+        for i, k in enumerate(shadows):
+            row = data.piles.index(store.pile_name(k, step, size))
+            np.testing.assert_array_equal(bank.values[i], data.values[row, : len(data.dev)])
+
+
+def test_a_fleet_with_gaps_counts_as_the_shadows_it_has(images, tmp_path):
+    """Shadows 3, 7 and 12 of 16 never came: the same answers as from a fleet that only ever had the other 13."""
+    left = [k for k in range(ASKED) if k not in (3, 7, 12)]
+    gaps, own = tmp_path / "gaps", tmp_path / "own"
+    for folder in (gaps, own):
+        folder.mkdir()
+    config, few = recipe(pile=24), recipe(pile=24)
+    few.fleet.shadows = len(left)
+    one, answers = attack(gaps, make_fleet(gaps, images, left, config), config)
+    two, wanted = attack(own, make_fleet(own, images, left, few, list(range(len(left)))), few)
+    assert answers == wanted
+    assert (one["shadows_used"], one["shadows_asked"], one["shadows_missing"]) == (13, 16, [3, 7, 12])
+    assert (two["shadows_used"], two["shadows_asked"], two["shadows_missing"]) == (13, 13, [])
+    for evaluation in (one, two):  # memberships are redrawn for the fleet that was asked for
+        evaluation["controls"] = [row for row in evaluation["controls"] if row["name"] != "membership redrawn"]
+    assert {key for key in one if one[key] != two[key]} == {"shadows_asked", "shadows_missing"}
+    with np.load(gaps / "attack/heldout.npz") as held:
+        assert sorted(set(held["shadow"].tolist())) == left
+
+
+@pytest.mark.parametrize(("gone", "redraws", "possible"), [((0, 1, 2, 8, 9, 10), 4, True), (range(3, 13), 1, False)])
+def test_memberships_are_redrawn_for_the_shadows_that_are_there(monkeypatch, gone, redraws, possible):
+    shadows = [k for k in range(16) if k not in gone]
+    case = controls.evidence_of(0.0, 0, controls.Size(shadows=len(shadows), dev=30, test=4))
+    config, options = MembershipConfig(unit="image", block=8), Options(8, 2, 1.0, 0)
+    asked, true = [], controls.crossfit.two_way
+
+    def two_way(data, *rest):
+        asked.append(data.bank.member)
+        return true(data, *rest)
+
+    monkeypatch.setattr(controls.crossfit, "two_way", two_way)
+    ids = tuple(case.data.ids)
+    row = controls.redrawn(case.data, ids, config, options, 0.5, redraws, shadows)
+    drawn = [membership.draw(ids, 16, config, 1_000_003 * (i + 1))[shadows] for i in range(20 * redraws)]
+    wanted = [held for held in drawn if (~held).sum(0).min() >= 3][:redraws]
+    assert len(wanted) == (redraws if possible else 0)
+    np.testing.assert_array_equal(np.array(asked), np.array(wanted))
+    assert (row["auc"] is not None) == possible == ("why" not in row)
