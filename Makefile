@@ -6,7 +6,7 @@ WORKDIR ?= runs/demo
 # A torch already here is left alone; PyTorch is only for parity tests and benchmarks.
 EXTRAS ?= test,lint
 
-.PHONY: venv demo test lint bench clean
+.PHONY: venv demo test test-slurm lint bench clean
 
 venv: $(VENV)/.installed
 
@@ -21,6 +21,10 @@ demo: venv
 
 test: venv
 	$(RUN) -m pytest
+
+# A SLURM cluster of one node on this machine, ten to fifteen minutes; as root on Debian or Ubuntu, else skipped.
+test-slurm: venv
+	$(RUN) tests/slurm/run.py
 
 lint: venv
 	$(VENV)/bin/ruff check .

@@ -28,7 +28,7 @@ from shadow.errors import Stopped, UserError
 from shadow.fleet import worker
 from shadow.fleet.plan import read_plan
 
-_POLL = (2.0, 30.0)  # seconds between two looks at the queue: at first, and at most
+_POLL = (2.0, 15.0)  # seconds between two looks at the queue: at first, and at most
 _PATIENCE = 1800.0  # seconds for which the queue may be out of reach before waiting for it is given up
 _TIMEOUT = 60.0  # seconds a command of SLURM may take
 
@@ -129,17 +129,6 @@ def states(workdir: Path) -> dict[int, str]:
     except UserError:
         return {}
     return {pack: state for pack, (_, state) in sorted(found.items())}
-
-
-def last_words(workdir: Path, pack: int) -> str:
-    """The newest log of a pack and its last error or line, to say why the pack is missing; empty where there is none."""
-    logs = (workdir / "slurm" / "logs").glob(f"*_{pack}.txt")
-    newest = max(logs, key=lambda path: path.stat().st_mtime_ns, default=None)
-    if newest is None:
-        return ""
-    lines = [line for line in newest.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if "error: " in line]
-    return f"{newest}: {(errors or lines or [''])[-1].strip()}"
 
 
 def compress(packs: Sequence[int]) -> str:
