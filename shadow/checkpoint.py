@@ -65,7 +65,7 @@ def _digest(state: Any) -> np.ndarray:
     """SHA-256 of a tree of host arrays, uint8 [32]: of names, types, shapes and values."""
     sha = hashlib.sha256()
     for name, leaf in jax.tree_util.tree_leaves_with_path(state):
-        array = np.ascontiguousarray(leaf)
+        array = np.asarray(leaf)
         sha.update(f"{jax.tree_util.keystr(name)} {array.dtype} {array.shape}\n".encode())
         sha.update(array.tobytes())
     return np.frombuffer(sha.digest(), np.uint8)
@@ -102,6 +102,17 @@ def save_pack(folders: Sequence[Path], step: int, state: Any, keep: Sequence[int
                 shutil.rmtree(folder / "checkpoints" / str(old))
 
 
+def _is_outside(error: BaseException | None) -> bool:
+    """Was it this machine that failed (memory, permissions), and not the file, which may be whole?"""
+    while error is not None:
+        if isinstance(error, (MemoryError, PermissionError)):
+            return True
+        if re.search("RESOURCE_EXHAUSTED|PERMISSION_DENIED", str(error)):
+            return True
+        error = error.__cause__
+    return False
+
+
 def restore_pack(folders: Sequence[Path], step: int, like: Any) -> Any:
     """The states of a pack at `step`, stacked, with the shapes and types of `like` (leading axis [shadow]), on this
     process's first device, whatever device wrote them.
@@ -117,6 +128,8 @@ def restore_pack(folders: Sequence[Path], step: int, like: Any) -> Any:
         try:
             found = ocp.load(path, wanted)
         except Exception as error:  # orbax raises a bare Exception where an array cannot be read
+            if _is_outside(error):
+                raise
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
             raise DamagedError(path, reason) from error
         if not np.array_equal(np.asarray(found["digest"]), _digest(jax.device_get(found["state"]))):

@@ -224,7 +224,9 @@ class _Log:
         if tensorboard:
             from tensorboardX import SummaryWriter
 
-            self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=restored + 1)
+            self._events = SummaryWriter(
+                str(folder / "tensorboard"), purge_step=restored + 1, filename_suffix=f".from{restored}"
+            )
 
     def write(self, row: dict[str, Any]) -> None:
         self._stream.write(json.dumps(row) + "\n")
@@ -234,7 +236,7 @@ class _Log:
         for name, value in row.items():
             if isinstance(value, list):  # a curve for each noise level
                 for share, at in zip(EVALUATION_TIMES, value, strict=True):
-                    self._events.add_scalar(f"{name}/t={share}", at, row["step"])
+                    self._events.add_scalar(f"{name}/t_{share}", at, row["step"])
             elif name != "step" and value is not None:
                 self._events.add_scalar(name, value, row["step"])
         self._events.flush()

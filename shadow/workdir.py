@@ -106,9 +106,10 @@ def _check_change(workdir: Path, old: dict[str, Any], new: dict[str, Any]) -> No
     changed = [name for name in changed if not _below(name, later) and not _below(name, _FREE)]
     shadows = "fleet.shadows"
     if shadows in changed and isinstance(old.get(shadows), int):
-        if new[shadows] < old[shadows]:
+        planned = _planned(workdir, old[shadows])
+        if new[shadows] < planned:
             raise UserError(
-                f"{shadows} = {new[shadows]} is below the {old[shadows]} of {workdir}: a fleet grows, but what was "
+                f"{shadows} = {new[shadows]} is below the {planned} of {workdir}: a fleet grows, but what was "
                 "trained is never left out; give the old number back or use a new --workdir"
             )
         changed.remove(shadows)
@@ -118,6 +119,14 @@ def _check_change(workdir: Path, old: dict[str, Any], new: dict[str, Any]) -> No
             f"{workdir} was started with other values of {named}: shadows trained with them cannot be mixed; give "
             "them back or use a new --workdir"
         )
+
+
+def _planned(workdir: Path, otherwise: int) -> int:
+    """Shadows in plan.json, which a growth that failed has not changed; `otherwise` where it does not tell."""
+    try:
+        return sum(len(pack["shadows"]) for pack in json.loads((workdir / "plan.json").read_text())["packs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return otherwise
 
 
 def read_config(workdir: Path) -> dict[str, Any]:

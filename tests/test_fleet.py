@@ -69,18 +69,24 @@ def planned(tiny, finished, tmp_path_factory):
     return made
 
 
+MANY = [
+    *("--config.fleet.shadows=64", "--config.fleet.pack=4", "--config.train.steps=20"),
+    *("--config.pile.count=10", "--config.attack.pile=10"),
+]
+
+
 @pytest.fixture(scope="session")
-def hundreds(tiny, planned) -> Path:
+def many(tiny, planned) -> Path:
     """64 shadows, undisturbed."""
-    folder, arguments = planned("whole", "--config.fleet.shadows=64", "--config.fleet.pack=2")
+    folder, arguments = planned("whole", *MANY)
     result = tiny("sample", folder, *arguments)
     assert result.returncode == 0, result.stderr
     return folder
 
 
 @linux
-def test_64_shadows_whose_workers_are_killed_all_the_time_end_with_the_same_bits(start, planned, hundreds):
-    folder, arguments = planned("killed", "--config.fleet.shadows=64", "--config.fleet.pack=2")
+def test_64_shadows_whose_workers_are_killed_all_the_time_end_with_the_same_bits(start, planned, many):
+    folder, _ = planned("killed", *MANY)
     rng, kills, deadline = random.Random(0), 0, time.monotonic() + 400
     process = start("sample", f"--workdir={folder}")
     try:
@@ -95,15 +101,15 @@ def test_64_shadows_whose_workers_are_killed_all_the_time_end_with_the_same_bits
         process.kill()
         _, said = process.communicate()
     assert process.returncode == 0, said
-    assert kills > 5
-    assert content(folder) == content(hundreds)
-    assert weights(folder) == weights(hundreds)
-    assert hidden(folder) == hidden(hundreds) == []
+    assert kills > 3
+    assert content(folder) == content(many)
+    assert weights(folder) == weights(many)
+    assert hidden(folder) == hidden(many) == []
 
 
 @linux
 def test_two_started_at_once_and_one_of_them_killed_do_the_work_once(start, planned, tiny):
-    folder, arguments = planned("twice", "--config.fleet.pack=1")
+    folder, _ = planned("twice", "--config.fleet.pack=1")
     both = [start("sample", f"--workdir={folder}") for _ in range(2)]
     while not any(folder.glob("shadows/*/result.json")):
         assert all(process.poll() is None for process in both)
@@ -213,8 +219,7 @@ def test_packs_are_reused_where_everything_they_depend_on_is_the_same(tiny, plan
     assert weights(other) == weights(finished)
     strange, arguments = planned("strange", "--config.seed=5")
     assert "0 packs taken" in tiny("train", strange, *arguments, reuse).stdout
-    line = fails(tiny("train", other, *arguments, f"--reuse={folder.parent}", "--config.pile.count=21"))
-    assert "plan.json is missing" in line
+    assert "plan.json is missing" in fails(tiny("train", strange, *arguments, f"--reuse={folder.parent}"))
 
 
 @linux

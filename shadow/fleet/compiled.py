@@ -11,8 +11,8 @@ import contextlib
 import hashlib
 import os
 import platform
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,29 +33,45 @@ def cache(workdir: Path) -> Iterator[None]:
     shared.mkdir(parents=True, exist_ok=True)
     (workdir / ".compiled").chmod(0o700)  # a program in it is run as it is
     sweep(workdir)
-    own = Path(tempfile.mkdtemp(prefix=".own-", dir=shared))
+    own = shared / f".own-{secrets.token_hex(8)}"
     lock = filelock.FileLock(f"{own}.lock")
     with lock:
+        own.mkdir()  # under the lock: another's sweep must not take it for a dead one's
         for entry in shared.glob(_ENTRY):
-            with contextlib.suppress(FileExistsError):
-                os.link(entry, own / entry.name)
+            _place(entry, own)
         jax.config.update("jax_compilation_cache_dir", str(own))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         # XLA's own caches lie below the folder, and so its name would be part of every entry's key
         jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
         try:
             yield
-        finally:
             publish(own, shared)
+        except Exception:  # not Ctrl-C, which may have come while an entry was written
+            publish(own, shared)
+            raise
+        finally:
             shutil.rmtree(own)
-    Path(lock.lock_file).unlink(missing_ok=True)
+            Path(lock.lock_file).unlink(missing_ok=True)  # nobody looks for it without the folder
 
 
 def publish(own: Path, shared: Path) -> None:
     """Shares the entries this process has written, each whole or not at all."""
     for entry in own.glob(_ENTRY):
-        with contextlib.suppress(FileExistsError):
-            os.link(entry, shared / entry.name)
+        _place(entry, shared)
+
+
+def _place(entry: Path, folder: Path) -> None:
+    """A hard link, or a copy that is renamed where the file system has none."""
+    if (folder / entry.name).exists():
+        return
+    try:
+        os.link(entry, folder / entry.name)
+    except FileExistsError:
+        pass
+    except OSError:
+        part = folder / f".{secrets.token_hex(8)}.part"
+        shutil.copyfile(entry, part)
+        os.replace(part, folder / entry.name)
 
 
 def sweep(workdir: Path) -> None:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -27,6 +27,7 @@ from shadow.fleet.plan import Plan, dev_ids, pile_steps
 
 EXECUTORS = ("local", "slurm")
 _COPIES = 4  # of the parameters in a checkpoint: themselves, their average, and two moments of Adam
+_ARRAY, _ROW, _BLOCK = 1024, 512, 4096  # bytes: orbax's own of an array, of metrics.jsonl, the least a file takes
 
 
 def plan(workdir: Path, data_root: Path, config: Config) -> None:
@@ -40,12 +41,14 @@ def plan(workdir: Path, data_root: Path, config: Config) -> None:
         manifests.verify(found)
         manifests.verify_patients(found, config.data.patients)
         old = plans.read_plan(path)
-        before = read_membership(workdir / "membership.npy", old.shadows, len(dev_ids(found)))
+        rows, images = workdir / "membership.npy", len(dev_ids(found))
         if old.shadows >= config.fleet.shadows:
+            read_membership(rows, old.shadows, images)
             return
         drawn = _draw(found, config)
-        if not np.array_equal(drawn[: old.shadows], before):
-            raise UserError(f"{workdir / 'membership.npy'} is not what its seed draws; use a new workdir")
+        before = read_membership(rows, old.shadows, images, more=True)
+        if not np.array_equal(drawn[: len(before)], before):
+            raise UserError(f"{rows} is not what its seed draws; use a new workdir")
         grown = plans.grow(old, config, found, drawn)
     else:
         data = config.data
@@ -78,18 +81,21 @@ def _layout(workdir: Path, config: Config, images: int) -> tuple[int, int, int]:
     return timings[0].pack, timings[0].workers, timings[0].threads
 
 
-def parameters(denoiser: DenoiserConfig, size: int) -> int:
-    """Numbers in one network."""
-    shapes = jax.eval_shape(lambda: build(denoiser, size).init(jax.random.key(0)))
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+def parameters(denoiser: DenoiserConfig, size: int) -> tuple[int, int]:
+    """Numbers in one network, and the arrays that hold them."""
+    shapes = jax.tree.leaves(jax.eval_shape(lambda: build(denoiser, size).init(jax.random.key(0))))
+    return sum(math.prod(leaf.shape) for leaf in shapes), len(shapes)
 
 
 def disk_bytes(config: Config, shadows: int) -> int:
-    """What `shadows` shadows take at most: checkpoints kept and the newest two, and piles (twice, with PNG files)."""
+    """What `shadows` shadows take at most: checkpoints kept and the newest two, piles, and their PNG files."""
     steps, size = pile_steps(config), config.data.resolution
     checkpoints = len({*steps, config.train.steps}) + 2
-    pile = config.pile.count * size**2 * (2 if config.pile.png else 1)
-    return shadows * (4 * _COPIES * parameters(config.denoiser, size) * checkpoints + pile * len(steps))
+    numbers, arrays = parameters(config.denoiser, size)
+    checkpoint_bytes = _COPIES * (4 * numbers + _ARRAY * arrays) + _BLOCK
+    pile = config.pile.count * (size**2 + (max(2 * size**2, _BLOCK) if config.pile.png else 0)) + _BLOCK
+    rows = config.train.steps // config.train.log_every + config.train.steps // config.train.checkpoint_every + 2
+    return shadows * (checkpoints * checkpoint_bytes + len(steps) * pile + _ROW * rows)
 
 
 def carry_out(
@@ -137,8 +143,17 @@ def _locally(fleet: Fleet, command: str, packs: int, board: progress.Board, bega
 def _marks(fleet: Fleet) -> list[object]:
     """What changes whenever work is done that is not lost when a worker dies."""
     folders = [folder for pack in range(len(fleet.plan.packs)) for folder in fleet.folders(pack)]
-    drawn = [path.read_bytes() for path in sorted((fleet.workdir / "shadows").glob("*/piles/.*.part.json"))]
+    drawn = _read_all((fleet.workdir / "shadows").glob("*/piles/.*.part.json"))
     return [*(checkpoint.steps(folder) for folder in folders), drawn, fleet.missing()]
+
+
+def _read_all(paths: Iterable[Path]) -> list[bytes]:
+    """Contents of the files; of those that others remove meanwhile, nothing."""
+    found = []
+    for path in sorted(paths):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(path.read_bytes())
+    return found
 
 
 def _check_disk(fleet: Fleet, missing: Sequence[int]) -> None:
@@ -199,7 +214,7 @@ def make_challenge(workdir: Path, config: Config) -> None:
 
     def marks() -> list[object]:
         target = workdir / ".challenge.part" / "sealed" / "target"
-        return [checkpoint.steps(target), *(p.read_bytes() for p in sorted(target.glob("piles/.*.part.json")))]
+        return [checkpoint.steps(target), *_read_all(target.glob("piles/.*.part.json"))]
 
     added = local.environments(1, 1)[:1]
     with progress.Board(name, states, "challenges") as board, stoppable():

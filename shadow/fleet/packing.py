@@ -5,6 +5,7 @@ Every candidate is timed as it would run: all workers at once, in processes of t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -65,10 +66,14 @@ def measure(workdir: Path, config: Config, images: int) -> list[Timing]:
         layouts = [(cores // 2**i, 2**i) for i in range(cores.bit_length()) if 2**i <= cores]
     found = []
     for workers, threads in layouts:
-        question = json.dumps([str(workdir), threads, images, candidates(config)])
+        question = json.dumps([str(workdir), threads, images, candidates(config), _SECONDS])
         added = local.environments(workers, config.fleet.devices)
-        running = [_start(question, environment) for environment in added]
-        answers = [_answer(process) for process in running]
+        with contextlib.ExitStack() as closing:
+            running = []
+            for environment in added:
+                running.append(closing.enter_context(_start(question, environment)))
+                closing.callback(running[-1].kill)  # none outlives this, whatever happens
+            answers = [_answer(process) for process in running]
         for pack in candidates(config):
             if all(str(pack) in answer for answer in answers):
                 rate = sum(answer[str(pack)] for answer in answers)
@@ -91,7 +96,7 @@ def _start(question: str, environment: dict[str, str]) -> subprocess.Popen[str]:
     root = str(Path(__file__).resolve().parents[2])
     code = f"import sys; sys.path.insert(0, {root!r}); from shadow.fleet import packing; packing.answer(sys.argv[1])"
     command = [sys.executable, "-c", code, question]
-    return subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=local.MEMORY | os.environ | environment, stdout=subprocess.PIPE, text=True)
 
 
 def _answer(process: subprocess.Popen[str]) -> dict[str, float]:
@@ -106,13 +111,13 @@ def answer(question: str) -> None:
     from shadow import workdir as workdirs
     from shadow.config import from_dict
 
-    folder, threads, images, packs = json.loads(question)
+    folder, threads, images, packs, seconds = json.loads(question)
     local.fix_threads(threads)
     config = from_dict(workdirs.read_config(Path(folder)))
     found = {}
     for pack in packs:
         try:
-            found[pack] = rate(config, pack, images)
+            found[pack] = rate(config, pack, images, seconds)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -121,7 +126,7 @@ def answer(question: str) -> None:
     print(json.dumps(found))
 
 
-def rate(config: Config, pack: int, images: int, seconds: float = _SECONDS) -> float:
+def rate(config: Config, pack: int, images: int, seconds: float) -> float:
     """Images a second in training, summed over a pack, on noise."""
     size = config.data.resolution
     data = np.random.default_rng(0).uniform(-1, 1, (images, size, size)).astype(np.float32)

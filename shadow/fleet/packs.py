@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -110,6 +109,7 @@ class Fleet:
             if command == "sample":
                 self._write_results(pack, spec)
         except Stopped:
+            report.end()
             raise
         except Exception as error:
             report.fail(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
@@ -161,11 +161,7 @@ class Fleet:
                     "checkpoints": {
                         str(step): sha256(folder / "checkpoints" / str(step)) for step in checkpoint.steps(folder)
                     },
-                    "made_with": {
-                        "device": jax.devices()[0].device_kind,
-                        "python": platform.python_version(),
-                        **{name: metadata.version(name) for name in ("jax", "flax", "optax", "numpy")},
-                    },
+                    "made_with": {"device": jax.devices()[0].device_kind, **made_with()},
                 },
             )
 
@@ -241,18 +237,25 @@ class Fleet:
                 time.sleep(0.5)
 
 
-def read_membership(path: Path, shadows: int, images: int) -> np.ndarray:
-    """bool [shadow, dev image]. Raises UserError where the file is missing, damaged or of another shape."""
+def read_membership(path: Path, shadows: int, images: int, more: bool = False) -> np.ndarray:
+    """bool [shadow, dev image]. Raises UserError where the file is missing, damaged or of another shape; `more` rows
+    may be there of a growth that was cut off before the plan was written."""
     try:
         membership = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: no readable membership matrix ({error}); run `launch.py plan`") from error
-    if membership.dtype != bool or membership.shape != (shadows, images):
+    fits = membership.dtype == bool and membership.ndim == 2 and membership.shape[1] == images
+    if not fits or not (len(membership) == shadows or (more and len(membership) > shadows)):
         raise UserError(
             f"{path}: does not fit the manifest: bool [{shadows}, {images}] is wanted, this is {membership.dtype} "
             f"{list(membership.shape)}; use a new workdir"
         )
     return membership
+
+
+def made_with() -> dict[str, str]:
+    """Versions of what decides about the bits besides our code."""
+    return {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
 
 
 def present(workdir: Path, config: Config) -> list[int]:
@@ -265,8 +268,8 @@ def read_result(folder: Path) -> dict[str, Any]:
     path = folder / "result.json"
     try:
         result = json.loads(path.read_text())
-        if not isinstance(result["piles"], dict) or not isinstance(result["checkpoints"], dict):
-            raise TypeError("piles and checkpoints must be tables")
+        if not all(isinstance(result[name], dict) for name in ("piles", "checkpoints", "made_with")):
+            raise TypeError("piles, checkpoints and made_with must be tables")
         return result | {"key": str(result["key"]), "pile_key": str(result["pile_key"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged ({error}); remove it and run `launch.py sample`") from error

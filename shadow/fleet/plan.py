@@ -27,7 +27,7 @@ VERSION = 2
 
 # The code that decides about the bits of a checkpoint, and of a pile on top of it.
 _TRAINER = (
-    *("keys.py", "train.py", "diffusion/process.py"),
+    *("keys.py", "train.py", "diffusion/process.py", "data/decoding.py"),
     *("denoisers/build.py", "denoisers/dit.py", "denoisers/unet2d.py"),
 )
 _SAMPLER = ("piles.py", "diffusion/samplers.py")
@@ -141,20 +141,31 @@ def versions() -> tuple[str, str]:
 
 @functools.cache
 def _code(names: tuple[str, ...]) -> str:
-    """Hash of modules without comments, docstrings and messages, which change no bit."""
+    """Hash of modules without comments, docstrings and messages of errors, which change no bit."""
     root = Path(shadow.__path__[0])
     return _digest([ast.unparse(_Bare().visit(ast.parse((root / name).read_text()))) for name in names])
 
 
 class _Bare(ast.NodeTransformer):
-    """Drops strings that stand alone, and what formatted strings say (`unparse` quotes it as the Python likes)."""
+    """Drops strings that stand alone and what errors say. Other formatted strings count (they name streams of random
+    numbers), as tuples of their parts: `unparse` quotes them as the Python likes."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return ast.copy_location(ast.Pass(), node) if alone else self.generic_visit(node)
+        return None if alone else self.generic_visit(node)
+
+    def visit_Pass(self, node: ast.Pass) -> None:
+        return None
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        return ast.Raise(exc=node.exc.func if isinstance(node.exc, ast.Call) else node.exc)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
-        return ast.copy_location(ast.Constant(""), node)
+        return ast.Tuple([self.visit(part) for part in node.values], ast.Load())
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.AST:
+        form = [self.visit(node.format_spec)] if node.format_spec else []
+        return ast.Tuple([self.visit(node.value), ast.Constant(node.conversion), *form], ast.Load())
 
 
 def _digest(value: Any) -> str:

@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 
 import filelock
+from absl import logging
 
-from shadow import checkpoint, piles
+from shadow import piles
 from shadow.errors import UserError
 from shadow.fleet import plan as plans
-from shadow.fleet.packs import Fleet, read_result, sha256
+from shadow.fleet.packs import Fleet, made_with, read_result, sha256
 from shadow.fleet.plan import shadow_folder
 
 
@@ -42,14 +43,26 @@ def adopt(fleet: Fleet, other: Path) -> tuple[list[int], list[int]]:
         except filelock.Timeout:  # it is being trained right now
             continue
         with held:
-            if fleet.done(number):
+            if fleet.done(number, "sample" if same else "train"):
                 continue
+            if not (whole or trained):
+                _warn_of_other_versions(sources[0])
             for source, target in zip(sources, fleet.folders(number), strict=True):
                 _copy(source, target, pack.key, piles_too=same)
             if fleet.done(number):
                 Path(lock.lock_file).unlink(missing_ok=True)
         (whole if same else trained).append(number)
     return whole, trained
+
+
+def _warn_of_other_versions(source: Path) -> None:
+    """Libraries are not part of a key, but they change last bits."""
+    theirs, ours = read_result(source)["made_with"], made_with()
+    other = [f"{name} {theirs.get(name)} (here {ours[name]})" for name in ours if theirs.get(name) != ours[name]]
+    if other:
+        logging.warning(
+            "%s was made with %s: the last bits of its packs may differ", source.parent.parent, ", ".join(other)
+        )
 
 
 def _copy(source: Path, target: Path, key: str, *, piles_too: bool) -> None:
@@ -61,10 +74,10 @@ def _copy(source: Path, target: Path, key: str, *, piles_too: bool) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        for step in checkpoint.steps(source):
-            name = Path("checkpoints") / str(step)
+        for step, wanted in result["checkpoints"].items():
+            name = Path("checkpoints") / str(int(step))
             shutil.copytree(source / name, part / name)
-            _check(source / name, part / name, result["checkpoints"].get(str(step)))
+            _check(source / name, part / name, wanted)
         shutil.copyfile(source / "metrics.jsonl", part / "metrics.jsonl")
         if piles_too:
             for step, wanted in result["piles"].items():
@@ -82,6 +95,6 @@ def _copy(source: Path, target: Path, key: str, *, piles_too: bool) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _check(source: Path, copy: Path, wanted: str | None) -> None:
+def _check(source: Path, copy: Path, wanted: str) -> None:
     if sha256(copy) != wanted:
         raise UserError(f"--reuse: {source} has changed since it was written; that run is damaged")

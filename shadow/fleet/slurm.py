@@ -25,7 +25,7 @@ import filelock
 
 from shadow import files
 from shadow.errors import Stopped, UserError
-from shadow.fleet import worker
+from shadow.fleet import local, worker
 from shadow.fleet.plan import read_plan
 
 _POLL = (2.0, 15.0)  # seconds between two looks at the queue: at first, and at most
@@ -162,7 +162,8 @@ def _options(options: str) -> tuple[list[str], str]:
 def _script(workdir: Path, command: str, words: Sequence[str]) -> str:
     """The batch script. User options are not in it, since the user's SBATCH_* variables would win over them there."""
     launch = Path(__file__).resolve().parent.parent.parent / "launch.py"
-    run = shlex.join([sys.executable, str(launch), command, f"--workdir={workdir}"])
+    memory = [f"{name}={value}" for name, value in local.MEMORY.items()]
+    run = shlex.join(["env", *memory, sys.executable, str(launch), command, f"--workdir={workdir}"])
     log = str(workdir / "slurm" / "logs").replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
     return _SCRIPT.format(
         command=command,

@@ -67,7 +67,7 @@ TRAIN = ("steps", "batch_size", "learning_rate", "clip_norm", "checkpoint_every"
 POSITIVE = [
     *(f"{prefix}.{name}" for prefix in ("train", "challenge.train") for name in TRAIN),
     *("data.resolution", "data.group_distance", "pile.count", "pile.sampler_steps", "pile.batch_size"),
-    *("fleet.shadows", "fleet.pack", "fleet.workers", "fleet.threads"),
+    *("fleet.shadows", "fleet.pack", "fleet.workers", "fleet.threads", "fleet.devices", "challenge.threads"),
     *("attack.pile", "attack.references", "attack.draws", "attack.bootstrap", "attack.folds"),
     *("challenge.dev_generated", "challenge.test_generated", "challenge.slices_a_patient"),
     *(f"challenge.{part}_{side}" for part in ("dev", "test") for side in ("used", "not_used")),
@@ -88,12 +88,14 @@ BAD = [
     *((name, value) for name in NOT_FINITE for value in (float("nan"), float("inf"))),
     *((name, value) for name in ("attack.prior", "attack.fpr") for value in (0.0, 1.0, -0.1)),
     *((f"{p}denoiser.kind", "unet3d") for p in ("", "challenge.")),
-    *(("diffusion.schedule", "sigmoid"), ("diffusion.prediction", "x0"), ("pile.sampler", "ddpm")),
+    *(("diffusion.schedule", "sigmoid"), ("diffusion.prediction", "x0"), ("pile.sampler", "euler")),
     *(("membership.unit", "patient"), ("challenge.split", "patient"), ("attack.objective", "auc")),
     *(("fleet.shadows", 5), ("attack.folds", 1), ("attack.pile", 251), ("attack.fpr", 0.5)),
     *(("membership.block", 7), ("membership.block", 6), ("membership.block", 16)),
     *(("pile.sampler_steps", 1001), ("pile.steps", (0, 10)), ("pile.steps", (10, 1601))),
     *(("attack.embeddings", ()), ("attack.signals", ())),
+    *(("fleet.pack", value) for value in ("all", "4", 2.0, True, None)),
+    ("fleet.devices", 3),  # does not divide train.batch_size
     *((name, 2**32) for name in ("seed", "attack.seed", "challenge.seed")),
 ]
 
@@ -114,3 +116,27 @@ def test_good_values_pass(prediction, blocks, block, eta):
     config.pile.steps = (1, config.train.steps)
     config.train.warmup_steps = 0
     validate(config)
+
+
+@pytest.mark.parametrize("pack", [1, 3, 1000, "auto"])
+def test_sizes_of_packs(pack):
+    config = changed("fleet.pack", pack)
+    validate(config)
+    assert from_dict(through_json(config)).fleet.pack == pack
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpmpp_2m"])
+def test_samplers(sampler):
+    validate(changed("pile.sampler", sampler))
+    noisy = changed("pile.sampler", sampler)
+    noisy.pile.eta = 0.5
+    if sampler == "ddim":
+        validate(noisy)
+    else:
+        with pytest.raises(UserError, match=r"pile\.eta = 0\.5: is for pile\.sampler = 'ddim'"):
+            validate(noisy)
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_a_batch_is_spread_evenly(devices):
+    validate(changed("fleet.devices", devices))

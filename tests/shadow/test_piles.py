@@ -1,8 +1,10 @@
 """Piles: the same images whatever was interrupted, and a store that refuses what is no pile."""
 
 import errno
+import gc
 import os
 import pickle
+import shutil
 
 import jax
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image
 from shadow import checkpoint, files, keys, piles, train
 from shadow.config import DenoiserConfig, DiffusionConfig, PileConfig, TrainConfig
 from shadow.denoisers.build import Network, build
-from shadow.errors import UserError
+from shadow.errors import Stopped, UserError
 
 SPEC = train.Spec(
     0,
@@ -32,8 +34,8 @@ class Killed(Exception):
 
 
 def kill_at(count):
-    def progress(done, total, rate):
-        assert total == 7
+    def progress(done, total, rate, loss=None):
+        assert (total, loss) == (7, None)
         if done >= count:
             raise Killed
 
@@ -141,6 +143,38 @@ def test_killed_between_the_renames(folders, whole, tmp_path, monkeypatch, again
     paths = draw(folders, tmp_path)
     assert [path.read_bytes() for path in paths] == whole
     assert leftovers(paths) == []
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_stopped_pile_goes_on(folders, whole, tmp_path, batch):
+    asked = iter([False] * (batch - 1) + [True])
+    paths = [tmp_path / folder.name / "pile.npy" for folder in folders]
+    with pytest.raises(Stopped, match=f"stopped at image {3 * batch} of 7, which are saved"):
+        piles.draw_piles(SPEC, folders, paths, 6, PILE, stop=lambda: next(asked))
+    done = []
+    draw(folders, tmp_path, lambda count, total, rate: done.append(count))
+    assert done == [6, 7][batch - 1 :]
+    assert [path.read_bytes() for path in paths] == whole
+
+
+def test_a_pile_that_is_whole_is_not_stopped(folders, whole, tmp_path):
+    """After its last batch there is nothing left to go on with."""
+    paths, seen = [tmp_path / folder.name / "pile.npy" for folder in folders], []
+    piles.draw_piles(SPEC, folders, paths, 6, PILE, lambda *told: seen.append(told), lambda: len(seen) == 3)
+    assert [path.read_bytes() for path in paths] == whole
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_damaged_checkpoint_is_named_and_nothing_drawn(folders, tmp_path):
+    spoilt = [shutil.copytree(folder, tmp_path / folder.name) for folder in folders]
+    (spoilt[1] / "checkpoints" / "6" / "state" / "manifest.ocdbt").write_bytes(b"")
+    with pytest.raises(checkpoint.DamagedError) as caught:
+        draw(spoilt, tmp_path / "piles")
+    assert caught.value.path == spoilt[1] / "checkpoints" / "6"
+    assert not (tmp_path / "piles").exists()
+    del caught
+    gc.collect()  # what orbax leaves behind, now and not in some later test
+    gc.collect()
 
 
 def test_finished_piles_are_left_alone(folders, whole, tmp_path, monkeypatch):

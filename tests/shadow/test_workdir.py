@@ -16,9 +16,15 @@ LATER = {  # a field and the first stage that it concerns
     "attack.objective": "fit",
     "report.gallery": "report",
 }
-TRAINING = ("seed", "train.steps", "denoiser.width", "membership.block", "fleet.pack", "pile.count", "challenge.seed")
-FREE = ("data.root", "data.patients", "challenge.pool", "challenge.patients")
-VALUES = {"attack.signals": ("other",), "report.gallery": False}
+TRAINING = (
+    *("seed", "train.steps", "denoiser.width", "membership.block", "pile.count", "pile.sampler", "challenge.seed"),
+    *("fleet.pack", "fleet.threads", "fleet.devices"),
+)
+FREE = (
+    *("data.root", "data.patients", "challenge.pool", "challenge.patients"),
+    *("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png"),
+)
+VALUES = {"attack.signals": ("other",), "report.gallery": False, "fleet.tensorboard": True, "pile.png": True}
 
 
 def changed(name, value=None):
@@ -41,6 +47,13 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.fixture(params=["plan.json", "challenge", ".challenge.part"])
+def begun(folder, request):
+    """What the first command leaves that depends on the config."""
+    (folder / request.param).mkdir()
+    return folder
+
+
 def content(folder):
     return (folder / "config.json").read_bytes()
 
@@ -57,32 +70,62 @@ def test_the_same_again_writes_nothing(folder):
 
 
 @pytest.mark.parametrize("name", TRAINING)
-def test_a_changed_training_field_is_refused_with_both_values(folder, name):
-    config, before = changed(name), content(folder)
+def test_everything_may_change_before_anything_depends_on_it(folder, name):
+    workdir.settle(folder, changed(name))
+    assert from_dict(workdir.read_config(folder)) == changed(name)
+    assert workdir.is_settled(folder, changed(name))
+    assert not workdir.is_settled(folder, Config())
+
+
+def test_is_settled(folder, tmp_path):
+    assert workdir.is_settled(folder, Config())
+    assert not workdir.is_settled(folder, changed("report.gallery"))
+    assert not workdir.is_settled(tmp_path / "elsewhere", Config())
+    (folder / "config.json").write_text("{")
+    assert not workdir.is_settled(folder, Config())
+
+
+def test_a_fleet_may_grow_and_not_shrink(begun):
+    workdir.settle(begun, changed("fleet.shadows", 16))
+    before = content(begun)
+    with pytest.raises(UserError, match=rf"fleet\.shadows = 8 is below the 16 of {begun}: a fleet grows"):
+        workdir.settle(begun, Config())
+    assert content(begun) == before
+    config = changed("fleet.shadows", 24)
+    config.seed = 3
+    with pytest.raises(UserError) as caught:  # growing is no way around the others
+        workdir.settle(begun, config)
+    assert "seed (0 -> 3)" in str(caught.value)
+    assert "shadows (" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_changed_training_field_is_refused_with_both_values(begun, name):
+    config, before = changed(name), content(begun)
     old, new = (workdir.flatten(dataclasses.asdict(c))[name] for c in (Config(), config))
     with pytest.raises(UserError) as caught:
-        workdir.settle(folder, config)
+        workdir.settle(begun, config)
     assert f"{name} ({old!r} -> {new!r})" in str(caught.value)
-    assert str(folder) in str(caught.value)
-    assert content(folder) == before
+    assert str(begun) in str(caught.value)
+    assert content(begun) == before
 
 
-def test_every_changed_field_is_named_and_no_other(folder):
+def test_every_changed_field_is_named_and_no_other(begun):
     config = changed("train.steps", 7)
     config.pile.steps, config.attack.ridge, config.data.root = (3, 5), 9.0, "moved"
     with pytest.raises(UserError) as caught:
-        workdir.settle(folder, config)
+        workdir.settle(begun, config)
     assert "pile.steps ([] -> [3, 5]), train.steps (1600 -> 7)" in str(caught.value)
     assert "ridge" not in str(caught.value)
     assert "data.root" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [*LATER, *FREE])
-def test_fields_of_the_attack_the_report_and_places_may_change(folder, name):
+def test_fields_of_the_attack_the_report_and_places_may_change(begun, name):
     config = changed(name)
-    workdir.settle(folder, config)
-    assert from_dict(workdir.read_config(folder)) == config
-    workdir.settle(folder, Config())  # and back
+    workdir.settle(begun, config)
+    assert from_dict(workdir.read_config(begun)) == config
+    workdir.settle(begun, Config())  # and back
 
 
 @pytest.mark.parametrize("name", LATER)
@@ -150,12 +193,12 @@ def test_a_folder_without_a_run(tmp_path):
         workdir.read_config(tmp_path / "missing")
 
 
-def test_a_field_that_an_older_version_did_not_have_is_named(folder):
-    fields = json.loads(content(folder))
+def test_a_field_that_an_older_version_did_not_have_is_named(begun):
+    fields = json.loads(content(begun))
     del fields["config"]["train"]["clip_norm"]
-    (folder / "config.json").write_text(json.dumps(fields))
+    (begun / "config.json").write_text(json.dumps(fields))
     with pytest.raises(UserError, match=r"train\.clip_norm \(None -> 1\.0\)"):
-        workdir.settle(folder, Config())
+        workdir.settle(begun, Config())
 
 
 def test_digest_is_canonical():

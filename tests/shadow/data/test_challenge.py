@@ -11,7 +11,7 @@ from PIL import Image
 
 from shadow.config import ChallengeConfig, Config
 from shadow.data import challenge, decoding
-from shadow.errors import UserError
+from shadow.errors import Stopped, UserError
 
 SIDES = ("dev_used", "test_used", "dev_not_used", "test_not_used")
 COUNTS = st.integers(1, 9)
@@ -281,6 +281,27 @@ def test_a_killed_one_goes_on_to_the_same_challenge(made, tmp_path, monkeypatch)
                 challenge.make(tmp_path, tiny())
         assert not (tmp_path / "challenge").exists()
     again = challenge.make(tmp_path, tiny())
+    for name in files_of(root):
+        if not name.startswith("sealed/target/"):
+            assert (again / name).read_bytes() == (root / name).read_bytes()
+
+
+def test_a_stopped_one_goes_on_to_the_same_challenge(made, tmp_path, monkeypatch):
+    """Stopped in training and again between two batches of its pile; every stage says how far it is."""
+    root, _ = made
+    monkeypatch.setattr(challenge.phantom, "slices", noise)
+    told = []
+
+    def stage(name):
+        return lambda done, total, rate, loss=None: told.append((name, done, total))
+
+    for at in ("target train", "target sample"):
+        with pytest.raises(Stopped):
+            challenge.make(tmp_path, tiny(), stage, lambda at=at: bool(told) and told[-1][0] == at)
+        assert not (tmp_path / "challenge").exists()
+    again = challenge.make(tmp_path, tiny(), stage)
+    trained, drawn = [("target train", step, 4) for step in (2, 3, 4)], [("target sample", n, 7) for n in (4, 7)]
+    assert told == [*trained, *drawn]
     for name in files_of(root):
         if not name.startswith("sealed/target/"):
             assert (again / name).read_bytes() == (root / name).read_bytes()

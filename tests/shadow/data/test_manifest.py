@@ -343,10 +343,19 @@ def test_verify_names_missing_and_new_files(root):
 
 def test_files_that_changed_under_the_manifest(root):
     built = build(root)
-    picture(root / "dev/used/used_0002.png", 77, side=8)
-    for read in (built.images, lambda which: built.images_at(which, 4)):
-        with pytest.raises(UserError, match=r"used_0002\.png: its size has changed"):
-            read("used")
+    pixels = picture(root / "dev/used/used_0002.png", 2)
+    pixels[3, 3] ^= 1
+    for spoil in (
+        lambda path: picture(path, 77, side=8),
+        lambda path: Image.fromarray(pixels).save(path),
+        lambda path: Image.open(path).save(path, compress_level=0),  # the same picture in another file
+        lambda path: path.write_bytes(b"no image"),
+    ):
+        spoil(root / "dev/used/used_0002.png")
+        for read in (built.images, lambda which: built.images_at(which, 4)):
+            with pytest.raises(UserError, match=r"used_0002\.png has changed since the manifest was written; restore"):
+                read("used")
+        assert built.images("not_used").shape == (3, 16, 16)
     (root / "dev/used/used_0002.png").unlink()
     with pytest.raises(UserError, match=r"used_0002\.png: cannot read"):
         built.images("used")
