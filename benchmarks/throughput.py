@@ -2,9 +2,10 @@
 
 python benchmarks/throughput.py [--runs=5] [--packs=4,8] [--models=demo --models=large] [--threads=2]
 
-Each model's packs are compiled once; each run then times a pack of 1 and every other size in turn, so that other work
-on the machine meets them all. Printed are the medians of the rates and of the ratios pack / alone, with their range.
-Then two worker processes of one thread against one of two threads, on the demo's model.
+Every pack lives in a process of its own, as a worker's does, and is compiled once; each run then times a pack of 1 and
+every other size in turn, so that other work on the machine meets them all. Printed are the medians of the rates and of
+the ratios pack / alone, with their range. Then two worker processes of one thread against one of two threads, on the
+demo's model.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ MODELS = {
 _RUNS = flags.DEFINE_integer("runs", 5, "Paired runs.")
 _PACKS = flags.DEFINE_list("packs", ["4", "8"], "Pack sizes compared with 1.")
 _MODELS = flags.DEFINE_multi_enum("models", list(MODELS), list(MODELS), "Models; repeat the flag for several.")
-_ONLY = flags.DEFINE_integer("only", 0, "Internal: time one pack of the demo's model here and print the rate.")
+_ONLY = flags.DEFINE_integer("only", 0, "Internal: a pack of this size, timed at each line on stdin.")
 _THREADS = flags.DEFINE_integer("threads", 2, "CPU threads.")
-SECONDS = 1.0
+SECONDS, STEPS = 2.0, 3  # of one timing, at least
 
 
 def pack_of(size: int, model: str) -> Callable[[], float]:
-    """A compiled and warm pack; each call trains it for SECONDS and returns images a second, summed over it."""
+    """Each call trains a pack for SECONDS and STEPS at least, and returns images a second, summed over it."""
     import jax
     import jax.numpy as jnp
 
@@ -59,15 +60,14 @@ def pack_of(size: int, model: str) -> Callable[[], float]:
 
     def rate() -> float:
         nonlocal state
-        done, started = 0, time.perf_counter()
-        while time.perf_counter() - started < SECONDS:
+        steps, started = 0, time.perf_counter()
+        while time.perf_counter() - started < SECONDS or steps < STEPS:
             state, loss, _ = step(state, data)
             loss.block_until_ready()
-            done += size * config.train.batch_size
+            steps += 1
         jax.block_until_ready(state)
-        return done / (time.perf_counter() - started)
+        return steps * size * config.train.batch_size / (time.perf_counter() - started)
 
-    rate()  # compiles; the rate itself is thrown away
     return rate
 
 
@@ -75,33 +75,62 @@ def spread(values: np.ndarray) -> str:
     return f"{np.median(values):.2f} ({values.min():.2f} to {values.max():.2f})"
 
 
-def workers(pack: int, threads: int, count: int) -> float:
-    """Summed rate of `count` processes at once."""
-    command = [sys.executable, __file__, f"--only={pack}", f"--threads={threads}"]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
-    return sum(float(process.communicate()[0].split()[-1]) for process in running)
+class Process:
+    """A pack in a process of its own."""
+
+    def __init__(self, pack: int, threads: int, model: str) -> None:
+        command = [sys.executable, __file__, f"--only={pack}", f"--threads={threads}", f"--models={model}"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self) -> None:
+        print(file=self._process.stdin, flush=True)
+
+    def answer(self) -> float:
+        return float(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def rate(processes: list[Process]) -> float:
+    """Summed rate of packs that are trained at once."""
+    for process in processes:
+        process.ask()
+    return sum(process.answer() for process in processes)
+
+
+def paired(sides: list[list[Process]], runs: int) -> np.ndarray:
+    """Rates [run, side], all sides in turn in every run; a first one, which compiles, is thrown away."""
+    for side in sides:
+        rate(side)
+    rates = np.array([[rate(side) for side in sides] for _ in range(runs)])
+    for side in sides:
+        for process in side:
+            process.close()
+    return rates
 
 
 def main(_: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
-    local.fix_threads(_THREADS.value)
+    threads = _THREADS.value
     if _ONLY.value:
-        rate = pack_of(_ONLY.value, "demo")
-        print(np.mean([rate() for _ in range(4)]))  # long enough that both workers are at it for most of the time
+        local.fix_threads(threads)
+        timed = pack_of(_ONLY.value, _MODELS.value[0])
+        for _ in sys.stdin:
+            print(timed(), flush=True)
         return
     sizes = [1, *(int(size) for size in _PACKS.value)]
     for model in _MODELS.value:
         width, depth, patch, batch = MODELS[model]
-        packs = [pack_of(size, model) for size in sizes]
-        rates = np.array([[rate() for rate in packs] for _ in range(_RUNS.value)])
-        print(f"{model}: width {width}, {depth} blocks, patch {patch}, batch {batch}, {_THREADS.value} threads")
+        print(f"{model}: width {width}, {depth} blocks, patch {patch}, batch {batch}, {threads} threads", flush=True)
+        rates = paired([[Process(size, threads, model)] for size in sizes], _RUNS.value)
         for size, column in zip(sizes, rates.T, strict=True):
             ratio = spread(column / rates[:, 0])
             print(f"  pack of {size}: {np.median(column):7.0f} images/s; ratio to one alone {ratio}", flush=True)
-    paired = np.array([[workers(4, 1, 2), workers(8, 2, 1)] for _ in range(_RUNS.value)])
-    print(f"two workers of one thread, packs of 4: {np.median(paired[:, 0]):.0f} images/s")
-    print(f"one worker of two threads, pack of 8:  {np.median(paired[:, 1]):.0f} images/s")
-    print(f"ratio {spread(paired[:, 0] / paired[:, 1])}")
+    rates = paired([[Process(4, 1, "demo"), Process(4, 1, "demo")], [Process(8, 2, "demo")]], _RUNS.value)
+    print(f"two workers of one thread, packs of 4: {np.median(rates[:, 0]):.0f} images/s")
+    print(f"one worker of two threads, pack of 8:  {np.median(rates[:, 1]):.0f} images/s")
+    print(f"ratio {spread(rates[:, 0] / rates[:, 1])}")
 
 
 if __name__ == "__main__":

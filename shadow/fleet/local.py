@@ -26,7 +26,7 @@ _FLAG, _SINCE = "SHADOWPRINT_WORKER", "SHADOWPRINT_SINCE"
 
 # Environment of processes that train. XLA on CPU allocates a step's intermediates in one block (6 MB a shadow of the
 # demo, 220 MB a shadow of a larger DiT) and frees it after the step; by default glibc maps a block above 32 MB anew at
-# every step, and the kernel hands it out 4 kB at a time, zeroed: a quarter of the CPU time of a pack of 8. So: keep
+# every step, and the kernel hands it out 4 kB at a time, zeroed: three tenths of the CPU time of a pack of 8. So: keep
 # freed memory, and take it in huge pages (a thread's block above 64 MB is mapped anew whatever we say). glibc reads
 # this when a process starts; other C libraries ignore it.
 MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=68719476736"}
