@@ -42,7 +42,7 @@ try:
 except (UserError, KeyError) as wrong:  # the flag reads its default, and the overrides in sys.argv, at once
     _fail(f"--config: {wrong.args[0]}")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run.")
-_PACK = flags.DEFINE_integer("pack", -1, "train, sample: this pack only, in this process.")
+_PACK = flags.DEFINE_integer("pack", None, "train, sample: this pack only, in this process.", 0)
 _EXECUTOR = flags.DEFINE_enum("executor", "local", ["local", "slurm"], "run, train, sample: who does the packs.")
 _REUSE = flags.DEFINE_list("reuse", [], "run, train, sample: folders of runs whose packs are taken where they match.")
 _PREDICTIONS = flags.DEFINE_string("predictions", "", "score: predictions.csv of a run.")
@@ -52,18 +52,18 @@ _SUBMISSION = flags.DEFINE_string("submission", "", "validate: the file to check
 _EDITION = flags.DEFINE_string("edition", "2023", "validate: whose format.")
 
 
-def _run() -> Any:
+def _run(settle: bool = True) -> Any:
     """What has the commands as methods: a run, or one process of its fleet."""
     from shadow.fleet import worker
 
     if not _WORKDIR.value:
         raise UserError("--workdir is missing: name the folder of the run")
     folder = Path(_WORKDIR.value)
-    if worker.is_worker() or _PACK.value >= 0:
+    if worker.is_worker() or _PACK.value is not None:
         return worker.Worker(folder, _CONFIG.value, _PACK.value)
     from attack.pipeline import Run  # the floor above, which a worker has no time to wait for
 
-    return Run(folder, _CONFIG.value, _EXECUTOR.value, [Path(name) for name in _REUSE.value])
+    return Run(folder, _CONFIG.value, _EXECUTOR.value, [Path(name) for name in _REUSE.value], settle)
 
 
 def _score() -> None:
@@ -82,8 +82,7 @@ def _validate() -> None:
     print(f"{_SUBMISSION.value}: {rows} rows, valid for edition {_EDITION.value}")
 
 
-# Errors of the disk and its owner, not ours: full (or a quota, or a limit of file sizes), closed to us.
-_OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+_OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)  # not our errors
 
 COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
     "run": ("every stage below that is not done yet, in order; resumes", lambda: _run().everything()),
@@ -91,7 +90,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
     "plan": ("check the data; write manifest, membership and plan", lambda: _run().plan()),
     "train": ("train the shadows (all, or --pack=I)", lambda: _run().train()),
     "sample": ("draw the shadows' piles (all, or --pack=I)", lambda: _run().sample()),
-    "status": ("what is done and what is not", lambda: _run().status()),
+    "status": ("what is done and what is not", lambda: _run(False).status()),
     "signals": ("measure every candidate against every pile", lambda: _run().signals()),
     "fit": ("fit the attack, cross-fitted over shadows and groups", lambda: _run().fit()),
     "predict": ("predictions.csv and submission.csv", lambda: _run().predict()),
@@ -108,8 +107,9 @@ def main(argv: list[str]) -> None:
         for name, (what, _) in COMMANDS.items():
             print(f"  {name:10} {what}", file=sys.stderr)
         sys.exit(2 if said or len(argv) > 2 else 0)
-    if _PACK.value >= 0 and argv[1] not in ("train", "sample"):
-        raise UserError(f"--pack is for train and sample, not for {argv[1]}")
+    one, fleet = _PACK.value is not None, bool(_REUSE.value) or _EXECUTOR.value != "local"
+    if (argv[1] not in ("train", "sample") and (one or (fleet and argv[1] != "run"))) or (one and fleet):
+        raise UserError("--pack is for train and sample alone; --reuse and --executor for them and run, without --pack")
     logging.use_python_logging(quiet=True)
     logging.set_verbosity(logging.WARNING)  # libraries talk at INFO (matplotlib a line a label)
     COMMANDS[argv[1]][1]()

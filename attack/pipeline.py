@@ -35,10 +35,18 @@ class Run:
 
     executor: who trains, "local" or "slurm"; reuse: folders of runs whose packs are taken where they are the same.
 
-    Raises UserError when the folder was started with other training fields.
+    settle: whether the config is written down (not by a command that only looks). Raises UserError when the folder was
+    started with other training fields.
     """
 
-    def __init__(self, folder: Path, config: Config, executor: str = "local", reuse: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        executor: str = "local",
+        reuse: Sequence[Path] = (),
+        settle: bool = True,
+    ) -> None:
         validate(config)
         for name in config.attack.embeddings:
             embeddings.check(name)
@@ -47,9 +55,9 @@ class Run:
         self.folder, self.config, self.executor, self.reuse = folder, config, executor, reuse
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--workdir={folder} is a file: name a folder")
-        folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_platforms", "cpu")  # whoever trains needs all the memory of a GPU
-        if not workdir.is_settled(folder, config):
+        if settle and not workdir.is_settled(folder, config):
+            folder.mkdir(parents=True, exist_ok=True)
             with self._alone():
                 workdir.settle(folder, config)
 
@@ -138,6 +146,7 @@ class Run:
                     self._need(stage, before[-1])
                 else:
                     self._check_fleet()
+                fleet.Fleet(self.folder, self.data_root, self.config).check_members()
                 for later in later_stages:
                     workdir.unstamp(self.folder / STAGES[later][0], later)
             yield wanted
@@ -151,11 +160,7 @@ class Run:
             stamped = workdir.is_done(self.folder / folder, name, self.config)
             if not stamped or not all((self.folder / path).exists() for path in made):
                 return False
-        measured = store.shadows_in(self.folder)
-        if measured is None or measured[1] != self.config.fleet.shadows:
-            return False
-        # what was measured stays good where shadows were removed afterwards, to save room
-        return set(fleet.present(self.folder, self.config)) <= set(measured[0])
+        return store.shadows_in(self.folder) == (fleet.present(self.folder, self.config), self.config.fleet.shadows)
 
     def _need(self, stage: str, before: str) -> None:
         if not self._done(before):

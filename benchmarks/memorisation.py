@@ -47,7 +47,7 @@ def one(images: np.ndarray, recipe: tuple[str, float, int, int, float, int]) -> 
         0,
         "shadow",
         (0, 1),
-        piles.to_unit(images),
+        decoding.to_unit(images),
         members,
         DenoiserConfig(width=width),
         DiffusionConfig(prediction=prediction, max_weight=cap),

@@ -75,7 +75,7 @@ def sweep(folder: Path) -> None:
     """Removes what a process that was killed while it wrote a checkpoint left behind."""
     root = folder / "checkpoints"
     for path in root.iterdir() if root.is_dir() else ():
-        if not path.name.isdigit():
+        if not path.name.isdigit() and path.suffix != ".damaged":
             shutil.rmtree(path)
 
 
@@ -153,9 +153,12 @@ def restore_newest(folders: Sequence[Path], keep: Sequence[int], like: Any) -> t
 
 
 def set_aside(folders: Sequence[Path], damaged: DamagedError) -> None:
-    """Removes a damaged checkpoint with a warning, if the pack has an older one to go on from; else raises it."""
+    """Renames a damaged checkpoint to STEP.damaged with a warning, if the pack has an older one to go on from; else
+    raises it."""
     older = max((step for step in common(folders) if step < int(damaged.path.name)), default=0)
     if not older:
         raise damaged
     logging.warning("%s is damaged (%s): the pack goes on from step %d", damaged.path, damaged.reason, older)
-    shutil.rmtree(damaged.path)
+    aside = damaged.path.with_name(f"{damaged.path.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(damaged.path, aside)

@@ -6,6 +6,7 @@ training step, b), so a pile that was cut off goes on with its next batch.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -27,13 +28,8 @@ from shadow.diffusion import samplers
 from shadow.errors import Stopped, UserError
 
 
-def to_unit(images: np.ndarray) -> np.ndarray:
-    """Gray levels [0, 255] -> float32 [-1, 1]."""
-    return (np.asarray(images, np.float32) / 127.5 - 1).astype(np.float32)
-
-
 def to_gray(x: jax.Array) -> jax.Array:
-    """[-1, 1] (clipped) -> uint8, the inverse of `to_unit` up to rounding."""
+    """[-1, 1] (clipped) -> uint8, the inverse of `decoding.to_unit` up to rounding."""
     return jnp.round((jnp.clip(x, -1, 1) + 1) * 127.5).astype(jnp.uint8)
 
 
@@ -52,10 +48,16 @@ def open_pile(path: Path | str) -> np.ndarray:
     return pile
 
 
+def png_folder(path: Path) -> Path:
+    """Where `export_png` writes the pile `path`."""
+    return path.with_suffix("")
+
+
 def export_png(path: Path) -> Path:
     """Writes a pile `NAME.npy` as 8-bit gray images `NAME/00000.png`, ... and returns their folder, which is whole or
-    absent; one that is there is left alone. Raises UserError where the pile is missing or damaged."""
-    folder = path.with_suffix("")
+    absent; one that is there is left alone. Two processes must not call it at once. Raises UserError where the pile
+    is missing or damaged."""
+    folder = png_folder(path)
     if folder.is_dir():
         return folder
     pile = open_pile(path)
@@ -136,7 +138,8 @@ def draw_piles(
     parts = [path.with_name(f".{path.name}.part") for path in paths]
     done = 0
     if state.exists() and all(part.exists() for part in parts):
-        done = json.loads(state.read_text())["batches"]
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # cut off by a loss of power: drawn anew
+            done = int(json.loads(state.read_text())["batches"])
     if not done:
         state.unlink(missing_ok=True)  # it may count batches of piles that were renamed
         for part in parts:

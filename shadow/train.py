@@ -210,12 +210,11 @@ class _Log:
     def __init__(self, folder: Path, restored: int, tensorboard: bool) -> None:
         path, kept = folder / "metrics.jsonl", []
         if path.exists():
-            for line in path.read_text().splitlines():
+            for line in path.read_text(errors="replace").splitlines():
                 try:
-                    row = json.loads(line)
-                except json.JSONDecodeError:  # the last line of a killed run may be half written
-                    break
-                if row["step"] > restored:
+                    if json.loads(line)["step"] > restored:
+                        break
+                except (ValueError, KeyError, TypeError):  # the last line of a killed run may be half written
                     break
                 kept.append(line + "\n")
         files.write_text(path, "".join(kept))

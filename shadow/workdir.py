@@ -32,7 +32,7 @@ _FREE = (
     *("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png"),
 )
 # What a first command leaves that depends on the config; before that, all of it may change.
-_BEGUN = ("plan.json", "challenge", ".challenge.part")
+_BEGUN = ("plan.json", "challenge", ".challenge.part", "shadows")
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -146,7 +146,7 @@ def make(
         challenge.seed,
         "target",
         (0,),
-        piles.to_unit(small[members]),
+        decoding.to_unit(small[members]),
         (np.arange(len(members)),),
         challenge.denoiser,
         config.diffusion,

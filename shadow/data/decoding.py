@@ -71,6 +71,11 @@ def decode(content: bytes, path: Path) -> tuple[np.ndarray, str]:
     return gray.copy(), mode
 
 
+def to_unit(images: np.ndarray) -> np.ndarray:
+    """Gray levels [0, 255] -> float32 [-1, 1]."""
+    return (np.asarray(images, np.float32) / 127.5 - 1).astype(np.float32)
+
+
 def resize(images: np.ndarray, resolution: int) -> np.ndarray:
     """Square images [image, side, side] in [0, 255], float32 [image, resolution, resolution] in [0, 255].
 

@@ -1,6 +1,7 @@
 """A cache of compiled programs that the processes of a fleet share, in a private folder of the run.
 
-All packs run the same program, so one process compiles it and the others read it. JAX writes an entry in place: a
+All packs run the same program: whoever starts later, or takes over from a killed process, reads what others compiled
+(two that start together both compile). JAX writes an entry in place: a
 process killed meanwhile would leave half of one, for ever. So each process writes to a folder of its own and moves
 whole entries into the shared one; folders of dead processes are removed.
 """
@@ -13,21 +14,27 @@ import os
 import platform
 import secrets
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
 import jax
 
 _ENTRY = "*-cache"
+_SHARE_SECONDS = 2.0
 
 
 @contextlib.contextmanager
-def cache(workdir: Path) -> Iterator[None]:
+def cache(workdir: Path) -> Iterator[Callable[[], None]]:
     """Compiled programs are read from and written to WORKDIR/.compiled within. Nothing is done where the user has
-    named a cache in JAX_COMPILATION_CACHE_DIR."""
+    named a cache in JAX_COMPILATION_CACHE_DIR.
+
+    Gives a function that exchanges new entries with the others, for the thread that compiles (none is half written
+    then) to call now and then; it does so every few seconds at most.
+    """
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        yield
+        yield lambda: None
         return
     shared = workdir / ".compiled" / _machine()
     shared.mkdir(parents=True, exist_ok=True)
@@ -37,27 +44,35 @@ def cache(workdir: Path) -> Iterator[None]:
     lock = filelock.FileLock(f"{own}.lock")
     with lock:
         own.mkdir()  # under the lock: another's sweep must not take it for a dead one's
-        for entry in shared.glob(_ENTRY):
-            _place(entry, own)
+        exchange(own, shared)
         jax.config.update("jax_compilation_cache_dir", str(own))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         # XLA's own caches lie below the folder, and so its name would be part of every entry's key
         jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+        last = time.monotonic()
+
+        def share() -> None:
+            nonlocal last
+            if time.monotonic() - last > _SHARE_SECONDS:
+                exchange(own, shared)
+                last = time.monotonic()
+
         try:
-            yield
-            publish(own, shared)
+            yield share
+            exchange(own, shared)
         except Exception:  # not Ctrl-C, which may have come while an entry was written
-            publish(own, shared)
+            exchange(own, shared)
             raise
         finally:
-            shutil.rmtree(own)
+            shutil.rmtree(own, ignore_errors=True)
             Path(lock.lock_file).unlink(missing_ok=True)  # nobody looks for it without the folder
 
 
-def publish(own: Path, shared: Path) -> None:
-    """Shares the entries this process has written, each whole or not at all."""
-    for entry in own.glob(_ENTRY):
-        _place(entry, shared)
+def exchange(own: Path, shared: Path) -> None:
+    """Gives the others what this process has compiled, and takes what they have, each entry whole or not at all."""
+    for source, target in ((own, shared), (shared, own)):
+        for entry in source.glob(_ENTRY):
+            _place(entry, target)
 
 
 def _place(entry: Path, folder: Path) -> None:
@@ -76,9 +91,7 @@ def _place(entry: Path, folder: Path) -> None:
 
 def sweep(workdir: Path) -> None:
     """Removes what killed processes left behind."""
-    for own in (workdir / ".compiled").glob("*/.own-*"):
-        if not own.is_dir():
-            continue
+    for own in {path.with_suffix("") for path in (workdir / ".compiled").glob("*/.own-*")}:
         lock = filelock.FileLock(f"{own}.lock", timeout=0)
         with contextlib.suppress(filelock.Timeout), lock.acquire():
             shutil.rmtree(own, ignore_errors=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from shadow import checkpoint, files, membership, piles
+from shadow import checkpoint, files, membership
 from shadow.config import Config, DenoiserConfig
 from shadow.data import manifest as manifests
 from shadow.denoisers.build import build
@@ -41,14 +41,13 @@ def plan(workdir: Path, data_root: Path, config: Config) -> None:
         manifests.verify(found)
         manifests.verify_patients(found, config.data.patients)
         old = plans.read_plan(path)
-        rows, images = workdir / "membership.npy", len(dev_ids(found))
+        Fleet(workdir, data_root, config).check_members()
         if old.shadows >= config.fleet.shadows:
-            read_membership(rows, old.shadows, images)
             return
         drawn = _draw(found, config)
-        before = read_membership(rows, old.shadows, images, more=True)
-        if not np.array_equal(drawn[: len(before)], before):
-            raise UserError(f"{rows} is not what its seed draws; use a new workdir")
+        before = read_membership(workdir / "membership.npy", old.shadows, len(dev_ids(found)))
+        if not np.array_equal(drawn[: old.shadows], before):
+            raise UserError(f"{workdir / 'membership.npy'} is not what its seed draws; use a new workdir")
         grown = plans.grow(old, config, found, drawn)
     else:
         data = config.data
@@ -108,10 +107,17 @@ def carry_out(
     """
     if config.fleet.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise UserError("fleet.tensorboard needs a package: pip install 'shadowprint[tensorboard]'")
+    if not data_root.is_dir():
+        raise UserError(f"{data_root}: no such folder; say with --config.data.root where the data are")
     fleet = Fleet(workdir, data_root, config)
+    if fleet.plan.shadows != config.fleet.shadows:
+        raise UserError(
+            f"{workdir / 'plan.json'} has {fleet.plan.shadows} shadows, fleet.shadows = {config.fleet.shadows}: run "
+            "`launch.py plan`"
+        )
     for other in others:
         whole, trained = reuse.adopt(fleet, other)
-        print(f"reuse: {len(whole)} packs taken from {other}, of {len(trained)} more their checkpoints")
+        print(f"reuse: {len(whole)} packs taken from {other}, of {len(trained)} more their checkpoints", flush=True)
     missing = fleet.missing(command)
     if missing:
         began = time.time()
@@ -123,10 +129,8 @@ def carry_out(
                 _locally(fleet, command, len(missing), board, began)
         _check_all_done(fleet, command, began, executor)
     if config.pile.png and command == "sample":
-        for pack in range(len(fleet.plan.packs)):
-            for folder in fleet.folders(pack):
-                for step in fleet.keep:
-                    piles.export_png(piles.pile_path(folder, step))
+        fleet.export()
+    fleet.sweep()
 
 
 def _locally(fleet: Fleet, command: str, packs: int, board: progress.Board, began: float) -> None:
@@ -206,7 +210,7 @@ def make_challenge(workdir: Path, config: Config) -> None:
 
     def states() -> list[progress.State]:
         row = progress.read(path)
-        if row is None or "failed" in row:
+        if row is None:
             return [progress.State(name, "running")]
         share = row["done"] / row["total"] if row["total"] else 0.0
         fields = {key: row[key] for key in ("stage", "done", "total", "rate", "loss")}

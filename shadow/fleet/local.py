@@ -22,6 +22,7 @@ from shadow.errors import Stopped, UserError
 
 # Deaths of workers by a signal (not enough memory, say) in a row between which no work was done.
 _DEATHS = 30
+_GRACE_SECONDS = 20.0  # for workers to save when another has failed
 _FLAG, _SINCE = "SHADOWPRINT_WORKER", "SHADOWPRINT_SINCE"
 
 # Environment of processes that train. XLA on CPU allocates a step's intermediates in one block (6 MB a shadow of the
@@ -67,7 +68,8 @@ def accelerators() -> list[str]:
     question = "import jax; print(jax.default_backend(), jax.local_device_count())"
     answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=False)
     if answer.returncode:
-        raise UserError(f"JAX cannot start here: {answer.stderr.strip().splitlines()[-1]}")
+        said = answer.stderr.strip().splitlines() or [f"it ended with code {answer.returncode}"]
+        raise UserError(f"JAX cannot start here: {said[-1]}")
     backend, count = answer.stdout.split()
     if backend == "cpu":
         return []
@@ -131,8 +133,14 @@ def run(
             time.sleep(0.1)
     finally:
         for worker in running:
-            worker.process.kill()
-            worker.process.wait()
+            worker.process.terminate()  # it saves what it has
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for worker in running:
+            try:
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
             worker.close()
 
 

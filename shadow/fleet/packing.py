@@ -101,29 +101,31 @@ def _start(question: str, environment: dict[str, str]) -> subprocess.Popen[str]:
 
 def _answer(process: subprocess.Popen[str]) -> dict[str, float]:
     out, _ = process.communicate()
-    if process.returncode:
+    if process.returncode > 0:
         raise UserError("fleet.pack = auto: the measurement failed (see above); give a number")
-    return json.loads(out.splitlines()[-1])
+    rates: dict[str, float] = {}
+    for line in out.splitlines():  # those before the one that had the process killed, where memory ran out, count
+        if line.startswith("{"):
+            rates |= json.loads(line)
+    return rates
 
 
 def answer(question: str) -> None:
-    """In a process of its own: prints {pack: images a second} as JSON."""
+    """In a process of its own: prints {pack: images a second} as JSON, a line a candidate."""
     from shadow import workdir as workdirs
     from shadow.config import from_dict
 
     folder, threads, images, packs, seconds = json.loads(question)
     local.fix_threads(threads)
     config = from_dict(workdirs.read_config(Path(folder)))
-    found = {}
     for pack in packs:
         try:
-            found[pack] = rate(config, pack, images, seconds)
+            print(json.dumps({pack: rate(config, pack, images, seconds)}), flush=True)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             print(f"a pack of {pack} does not fit into memory", file=sys.stderr)
             break
-    print(json.dumps(found))
 
 
 def rate(config: Config, pack: int, images: int, seconds: float) -> float:

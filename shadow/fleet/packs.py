@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -17,6 +19,7 @@ import numpy as np
 
 from shadow import checkpoint, files, piles, train
 from shadow.config import Config
+from shadow.data import decoding
 from shadow.data import manifest as manifests
 from shadow.errors import Stopped, UserError
 from shadow.fleet import plan as plans
@@ -30,30 +33,46 @@ _HANDOVER_SECONDS = 10.0  # a worker whose parent was killed needs a moment to e
 class Fleet:
     """The packs of one run.
 
-    Raises UserError where there is no plan.
+    Raises UserError where there is no plan, or a damaged one. The number of shadows is the plan's: `fleet.shadows` may
+    be ahead of it while a fleet grows.
     """
 
     def __init__(self, workdir: Path, data_root: Path, config: Config) -> None:
         self.workdir, self.data_root, self.config = workdir, data_root, config
         self.plan: Plan = plans.read_plan(workdir / "plan.json")
-        if self.plan.shadows != config.fleet.shadows:
-            raise UserError(
-                f"{workdir / 'plan.json'} has {self.plan.shadows} shadows, fleet.shadows = {config.fleet.shadows}: "
-                "run `launch.py plan`"
-            )
         self.keep = pile_steps(config)
+        self._results: dict[Path, tuple[int, bool]] = {}  # time of each result.json, and whether it is the pack's
 
     def folders(self, pack: int) -> list[Path]:
+        """WORKDIR/shadows/0007 of each shadow of the pack."""
         return [shadow_folder(self.workdir, k) for k in self.plan.packs[pack].shadows]
 
     def done(self, pack: int, command: str = "sample") -> bool:
         """Is there nothing left to do for `command`?"""
-        if all((folder / "result.json").exists() for folder in self.folders(pack)):
+        if all(self.has_result(folder, pack) for folder in self.folders(pack)):
             return True
         wanted = (*self.keep, self.config.train.steps)
         return command == "train" and checkpoint.resume_step(self.folders(pack), wanted) >= self.config.train.steps
 
+    def has_result(self, folder: Path, pack: int) -> bool:
+        """Is result.json there, and of this very pack and these piles? A damaged one is none."""
+        path = folder / "result.json"
+        try:
+            written = path.stat().st_mtime_ns
+        except OSError:
+            return False
+        if self._results.get(path, (0, False))[0] != written:
+            key = self.plan.packs[pack].key
+            try:
+                result = read_result(folder)
+                same = (result["key"], result["pile_key"]) == (key, plans.pile_key(self.plan, self.config, key))
+            except UserError:
+                same = False
+            self._results[path] = (written, same)
+        return self._results[path][1]
+
     def missing(self, command: str = "sample") -> list[int]:
+        """Packs that are not done, rising."""
         return [pack for pack in range(len(self.plan.packs)) if not self.done(pack, command)]
 
     def run(
@@ -93,7 +112,7 @@ class Fleet:
             spec = self._spec(self.plan.packs[pack])
             folders, keep = self.folders(pack), self.keep
             for folder in folders:
-                folder.mkdir(parents=True, exist_ok=True)
+                _own(folder, self.plan.packs[pack].key)
             undrawn = True
             while undrawn:
                 try:
@@ -107,6 +126,7 @@ class Fleet:
                 except checkpoint.DamagedError as damaged:  # of a step between, found when its pile is drawn
                     checkpoint.set_aside(folders, damaged)
             if command == "sample":
+                self._export(pack)
                 self._write_results(pack, spec)
         except Stopped:
             report.end()
@@ -118,20 +138,16 @@ class Fleet:
 
     def _spec(self, pack: Pack) -> train.Spec:
         """What the pack is trained on; UserError where that is not what was planned."""
-        manifest, dev, membership = self._data
         self.plan.check_versions()
-        if pack.key != plans.training_key(self.plan, self.config, manifest, membership, pack.shadows):
-            raise UserError(
-                f"{self.workdir / 'membership.npy'} or manifest.csv is not what plan.json was made from; give the "
-                "files back or use a new workdir"
-            )
+        self._check_members([pack])
+        _, membership = self._members
         members = tuple(np.flatnonzero(membership[k]) for k in pack.shadows)
         config = self.config
         return train.Spec(
             config.seed,
             "shadow",
             pack.shadows,
-            dev,
+            self._images,
             members,
             config.denoiser,
             config.diffusion,
@@ -139,13 +155,32 @@ class Fleet:
             self.plan.devices,
         )
 
+    def check_members(self) -> None:
+        """Raises UserError where manifest.csv and membership.npy are not those the plan was made from."""
+        self._check_members(self.plan.packs)
+
+    def _check_members(self, packs: Sequence[Pack]) -> None:
+        manifest, membership = self._members
+        for pack in packs:
+            if pack.key != plans.training_key(self.plan, self.config, manifest, membership, pack.shadows):
+                raise UserError(
+                    f"{self.workdir / 'membership.npy'} or manifest.csv is not what plan.json was made from; give the "
+                    "files back or use a new workdir"
+                )
+
     @functools.cached_property
-    def _data(self) -> tuple[manifests.Manifest, np.ndarray, np.ndarray]:
-        """Manifest, dev images float32 [image, size, size] in [-1, 1], membership: read once a process."""
+    def _members(self) -> tuple[manifests.Manifest, np.ndarray]:
+        """Manifest and membership bool [shadow, dev image], read once a process."""
         manifest = manifests.read(self.workdir / "manifest.csv", self.data_root)
+        images = len(plans.dev_ids(manifest))
+        return manifest, read_membership(self.workdir / "membership.npy", self.plan.shadows, images)
+
+    @functools.cached_property
+    def _images(self) -> np.ndarray:
+        """The dev images, float32 [image, size, size] in [-1, 1], read once a process."""
+        manifest, _ = self._members
         names = plans.dev_ids(manifest)
-        membership = read_membership(self.workdir / "membership.npy", self.plan.shadows, len(names))
-        return manifest, piles.to_unit(manifest.images_at(names, self.config.data.resolution)), membership
+        return decoding.to_unit(manifest.images_at(names, self.config.data.resolution))
 
     def _write_results(self, pack: int, spec: train.Spec) -> None:
         key = self.plan.packs[pack].key
@@ -156,7 +191,7 @@ class Fleet:
                     "members": len(members),
                     "steps": self.config.train.steps,
                     "key": key,
-                    "pile_key": plans.pile_key(self.config, key),
+                    "pile_key": plans.pile_key(self.plan, self.config, key),
                     "piles": {str(step): sha256(piles.pile_path(folder, step)) for step in self.keep},
                     "checkpoints": {
                         str(step): sha256(folder / "checkpoints" / str(step)) for step in checkpoint.steps(folder)
@@ -165,7 +200,37 @@ class Fleet:
                 },
             )
 
+    def export(self) -> None:
+        """PNG files of the piles of packs that were done before `pile.png` was switched on."""
+        for pack in range(len(self.plan.packs)):
+            if all(piles.png_folder(path).is_dir() for path in self._pile_paths(pack)):
+                continue
+            lock = self.lock(pack, _HANDOVER_SECONDS)
+            with lock:
+                self._export(pack)
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+    def _export(self, pack: int) -> None:
+        for path in self._pile_paths(pack) if self.config.pile.png else ():
+            piles.export_png(path)
+
+    def _pile_paths(self, pack: int) -> list[Path]:
+        return [piles.pile_path(folder, step) for folder in self.folders(pack) for step in self.keep]
+
+    def sweep(self) -> None:
+        """Removes what processes that were killed in the last moments of a pack left beside the done ones."""
+        for pack in range(len(self.plan.packs)):
+            left = [self._report_path(pack), *(f.with_name(f".{f.name}.part") for f in self.folders(pack))]
+            lock = self.lock(pack, 0)
+            if not self.done(pack) or not any(path.exists() for path in [*left, Path(lock.lock_file)]):
+                continue
+            with contextlib.suppress(filelock.Timeout), lock.acquire():
+                for path in left:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                Path(lock.lock_file).unlink(missing_ok=True)
+
     def lock(self, pack: int, patience: float) -> filelock.FileLock:
+        """The lock of a pack, not yet taken; taking it raises filelock.Timeout after `patience` seconds."""
         (self.workdir / "shadows").mkdir(exist_ok=True)
         return filelock.FileLock(self.workdir / "shadows" / f".pack{pack:04d}.lock", timeout=patience)
 
@@ -175,7 +240,7 @@ class Fleet:
     def failed_since(self, pack: int, moment: float) -> str:
         """Why the pack failed, if it did after `moment` (a Unix time); else ''."""
         row = progress.read(self._report_path(pack))
-        return row["failed"] if row and "failed" in row and row["time"] >= moment else ""
+        return row["failed"] if row and row["time"] >= moment else ""
 
     def states(self, command: str = "sample", probe: bool = False) -> list[progress.State]:
         """What each pack is doing. `probe` asks the locks whether those that say they run really do."""
@@ -187,7 +252,7 @@ class Fleet:
         if self.done(pack, command):
             return progress.State(name, "done", 1.0)
         row = progress.read(self._report_path(pack))
-        if row and "failed" in row:
+        if row and row["failed"]:
             return progress.State(name, "failed", reason=row["failed"])
         if row and not (probe and self._is_free(pack)):
             where = f"{row['host']}:{row['pid']}"
@@ -198,6 +263,8 @@ class Fleet:
         step = checkpoint.latest_common(self.folders(pack))
         if not step:
             return progress.State(name, "waiting")
+        if step == self.config.train.steps:
+            return progress.State(name, "waiting", self._share("train", step, command), reason="trained, no piles yet")
         steps, share = self.config.train.steps, self._share("train", step, command)
         return progress.State(name, "stopped", share, "train", step, steps)
 
@@ -237,20 +304,35 @@ class Fleet:
                 time.sleep(0.5)
 
 
-def read_membership(path: Path, shadows: int, images: int, more: bool = False) -> np.ndarray:
-    """bool [shadow, dev image]. Raises UserError where the file is missing, damaged or of another shape; `more` rows
-    may be there of a growth that was cut off before the plan was written."""
+def _own(folder: Path, key: str) -> None:
+    """Makes the folder of a shadow and writes down to which pack it belongs. Raises UserError where it holds work for
+    another: weights of two recipes must not pass for each other."""
+    path = folder / "key.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            if json.loads(path.read_text())["key"] == key:
+                return
+    elif not any(folder.iterdir()):
+        files.write_json(path, {"key": key})
+        return
+    raise UserError(f"{folder} was trained for another plan than plan.json: remove the folder or use a new workdir")
+
+
+def read_membership(path: Path, shadows: int, images: int) -> np.ndarray:
+    """bool [shadow, dev image] of the first `shadows`: more rows may be there, of a growth that is under way or was cut
+    off before its plan was written. Raises UserError where the file is missing, damaged or of another shape."""
     try:
         membership = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: no readable membership matrix ({error}); run `launch.py plan`") from error
     fits = membership.dtype == bool and membership.ndim == 2 and membership.shape[1] == images
-    if not fits or not (len(membership) == shadows or (more and len(membership) > shadows)):
+    if not fits or len(membership) < shadows:
         raise UserError(
             f"{path}: does not fit the manifest: bool [{shadows}, {images}] is wanted, this is {membership.dtype} "
             f"{list(membership.shape)}; use a new workdir"
         )
-    return membership
+    return membership[:shadows]
 
 
 def made_with() -> dict[str, str]:
@@ -259,8 +341,12 @@ def made_with() -> dict[str, str]:
 
 
 def present(workdir: Path, config: Config) -> list[int]:
-    """Shadows that are done, rising."""
-    return [k for k in range(config.fleet.shadows) if (shadow_folder(workdir, k) / "result.json").exists()]
+    """Shadows that are done, rising. Raises UserError where the plan is damaged."""
+    if not (workdir / "plan.json").exists():
+        return []
+    fleet = Fleet(workdir, workdir, config)
+    planned = [(k, number) for number, pack in enumerate(fleet.plan.packs) for k in pack.shadows]
+    return [k for k, number in planned if fleet.has_result(shadow_folder(workdir, k), number)]
 
 
 def read_result(folder: Path) -> dict[str, Any]:

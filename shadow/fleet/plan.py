@@ -78,6 +78,10 @@ def read_plan(path: Path) -> Plan:
             raise UserError(f"{path}: plan of version {fields['version']}, this is {VERSION}; use a new workdir")
         packs = tuple(Pack(tuple(pack["shadows"]), str(pack["key"])) for pack in fields["packs"])
         plan = Plan(**{**fields, "packs": packs})
+        planned = [shadow for pack in packs for shadow in pack.shadows]
+        numbers = (plan.pack_size, plan.workers, plan.threads, plan.devices)
+        if planned != list(range(len(planned))) or not all(isinstance(n, int) and n > 0 for n in numbers):
+            raise ValueError("its shadows must be 0, 1, 2, ... and its sizes numbers above 0")
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run `launch.py plan` first") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -127,11 +131,11 @@ def training_key(plan: Plan, config: Config, manifest: Manifest, membership: np.
     )
 
 
-def pile_key(config: Config, key: str) -> str:
+def pile_key(plan: Plan, config: Config, key: str) -> str:
     """Hash of what the piles of a pack with the training key `key` depend on."""
     fields = dataclasses.asdict(config.pile)
     fields.pop("png")
-    return _digest({"training": key, "sampler": versions()[1], "pile": fields | {"steps": pile_steps(config)}})
+    return _digest({"training": key, "sampler": plan.sampler, "pile": fields | {"steps": pile_steps(config)}})
 
 
 def versions() -> tuple[str, str]:

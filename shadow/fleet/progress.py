@@ -25,6 +25,7 @@ from rich.table import Table
 
 from shadow import files
 
+_ROW = {"stage": "starting", "done": 0, "total": 0, "rate": 0.0, "loss": None, "failed": ""}
 _WRITE_SECONDS = 1.0
 _PLAIN_SECONDS = 10.0
 _ROWS = 12  # of running and failed work in the live table
@@ -78,7 +79,7 @@ class Reporter:
         return show
 
     def begin(self) -> None:
-        self._write({"stage": "starting", "done": 0, "total": 0, "rate": 0.0, "loss": None})
+        self._write({})
 
     def fail(self, reason: str) -> None:
         self._write({"failed": " ".join(reason.split())})
@@ -87,16 +88,16 @@ class Reporter:
         self._path.unlink(missing_ok=True)
 
     def _write(self, row: dict[str, Any]) -> None:
-        row |= {"time": time.time(), "host": platform.node(), "pid": os.getpid()}
-        files.write_json(self._path, row)
+        files.write_json(self._path, _ROW | row | {"time": time.time(), "host": platform.node(), "pid": os.getpid()})
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """The last row of a `Reporter`; None where there is none."""
+    """The last row of a `Reporter`; None where there is none, or none of ours."""
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        row = json.loads(path.read_text())
+    except (OSError, ValueError):
         return None
+    return row if isinstance(row, dict) and row.keys() >= _ROW.keys() else None
 
 
 class Board:

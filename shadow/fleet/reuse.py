@@ -25,6 +25,8 @@ def adopt(fleet: Fleet, other: Path) -> tuple[list[int], list[int]]:
     """
     if other.resolve() == fleet.workdir.resolve():
         raise UserError(f"--reuse={other}: is the workdir itself; name another run")
+    if not (other / "plan.json").is_file():
+        raise UserError(f"--reuse={other}: no run is there (plan.json is missing); name the folder of a run")
     theirs = {pack.key: pack.shadows for pack in plans.read_plan(other / "plan.json").packs}
     whole: list[int] = []
     trained: list[int] = []
@@ -35,7 +37,7 @@ def adopt(fleet: Fleet, other: Path) -> tuple[list[int], list[int]]:
         sources = [shadow_folder(other, k) for k in pack.shadows]
         if not all((source / "result.json").exists() for source in sources):
             continue
-        wanted = plans.pile_key(fleet.config, pack.key)
+        wanted = plans.pile_key(fleet.plan, fleet.config, pack.key)
         same = all(read_result(source)["pile_key"] == wanted for source in sources)
         lock = fleet.lock(number, 0)
         try:
@@ -75,16 +77,17 @@ def _copy(source: Path, target: Path, key: str, *, piles_too: bool) -> None:
     part.mkdir(parents=True)
     try:
         for step, wanted in result["checkpoints"].items():
-            name = Path("checkpoints") / str(int(step))
-            shutil.copytree(source / name, part / name)
-            _check(source / name, part / name, wanted)
-        shutil.copyfile(source / "metrics.jsonl", part / "metrics.jsonl")
+            folder = Path("checkpoints") / str(int(step))
+            shutil.copytree(source / folder, part / folder)
+            _check(source / folder, part / folder, wanted)
+        for name in ("metrics.jsonl", "key.json"):
+            shutil.copyfile(source / name, part / name)
         if piles_too:
             for step, wanted in result["piles"].items():
-                name = piles.pile_path(Path(), int(step))
-                (part / name).parent.mkdir(exist_ok=True)
-                shutil.copyfile(source / name, part / name)
-                _check(source / name, part / name, wanted)
+                pile = piles.pile_path(Path(), int(step))
+                (part / pile).parent.mkdir(exist_ok=True)
+                shutil.copyfile(source / pile, part / pile)
+                _check(source / pile, part / pile, wanted)
             shutil.copyfile(source / "result.json", part / "result.json")
         if target.exists():  # begun here, and not done: what the other run has is the same and further
             shutil.rmtree(target)

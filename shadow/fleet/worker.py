@@ -35,10 +35,10 @@ def stopping() -> bool:
 class Worker:
     """One process of a run, started by the run or by whoever gives the packs out.
 
-    `pack` -1: whatever pack is free, until all are done.
+    `pack` None: whatever pack is free, until all are done.
     """
 
-    def __init__(self, folder: Path, config: Config, pack: int = -1) -> None:
+    def __init__(self, folder: Path, config: Config, pack: int | None) -> None:
         self.folder, self.config, self.pack = folder, config, pack
         if is_worker():  # its parent has settled the config
             local.die_with_parent()
@@ -59,10 +59,15 @@ class Worker:
     def _packs(self, command: str) -> None:
         fleet = Fleet(self.folder, self.data_root, self.config)
         local.fix_threads(fleet.plan.threads)
-        with compiled.cache(self.folder):
-            if self.pack < 0:
-                fleet.work(command, local.since(), stopping)
-            elif not fleet.run(self.pack, command, stopping, echo=True):
+        with compiled.cache(self.folder) as share:
+
+            def stop() -> bool:  # asked at every step: time to share, too
+                share()
+                return stopping()
+
+            if self.pack is None:
+                fleet.work(command, local.since(), stop)
+            elif not fleet.run(self.pack, command, stop, echo=True):
                 raise UserError(f"pack {self.pack} is being done by another process: run again when it has ended")
 
     def challenge(self) -> None:

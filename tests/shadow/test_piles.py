@@ -13,6 +13,7 @@ from PIL import Image
 
 from shadow import checkpoint, files, keys, piles, train
 from shadow.config import DenoiserConfig, DiffusionConfig, PileConfig, TrainConfig
+from shadow.data import decoding
 from shadow.denoisers.build import Network, build
 from shadow.errors import Stopped, UserError
 
@@ -251,7 +252,7 @@ def test_a_missing_checkpoint_is_named(folders, tmp_path):
 
 def test_every_gray_level_comes_back():
     levels = np.arange(256, dtype=np.uint8)
-    unit = piles.to_unit(levels)
+    unit = decoding.to_unit(levels)
     assert unit.dtype == np.float32
     assert unit[0] == -1
     assert unit[255] == 1

@@ -1,5 +1,6 @@
 """Images of noise, and a fleet on them that is done: made once, not to be written to."""
 
+import copy
 import shutil
 
 import numpy as np
@@ -44,4 +45,4 @@ def fleet(done, data, tmp_path):
     workdir.mkdir()
     for name in ("config.json", "manifest.csv", "membership.npy", "plan.json"):
         shutil.copyfile(done.workdir / name, workdir / name)
-    return type(done)(workdir, data, done.config)
+    return type(done)(workdir, data, copy.deepcopy(done.config))

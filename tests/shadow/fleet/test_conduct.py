@@ -94,7 +94,7 @@ def test_a_growth_on_other_membership_is_refused(fleet):
     path = fleet.workdir / "membership.npy"
     files.write_array(path, ~np.load(path))
     before = (fleet.workdir / "plan.json").read_bytes()
-    with pytest.raises(UserError, match=r"membership\.npy is not what its seed draws"):
+    with pytest.raises(UserError, match=r"membership\.npy or manifest\.csv is not what plan\.json was made from"):
         grow(fleet)
     assert (fleet.workdir / "plan.json").read_bytes() == before
     files.write_array(path, np.load(path)[:4])
@@ -290,8 +290,8 @@ def test_status(fleet, done, tmp_path):
     before = times(fleet.workdir)
     lines = conduct.describe(fleet.workdir, fleet.data_root, fleet.config)
     assert lines[1:] == [
-        "packs      0 of 3 packs done, 1 failed, 1 stopped, 1 waiting",
-        f"  pack 0 (shadows 0 to 1): stopped: train, {STEPS} of {STEPS}",
+        "packs      0 of 3 packs done, 1 failed, 2 waiting",
+        "  pack 0 (shadows 0 to 1): waiting: trained, no piles yet",
         "  pack 1 (shadows 2 to 3): failed: too hot",
         "  pack 2 (shadows 4 to 5): waiting",
     ]

@@ -42,8 +42,9 @@ def test_a_pack_is_done_once(fleet, monkeypatch):
     assert (fleet.done(1, "train"), fleet.done(1)) == (True, False)
     assert (states(fleet, "train"), states(fleet)) == (
         ["waiting", "done", "waiting"],
-        ["waiting", "stopped", "waiting"],
+        ["waiting"] * 3,
     )
+    assert fleet.states()[1].line == "waiting: trained, no piles yet"
     before = times(fleet.workdir)
     assert fleet.run(1, "train")
     assert times(fleet.workdir) == before
@@ -68,7 +69,7 @@ def test_results_tell_what_was_made(done):
         result = json.loads((folder / "result.json").read_text())
         assert (result["members"], result["steps"]) == (rows[shadow].sum(), STEPS)
         assert result["key"] == done.plan.packs[shadow // 2].key
-        assert result["pile_key"] == plan.pile_key(done.config, result["key"])
+        assert result["pile_key"] == plan.pile_key(done.plan, done.config, result["key"])
         assert result["made_with"]["numpy"] == np.__version__
         assert result["piles"].keys() == {str(step) for step in KEEP}
         for step, wanted in result["piles"].items():
@@ -125,9 +126,27 @@ def test_a_pack_that_is_not_in_the_plan(fleet, pack):
         fleet.run(pack, "train")
 
 
-def test_a_fleet_of_another_size_than_its_plan(done):
-    with pytest.raises(UserError, match=r"plan\.json has 6 shadows, fleet\.shadows = 8: run `launch\.py plan`"):
-        Fleet(done.workdir, done.data_root, make_config(fleet__shadows=8))
+def test_a_folder_trained_for_another_plan_is_not_gone_on_with(fleet, data, tmp_path):
+    """As where plan.json was removed and planned anew with another seed."""
+    assert fleet.run(0, "train")
+    other = planned(tmp_path / "other", data, make_config(seed=5))
+    for name in ("plan.json", "membership.npy"):
+        shutil.copyfile(other.workdir / name, fleet.workdir / name)
+    mixed = Fleet(fleet.workdir, fleet.data_root, make_config(seed=5))
+    with pytest.raises(UserError, match="0000 was trained for another plan"):
+        mixed.run(0, "sample")
+    (shadow_folder(fleet.workdir, 0) / "key.json").unlink()
+    with pytest.raises(UserError, match="0000 was trained for another plan"):
+        mixed.run(0, "sample")
+
+
+def test_a_result_of_other_piles_or_a_damaged_one_is_none(done, tmp_path):
+    copy = Fleet(shutil.copytree(done.workdir, tmp_path / "run"), done.data_root, done.config)
+    assert copy.missing() == []
+    assert Fleet(copy.workdir, done.data_root, make_config(pile__count=7)).missing() == [0, 1, 2]
+    (shadow_folder(copy.workdir, 3) / "result.json").write_text("{")
+    assert copy.missing() == [1]
+    assert fleet.present(copy.workdir, copy.config) == [0, 1, 2, 4, 5]
 
 
 def test_a_stopped_pack_goes_on_to_the_same_bits(fleet, done):
@@ -235,7 +254,7 @@ def test_states(fleet, monkeypatch):
     assert fleet.states()[0].line == "failed: it broke twice"
     for folder in fleet.folders(0):
         (folder / "result.json").touch()
-    assert states(fleet) == ["done", "waiting", "waiting"]
+    assert states(fleet) == ["failed", "waiting", "waiting"]  # an empty result.json is none
 
 
 def test_a_pack_held_by_another_is_left_to_it(fleet):

@@ -210,12 +210,17 @@ def test_keys_depend_on_threads_members_and_files():
 
 def test_pile_keys():
     config = make_config()
-    base = plan.pile_key(config, "k")
-    assert plan.pile_key(make_config(pile__png=True), "k") == base
-    assert plan.pile_key(make_config(pile__steps=(8, 4, 2, 2)), "k") == base  # the same steps
+
+    def pile_key(config, key, sampler="s"):
+        return plan.pile_key(plan.Plan((), 1, 1, 1, 1, "t", sampler), config, key)
+
+    base = pile_key(config, "k")
+    assert pile_key(make_config(pile__png=True), "k") == base
+    assert pile_key(make_config(pile__steps=(8, 4, 2, 2)), "k") == base  # the same steps
     others = [
-        plan.pile_key(config, "l"),
-        *(plan.pile_key(make_config(**{f"pile__{name}": value}), "k") for name, value in PILES.items()),
+        pile_key(config, "l"),
+        pile_key(config, "k", "other code"),
+        *(pile_key(make_config(**{f"pile__{name}": value}), "k") for name, value in PILES.items()),
     ]
     assert len({base, *others}) == 1 + len(others)
 

@@ -164,5 +164,5 @@ def test_the_table_holds_what_runs_and_what_failed():
 def test_rows_are_json_whatever_they_hold(tmp_path):
     progress.Reporter(tmp_path / "x.json").stage("train")(1, 2, 3.0, 0.5)
     assert json.loads((tmp_path / "x.json").read_text()).keys() == {
-        *("stage", "done", "total", "rate", "loss", "time", "host", "pid")
+        *("stage", "done", "total", "rate", "loss", "failed", "time", "host", "pid")
     }

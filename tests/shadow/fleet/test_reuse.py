@@ -52,7 +52,7 @@ def test_of_piles_of_another_recipe_the_checkpoints_are_taken(data, done, tmp_pa
     assert fleet.missing("train") == []
     assert fleet.missing() == [0, 1, 2]
     folder, source = (shadow_folder(f.workdir, 3) for f in (fleet, done))
-    assert sorted(p.name for p in folder.iterdir()) == ["checkpoints", "metrics.jsonl"]
+    assert sorted(p.name for p in folder.iterdir()) == ["checkpoints", "key.json", "metrics.jsonl"]
     assert numbers(folder) == numbers(source)
     assert rows(folder) == rows(source)
     monkeypatch.setattr(packs.train, "make_step", None)
@@ -158,7 +158,7 @@ def test_what_is_no_other_run_is_refused(fleet, tmp_path):
     for name in (fleet.workdir, fleet.workdir / ".." / "run"):
         with pytest.raises(UserError, match=f"--reuse={re.escape(str(name))}: is the workdir itself"):
             reuse.adopt(fleet, name)
-    with pytest.raises(UserError, match=r"nowhere/plan\.json is missing"):
+    with pytest.raises(UserError, match="nowhere: no run is there"):
         reuse.adopt(fleet, tmp_path / "nowhere")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import shutil
 import subprocess
 import sys
 
@@ -61,11 +62,11 @@ def _leaves(path):
 
 def numbers(folder):
     """{step: bits} of every checkpoint of a shadow."""
-    return {int(path.name): _leaves(path) for path in sorted((folder / "checkpoints").iterdir())}
+    return {int(path.name): _leaves(path) for path in sorted((folder / "checkpoints").iterdir()) if path.name.isdigit()}
 
 
 def piles_of(folder):
-    return {path.name: path.read_bytes() for path in sorted((folder / "piles").iterdir())}
+    return {path.name: path.read_bytes() for path in sorted((folder / "piles").iterdir()) if path.is_file()}
 
 
 def rows(folder):
@@ -79,17 +80,14 @@ def times(folder):
 
 
 def flip(path):
-    """Changes one bit of the numbers in a checkpoint, which orbax reads without a word."""
-    before = _leaves(path)
-    for file in sorted((path / "state").rglob("d/*"), key=lambda file: -file.stat().st_size):
-        content = file.read_bytes()
-        for place in range(len(content) // 8, len(content), len(content) // 4 + 1):
-            file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-            with contextlib.suppress(Exception):
-                if _leaves(path) != before:
-                    return
-        file.write_bytes(content)
-    raise AssertionError("no bit of a number was found")
+    """Changes the last bit of one number in a checkpoint, in a way orbax reads without a word."""
+    found = ocp.load(path)
+    before = np.array(found["state"]["params"]["embed"]["bias"])
+    after = np.nextafter(before, np.float32(9))
+    assert not np.array_equal(after, before)
+    found["state"]["params"]["embed"]["bias"] = after
+    shutil.rmtree(path)
+    ocp.save(path.absolute(), found)
 
 
 @contextlib.contextmanager
