@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_fleet import KEEP, STEPS, make_config, numbers, planned, times
+from tiny_fleet import KEEP, make_config, numbers, planned, times
 
 from shadow import files, membership, piles
 from shadow import workdir as workdirs
