@@ -101,7 +101,7 @@ def test_64_shadows_whose_workers_are_killed_all_the_time_end_with_the_same_bits
         process.kill()
         _, said = process.communicate()
     assert process.returncode == 0, said
-    assert kills > 3
+    assert kills > 1  # a quiet machine is done soon
     assert content(folder) == content(many)
     assert weights(folder) == weights(many)
     assert hidden(folder) == hidden(many) == []

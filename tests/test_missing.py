@@ -11,6 +11,7 @@ from tiny_run import fails, snapshot
 from attack.pipeline import Run
 from shadow import config, workdir
 from shadow.errors import UserError
+from shadow.fleet import Fleet, plan
 
 ALLOW = "--config.attack.allow_missing=true"
 STAGES = ("signals", "fit", "predict", "report")
@@ -110,8 +111,13 @@ def test_a_grown_fleet_is_redone(run, caplog):
     assert evaluation(run)["shadows_asked"] == 16
     assert done(half) == [True, True, True, False]  # the old report is not of this fleet
 
+    planned = Fleet(run, half.data_root, half.config)
     for k in range(8, 16):  # as if they had been trained: each the pile of another
         shutil.copytree(run / f"shadows/{k - 8:04d}", run / f"shadows/{k:04d}")
+        pack = next(pack for pack in planned.plan.packs if k in pack.shadows)
+        path = run / f"shadows/{k:04d}/result.json"
+        keys = {"key": pack.key, "pile_key": plan.pile_key(planned.plan, planned.config, pack.key)}
+        path.write_text(json.dumps(json.loads(path.read_text()) | keys))
     assert done(half) == [False] * 4
     half.signals()
     assert done(half) == [True, False, False, False]  # the old answers do not pass for new ones

@@ -107,9 +107,9 @@ def carry_out(
     """
     if config.fleet.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise UserError("fleet.tensorboard needs a package: pip install 'shadowprint[tensorboard]'")
+    fleet = Fleet(workdir, data_root, config)
     if not data_root.is_dir():
         raise UserError(f"{data_root}: no such folder; say with --config.data.root where the data are")
-    fleet = Fleet(workdir, data_root, config)
     if fleet.plan.shadows != config.fleet.shadows:
         raise UserError(
             f"{workdir / 'plan.json'} has {fleet.plan.shadows} shadows, fleet.shadows = {config.fleet.shadows}: run "
