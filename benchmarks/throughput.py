@@ -60,8 +60,8 @@ def pack_of(size: int, model: str) -> Callable[[], float]:
 
     def rate() -> float:
         nonlocal state
-        # Not timed: while the other packs had their turn, a virtual machine's host takes freed pages back, and the first
-        # step after that pays for a gigabyte of them (1.3 s for a large pack of 4); training never pauses.
+        # Not timed: while the other packs have their turn, a virtual machine's host takes freed pages back, and the
+        # step after that pays for a gigabyte of them (1.3 s for a large pack of 4). Training never pauses.
         state, loss, _ = step(state, data)
         loss.block_until_ready()
         steps, started = 0, time.perf_counter()
