@@ -6,22 +6,15 @@ python launch.py COMMAND --config=configs/NAME.py --workdir=DIR [--config.field.
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from shadow.errors import Stopped, UserError
-
-
-def _fail(line: str) -> NoReturn:
-    sys.stderr.write(f"error: {line}\n")  # in one piece: libraries' threads may be writing there too
-    sys.exit(2)
+from shadow.errors import UserError, exits, fail
 
 
 def _recipe() -> str:
@@ -40,7 +33,7 @@ def _recipe() -> str:
 try:
     _CONFIG = config_flags.DEFINE_config_file("config", _recipe(), "Recipe; default: that of the run in --workdir.")
 except (UserError, KeyError) as wrong:  # the flag reads its default, and the overrides in sys.argv, at once
-    _fail(f"--config: {wrong.args[0]}")
+    fail(f"--config: {wrong.args[0]}")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run.")
 _PACK = flags.DEFINE_integer("pack", None, "train, sample: this pack only, in this process.", 0)
 _EXECUTOR = flags.DEFINE_enum("executor", "local", ["local", "slurm"], "run, train, sample: who does the packs.")
@@ -50,6 +43,9 @@ _TRUTH = flags.DEFINE_string("truth", "", "score: csv id,label[,group].")
 _JSON = flags.DEFINE_string("json", "", "score: also write every figure to this file.")
 _SUBMISSION = flags.DEFINE_string("submission", "", "validate: the file to check.")
 _EDITION = flags.DEFINE_string("edition", "2023", "validate: whose format.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "export: the shadow, RUN/shadows/0003[@STEP][:raw].")
+_PIPELINE = flags.DEFINE_string("pipeline", "", "import: the folder of a diffusers pipeline.")
+_TO = flags.DEFINE_string("to", "", "export, import: the folder to write.")
 
 
 def _run(settle: bool = True) -> Any:
@@ -75,14 +71,28 @@ def _score() -> None:
 def _validate() -> None:
     from attack import submission
 
-    if not _SUBMISSION.value:
-        raise UserError("validate: --submission is missing: name the file")
     ids = _run().candidate_ids() if _WORKDIR.value else None
-    rows = submission.validate(_SUBMISSION.value, _EDITION.value, ids)
+    rows = submission.validate(_given(_SUBMISSION), _EDITION.value, ids)
     print(f"{_SUBMISSION.value}: {rows} rows, valid for edition {_EDITION.value}")
 
 
-_OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)  # not our errors
+def _export() -> None:
+    from shadow import hub
+
+    print(hub.export(_given(_CHECKPOINT), Path(_WORKDIR.value) if _WORKDIR.value else None, Path(_given(_TO))))
+
+
+def _import() -> None:
+    from shadow import imported
+
+    print(imported.audit_pile(Path(_given(_PIPELINE)), Path(_given(_TO)), _CONFIG.value))
+
+
+def _given(flag: Any) -> str:
+    if not flag.value:
+        raise UserError(f"--{flag.name} is missing: {flag.help}")
+    return flag.value
+
 
 COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
     "run": ("every stage below that is not done yet, in order; resumes", lambda: _run().everything()),
@@ -96,6 +106,8 @@ COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
     "predict": ("predictions.csv and submission.csv", lambda: _run().predict()),
     "report": ("report.html", lambda: _run().report()),
     "score": ("--predictions=CSV --truth=CSV [--json=FILE]: every figure", _score),
+    "export": ("--checkpoint=RUN/shadows/0003[@STEP][:raw] --to=DIR: a diffusers pipeline of a shadow", _export),
+    "import": ("--pipeline=DIR --to=DIR: check a diffusers pipeline, and draw a pile from it", _import),
     "validate": ("--submission=CSV --edition=2023: would the organizers accept it?", _validate),
 }
 
@@ -116,23 +128,8 @@ def main(argv: list[str]) -> None:
 
 
 def cli() -> None:
-    """Exit codes: 0 done, 2 the user's mistake (one line on stderr), 1 a defect of ours, 143 ended by SIGTERM."""
-    try:
+    with exits(lambda: _WORKDIR.value or _TO.value):
         app.run(main, flags_parser=_parse)
-    except UserError as error:
-        _fail(str(error))
-    except Stopped as stopped:
-        sys.stderr.write(f"{stopped}; run the same command again to go on\n")
-        sys.exit(143)
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in _OUTSIDE:
-            raise
-        _fail(f"{error.filename or _WORKDIR.value}: {error.strerror}; nothing is half written, mend it and run again")
-    except KeyboardInterrupt:
-        _fail("stopped; run the same command again to go on")
 
 
 def _parse(argv: list[str]) -> list[str]:

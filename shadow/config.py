@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from shadow.denoisers import unet2d_config
+from shadow.denoisers.unet2d_config import UNet2DConfig
+from shadow.diffusion import rules
 from shadow.errors import UserError
 
 
@@ -30,13 +33,12 @@ class DenoiserConfig:
     """The network. `kind` chooses which of the other fields are used."""
 
     kind: str = "dit"  # dit | unet2d
+    dtype: str = "float32"  # of the computation: float32 | bfloat16; weights, and sums over many numbers, are float32
     patch: int = 8  # dit: pixels a side of a token
     width: int = 96  # dit: features of a token
     depth: int = 4  # dit: blocks
     heads: int = 4  # dit: attention heads; divides width
-    channels: tuple[int, ...] = (32, 64, 64)  # unet2d: features at each resolution
-    layers: int = 1  # unet2d: residual blocks at each resolution
-    norm_groups: int = 8  # unet2d: groups of group norm; divides each of channels
+    unet: UNet2DConfig = field(default_factory=UNet2DConfig)  # unet2d
 
 
 @dataclass(unsafe_hash=True)  # compiled functions are kept by config
@@ -44,9 +46,13 @@ class DiffusionConfig:
     """The forward process and what the network predicts."""
 
     timesteps: int = 1000
-    schedule: str = "cosine"  # cosine | linear
+    schedule: str = "cosine"  # cosine | linear | scaled_linear (linear in the root of beta)
+    beta_start: float = 1e-4  # linear, scaled_linear: variance that the first step adds
+    beta_end: float = 0.02  # linear, scaled_linear: variance that the last step adds
+    zero_terminal_snr: bool = False  # shift and stretch the schedule until the last time holds noise alone
     prediction: str = "sample"  # sample | v | epsilon; "sample" memorises soonest (docs/results.md)
-    max_weight: float = 4.0  # the loss weighs the error of x_0 by min(1 + SNR, max_weight)
+    max_weight: float = 4.0  # cap of the weight of the error of x_0 in the loss; gamma of min-SNR
+    weighting: str = "min_snr_plus_1"  # what is capped: min_snr_plus_1 (1 + SNR; SNR for epsilon) | min_snr (SNR)
 
 
 @dataclass(unsafe_hash=True)  # compiled functions are kept by config
@@ -62,6 +68,8 @@ class TrainConfig:
     ema_halflife_images: int = 2000  # half-life of the parameter average, in images seen
     checkpoint_every: int = 400  # steps between resumable checkpoints
     log_every: int = 50  # steps between rows of metrics.jsonl
+    flip: bool = False  # augmentation: half of the images are mirrored, left to right
+    shift: int = 0  # augmentation: pixels by which an image is moved at most, down and across; its edge is repeated
 
 
 @dataclass(unsafe_hash=True)
@@ -72,6 +80,17 @@ class PileConfig:
     sampler: str = "ddim"  # ddim | ddpm | dpmpp_2m
     sampler_steps: int = 25  # denoising steps an image
     eta: float = 0.0  # ddim: 0 is deterministic, 1 has as much noise as ddpm
+    timestep_spacing: str = "trailing"  # trailing (from the last time) | leading (to time 0) | linspace (both)
+    steps_offset: int = 0  # leading: added to every time
+    clip_sample: bool = True  # clip each prediction of x_0
+    clip_sample_range: float = 1.0  # clip_sample: to [-clip_sample_range, clip_sample_range]
+    use_clipped_model_output: bool = True  # ddim: the noise is computed anew from the clipped x_0
+    set_alpha_to_one: bool = True  # ddim: end at the clean image; else at the noise of time 0
+    variance_type: str = "fixed_small"  # ddpm: fixed_small | fixed_small_log (the same) | fixed_large (beta)
+    solver_type: str = "midpoint"  # dpmpp_2m, second-order steps: midpoint | heun
+    final_sigmas_type: str = "zero"  # dpmpp_2m: end at the clean image (zero) or the noise of time 0 (sigma_min)
+    lower_order_final: bool = True  # dpmpp_2m, sigma_min: with fewer than 15 steps the last is of first order
+    euler_at_final: bool = False  # dpmpp_2m, sigma_min: the last step is of first order
     batch_size: int = 50  # images sampled together by one shadow
     steps: tuple[int, ...] = ()  # training steps at which piles are drawn; empty: the last one
     png: bool = False  # also write every pile as PNG files, beside its .npy
@@ -216,27 +235,22 @@ def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 # Fields with few values, and those that may be zero: by the end of their name, for the shadows and the target alike.
 _CHOICES = {
     "denoiser.kind": ("dit", "unet2d"),
-    "diffusion.schedule": ("cosine", "linear"),
-    "diffusion.prediction": ("sample", "v", "epsilon"),
-    "pile.sampler": ("ddim", "ddpm", "dpmpp_2m"),
+    "denoiser.dtype": ("float32", "bfloat16"),
     "membership.unit": ("image", "group", "mixed"),
     "challenge.split": ("slice", "group"),
     "attack.objective": ("f1", "kappa", "accuracy"),
 }
-_NOT_NEGATIVE = ("warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge")
+_NOT_NEGATIVE = ("train.shift", "warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge")
 _SEEDS = 2**32  # JAX uses 32 bits of a seed
 
 
-def _validate_shape(prefix: str, denoiser: DenoiserConfig, size: int) -> None:
-    """Refuses a network that cannot take images of `size` x `size`."""
+def _validate_denoiser(prefix: str, denoiser: DenoiserConfig, size: int, timesteps: int) -> None:
+    """Refuses a network that cannot be, or that cannot take images of `size` x `size`."""
     if denoiser.kind == "unet2d":
-        halvings = len(denoiser.channels) - 1
-        divisions = [("data.resolution", size, f"2 ** {halvings} ({prefix}.channels)", 2 ** max(halvings, 0))]
-        divisions += [
-            (f"{prefix}.channels", c, f"{prefix}.norm_groups", denoiser.norm_groups) for c in denoiser.channels
-        ]
-        if not denoiser.channels:
-            raise UserError(f"{prefix}.channels: must not be empty")
+        unet2d_config.check(denoiser.unet, f"{prefix}.unet")
+        unet2d_config.check_trained(denoiser.unet, f"{prefix}.unet", timesteps)
+        halvings = len(denoiser.unet.block_out_channels) - 1
+        divisions = [("data.resolution", size, f"2 ** {halvings} ({prefix}.unet.block_out_channels)", 2**halvings)]
     else:
         divisions = [
             ("data.resolution", size, f"{prefix}.patch", denoiser.patch),
@@ -284,14 +298,9 @@ def validate(config: Config) -> None:
             f"train.batch_size = {config.train.batch_size}: must be divisible by fleet.devices = {config.fleet.devices}"
         )
     for prefix, denoiser in (("denoiser", config.denoiser), ("challenge.denoiser", config.challenge.denoiser)):
-        _validate_shape(prefix, denoiser, config.data.resolution)
-    if config.pile.sampler_steps > config.diffusion.timesteps:
-        raise UserError(
-            f"pile.sampler_steps = {config.pile.sampler_steps}: must be diffusion.timesteps = "
-            f"{config.diffusion.timesteps} at most"
-        )
-    if config.pile.eta and config.pile.sampler != "ddim":
-        raise UserError(f"pile.eta = {config.pile.eta}: is for pile.sampler = 'ddim'; leave it at 0")
+        _validate_denoiser(prefix, denoiser, config.data.resolution, config.diffusion.timesteps)
+    rules.check(config.diffusion, config.pile)
+    rules.check_times(config.pile, config.diffusion.timesteps)
     if not all(1 <= step <= config.train.steps for step in config.pile.steps):
         raise UserError(f"pile.steps = {config.pile.steps}: must lie between 1 and train.steps = {config.train.steps}")
     if attack.pile > config.pile.count:

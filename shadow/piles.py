@@ -125,15 +125,37 @@ def draw_piles(
     how many batches are whole. Raises DamagedError where a checkpoint is damaged, and Stopped between two batches
     when `stop()` says so.
     """
-    state = paths[0].with_name(f".{paths[0].name}.part.json")
     if all(path.exists() for path in paths):
-        state.unlink(missing_ok=True)  # of a process killed after the last rename
+        _state_of(paths).unlink(missing_ok=True)  # of a process killed after the last rename
         return
-    count, batch, size = config.count, config.batch_size, spec.images.shape[-1]
+    size = spec.images.shape[-1]
     network = build(spec.denoiser, size)
     like = jax.eval_shape(lambda: train.init_states(spec, network))
     params = checkpoint.restore_pack(folders, step, like).ema
     sample = make_sampler(network, config, spec.diffusion, size)
+    ids, make_keys = jnp.asarray(spec.ids, jnp.int32), _pile_keys(spec.seed, spec.stream)
+
+    def draw(batch: int) -> np.ndarray:
+        return np.asarray(sample(params, make_keys(ids, step, batch)))
+
+    fill(paths, size, config, draw, progress, stop)
+
+
+def _state_of(paths: Sequence[Path]) -> Path:
+    return paths[0].with_name(f".{paths[0].name}.part.json")
+
+
+def fill(
+    paths: Sequence[Path],
+    size: int,
+    config: PileConfig,
+    draw: Callable[[int], np.ndarray],
+    progress: train.Progress = train.silent,
+    stop: Callable[[], bool] = train.never,
+) -> None:
+    """Writes piles that are drawn together, batch by batch: `draw(b)` is uint8 [pile, image, size, size], and a pure
+    function of b. Resumes and stops as `draw_piles`."""
+    state, count, batch = _state_of(paths), config.count, config.batch_size
     batches = -(-count // batch)
     parts = [path.with_name(f".{path.name}.part") for path in paths]
     done = 0
@@ -147,10 +169,9 @@ def draw_piles(
             with part.open("wb") as stream:  # zeros, not a hole: writing to a map of a full disk would be fatal
                 files.save_array(stream, np.zeros((count, size, size), np.uint8))
     stores = [np.load(part, mmap_mode="r+") for part in parts]
-    ids, make_keys = jnp.asarray(spec.ids, jnp.int32), _pile_keys(spec.seed, spec.stream)
     started = time.monotonic()
     for b in range(done, batches):
-        images = np.asarray(sample(params, make_keys(ids, step, b)))
+        images = draw(b)
         start = b * batch
         for store, new in zip(stores, images, strict=True):
             store[start : start + batch] = new[: count - start]

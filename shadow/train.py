@@ -85,6 +85,24 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
     )
 
 
+def augment(images: jax.Array, config: TrainConfig, key: jax.Array) -> jax.Array:
+    """Images [batch, size, size], half of them mirrored (`flip`), each moved by up to `shift` pixels down and across.
+
+    A generator trained on disturbed images memorises later, and its output holds every version of a member.
+    """
+    batch, size, _ = images.shape
+    sides, places = jax.random.split(key)
+    if config.flip:
+        mirrored = jax.random.bernoulli(sides, 0.5, (batch, 1, 1))
+        images = jnp.where(mirrored, images[:, :, ::-1], images)
+    if config.shift:
+        rows, columns = jax.random.randint(places, (2, batch), -config.shift, config.shift + 1)
+        line = jnp.arange(size)
+        rows, columns = (jnp.clip(line + moved[:, None], 0, size - 1) for moved in (rows, columns))
+        images = images[jnp.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return images
+
+
 def ema_decay(config: TrainConfig, step: jax.Array) -> jax.Array:
     """Weight of the old average. The half-life is in images and never more than a tenth of those seen so far, so
     that the average forgets its start (as in Karras et al. 2022, arXiv 2206.00364)."""
@@ -93,14 +111,24 @@ def ema_decay(config: TrainConfig, step: jax.Array) -> jax.Array:
     return 0.5 ** (config.batch_size / jnp.maximum(halflife, 1e-8))
 
 
+def fresh_states(network: Network, config: TrainConfig, init_keys: jax.Array) -> State:
+    """Untrained states of a pack, a key each: leading axis [shadow]."""
+
+    def fresh(key: jax.Array) -> State:
+        params = network.init(key)
+        return State(jnp.int32(0), params, params, optimizer(config).init(params))
+
+    return jax.vmap(fresh)(init_keys)
+
+
 def init_states(spec: Spec, network: Network) -> State:
     """Fresh states of the pack, leading axis [shadow]."""
 
-    def fresh(shadow: jax.Array) -> State:
-        params = network.init(keys.key(spec.seed, f"{spec.stream}/init", shadow))
-        return State(jnp.int32(0), params, params, optimizer(spec.train).init(params))
+    def fresh(shadows: jax.Array) -> State:
+        init_keys = jax.vmap(lambda shadow: keys.key(spec.seed, f"{spec.stream}/init", shadow))(shadows)
+        return fresh_states(network, spec.train, init_keys)
 
-    return jax.jit(jax.vmap(fresh))(jnp.asarray(spec.ids, jnp.int32))
+    return jax.jit(fresh)(jnp.asarray(spec.ids, jnp.int32))
 
 
 # (state, shadow ids [shadow], members [shadow, image], their numbers [shadow], images) -> state, loss, gradient norm
@@ -113,7 +141,7 @@ def _compiled_step(
 ) -> _Step:
     """The jitted step. Which shadows and members are its arguments: all packs of a fleet share one compilation."""
     config, diffusion = dataclasses.replace(config), dataclasses.replace(diffusion)  # the caller's may change
-    abar, kind, cap = process.alpha_bar(diffusion), diffusion.prediction, diffusion.max_weight
+    abar, kind, weights = process.alpha_bar(diffusion), diffusion.prediction, process.weights(diffusion)
     tx = optimizer(config)
     batch = NamedSharding(mesh(devices), PartitionSpec("data")) if devices > 1 else None
 
@@ -122,7 +150,8 @@ def _compiled_step(
 
     def one(state: State, shadow: jax.Array, members: jax.Array, size: jax.Array, images: jax.Array) -> Any:
         draw, when, noise = jax.random.split(keys.key(seed, f"{stream}/train", shadow, state.step), 3)
-        x0 = images[members[jax.random.randint(draw, (config.batch_size,), 0, size)]][..., None]
+        x0 = images[members[jax.random.randint(draw, (config.batch_size,), 0, size)]]
+        x0 = augment(x0, config, jax.random.fold_in(draw, 1))[..., None]
         # one time in each of batch_size equal strata: less noise in the loss than independent times
         offsets = jnp.arange(config.batch_size) + jax.random.uniform(when, (config.batch_size,))
         t = jnp.floor(offsets / config.batch_size * diffusion.timesteps).astype(jnp.int32)
@@ -130,7 +159,8 @@ def _compiled_step(
         x0, t, eps = spread(x0), spread(t), spread(eps)
 
         def mean_loss(params: Params) -> jax.Array:
-            return process.loss(abar, kind, cap, partial(network.apply, params), x0, eps, t).mean()
+            denoiser = partial(network.apply, params, key=jax.random.fold_in(noise, 1))  # the key is for dropout
+            return process.loss(abar, kind, weights, denoiser, x0, eps, t).mean()
 
         value, grads = jax.value_and_grad(mean_loss)(state.params)
         updates, opt = tx.update(grads, state.opt, state.params)
@@ -170,12 +200,12 @@ def make_step(spec: Spec, network: Network) -> Callable[[State, jax.Array], tupl
 @functools.lru_cache(maxsize=8)
 def _compiled_evaluation(diffusion: DiffusionConfig, network: Network) -> Callable[..., jax.Array]:
     diffusion = dataclasses.replace(diffusion)
-    abar, kind, cap = process.alpha_bar(diffusion), diffusion.prediction, diffusion.max_weight
+    abar, kind, weights = process.alpha_bar(diffusion), diffusion.prediction, process.weights(diffusion)
 
     def one(params: Params, images: jax.Array, eps: jax.Array) -> jax.Array:
         def at(share: float) -> jax.Array:
             t = jnp.full((len(images),), int(share * diffusion.timesteps), jnp.int32)
-            return process.loss(abar, kind, cap, partial(network.apply, params), images[..., None], eps, t)
+            return process.loss(abar, kind, weights, partial(network.apply, params), images[..., None], eps, t)
 
         return jnp.stack([at(share) for share in EVALUATION_TIMES])
 

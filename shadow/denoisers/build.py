@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from shadow.config import DenoiserConfig
+from shadow.denoisers import unet2d_config
 from shadow.denoisers.dit import DiT
 from shadow.denoisers.unet2d import UNet2D
 from shadow.errors import UserError
@@ -18,17 +19,37 @@ from shadow.errors import UserError
 Params = Any  # a pytree of float32 arrays
 
 
+class Init(Protocol):
+    def __call__(self, key: jax.Array) -> Params:
+        """Fresh weights."""
+
+
+class Apply(Protocol):
+    def __call__(
+        self,
+        params: Params,
+        x: jax.Array,
+        t: jax.Array,
+        class_labels: jax.Array | None = None,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """x [batch, size, size, channels] float32 and t [batch] -> prediction, float32 and of that shape.
+
+        `class_labels` as a conditional UNet2D asks for them; `key` switches its dropout on.
+        """
+
+
 class Network(NamedTuple):
     """`init` vmaps over keys and `apply` over params, to a pack of networks."""
 
-    init: Callable[[jax.Array], Params]
-    apply: Callable[[Params, jax.Array, jax.Array], jax.Array]
+    init: Init
+    apply: Apply
 
 
 @functools.lru_cache(maxsize=16)  # the same network is the same object: what was compiled for it is found again
 def build(config: DenoiserConfig, size: int) -> Network:
     """The network of `config` for images of `size` x `size`. Raises UserError on fields that do not fit."""
-    config = dataclasses.replace(config)  # a copy: the caller's may change
+    config = copy.deepcopy(config)  # the caller's may change
 
     def module(rngs: nnx.Rngs) -> nnx.Module:
         if config.kind == "dit":
@@ -40,25 +61,43 @@ def build(config: DenoiserConfig, size: int) -> Network:
                 heads=config.heads,
                 rngs=rngs,
             )
-        return UNet2D(channels=config.channels, layers=config.layers, norm_groups=config.norm_groups, rngs=rngs)
+        return UNet2D(config.unet, rngs=rngs)
 
     if config.kind not in ("dit", "unet2d"):
         raise UserError(f"denoiser.kind = {config.kind!r}: use 'dit' or 'unet2d'")
-    if config.kind == "unet2d" and size % 2 ** (len(config.channels) - 1):
-        raise UserError(
-            f"data.resolution = {size} cannot be halved {len(config.channels) - 1} times (denoiser.channels)"
-        )
+    if config.dtype not in ("float32", "bfloat16"):
+        raise UserError(f"denoiser.dtype = {config.dtype!r}: use 'float32' or 'bfloat16'")
+    if config.kind == "unet2d":
+        unet2d_config.check(config.unet, "denoiser.unet")
+        halvings = len(config.unet.block_out_channels) - 1
+        if size % 2**halvings:
+            raise UserError(
+                f"data.resolution = {size} cannot be halved {halvings} times (denoiser.unet.block_out_channels)"
+            )
     try:
-        graph, _ = nnx.split(nnx.eval_shape(lambda: module(nnx.Rngs(0))))
+        graph, shapes = nnx.split(nnx.eval_shape(lambda: module(nnx.Rngs(0))))
     except ValueError as error:
+        if config.kind == "unet2d":  # was checked: a defect of ours
+            raise
         raise UserError(f"denoiser: {error}") from error
+    dtype = jnp.dtype(config.dtype)
 
     def init(key: jax.Array) -> Params:
         return nnx.to_pure_dict(nnx.split(module(nnx.Rngs(key)))[1])
 
-    def apply(params: Params, x: jax.Array, t: jax.Array) -> jax.Array:
-        state = nnx.eval_shape(lambda: nnx.state(module(nnx.Rngs(0))))
+    def apply(
+        params: Params,
+        x: jax.Array,
+        t: jax.Array,
+        class_labels: jax.Array | None = None,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        if dtype != jnp.float32:  # the master weights stay as they are, and so do tests in float64
+            x, params = x.astype(dtype), jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+        state = jax.tree.map(lambda leaf: leaf, shapes)
         nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(graph, state)(x, t)
+        model = nnx.merge(graph, state)
+        out = model(x, t, class_labels, key) if config.kind == "unet2d" else model(x, t)
+        return out if dtype == jnp.float32 else out.astype(jnp.float32)
 
     return Network(init, apply)

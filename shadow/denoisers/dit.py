@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from shadow.denoisers import layers
+
 
 def time_features(t: jax.Array, width: int) -> jax.Array:
     """Sinusoids of t [batch] at geometric frequencies: [batch, width], width even."""
@@ -29,8 +31,9 @@ def position_features(side: int, width: int) -> np.ndarray:
 
 def _normalise(x: jax.Array) -> jax.Array:
     """Layer norm without learned scale: adaLN supplies scale and shift."""
-    centred = x - x.mean(-1, keepdims=True)
-    return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    centred = wide - wide.mean(-1, keepdims=True)
+    return (centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-6)).astype(x.dtype)
 
 
 class Block(nnx.Module):
@@ -53,7 +56,7 @@ class Block(nnx.Module):
         batch, tokens, width = x.shape
         h = _normalise(x) * (1 + scale1) + shift1
         q, k, v = jnp.moveaxis(self.qkv(h).reshape(batch, tokens, 3, self.heads, width // self.heads), 2, 0)
-        attended = jax.nn.dot_product_attention(q, k, v).reshape(batch, tokens, width)
+        attended = layers.attend(q, k, v).reshape(batch, tokens, width)
         x = x + gate1 * self.project(attended)
         h = _normalise(x) * (1 + scale2) + shift2
         return x + gate2 * self.contract(nnx.gelu(self.expand(h)))
@@ -86,8 +89,8 @@ class DiT(nnx.Module):
         batch, side, patch = x.shape[0], self.side, self.patch
         tokens = x.reshape(batch, side, patch, side, patch).transpose(0, 1, 3, 2, 4)
         h = self.embed(tokens.reshape(batch, side * side, patch * patch))
-        h = h + position_features(side, self.width)
-        condition = self.time2(nnx.silu(self.time1(time_features(t, self.width))))
+        h = h + position_features(side, self.width).astype(h.dtype)
+        condition = self.time2(nnx.silu(self.time1(time_features(t, self.width).astype(h.dtype))))
         for block in self.blocks:
             h = block(h, condition)
         shift, scale = jnp.split(self.last_modulation(nnx.silu(condition))[:, None], 2, axis=-1)

@@ -1,69 +1,85 @@
-"""The core of PyTorch diffusers' `UNet2DModel` in flax.nnx: unconditional, same arithmetic, same names.
+"""PyTorch diffusers' `UNet2DModel` in flax.nnx: same arithmetic, same names.
 
-Attributes are called as diffusers calls its modules, so a parameter's path joined with dots is its PyTorch
-name, with `kernel` or `scale` in the place of `weight`. A rank-4 kernel is the PyTorch weight with axes
-(2, 3, 1, 0), a rank-2 kernel its transpose, everything else is equal. Images are NHWC here.
-
-Left out: dropout, class embeddings, scale-shift time conditioning, other block types and resampling kinds.
-Fixed as in diffusers' defaults: SiLU, time embedding of 4 x channels[0] (flip_sin_to_cos, freq_shift 0),
-downsample_padding 1.
+Attributes are called as diffusers calls its modules, so a parameter's path joined with dots is its PyTorch name, with
+`kernel`, `scale` or `embedding` in the place of `weight`. A rank-4 kernel is the PyTorch weight with axes (2, 3, 1, 0),
+a rank-2 kernel its transpose, everything else is equal. Images are NHWC here.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from shadow.denoisers import layers
+from shadow.denoisers.unet2d_config import UNet2DConfig
+
 # PyTorch's default for convolutions and linear layers, uniform in +-1/sqrt(fan_in): a third of the variance
 # of flax's, so that a network trained here starts where one of diffusers starts. Biases start at zero.
 _KERNEL_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+_FOURIER_SCALE = 16.0
+
+Activation: TypeAlias = Callable[[jax.Array], jax.Array]
+_ACTIVATIONS: dict[str, Activation] = {
+    "silu": nnx.silu,
+    "swish": nnx.silu,
+    "mish": lambda x: x * jnp.tanh(nnx.softplus(x)),
+    "gelu": partial(nnx.gelu, approximate=False),
+    "relu": nnx.relu,
+}
 
 
-def time_features(t: jax.Array, width: int) -> jax.Array:
-    """Cosines, then sines, of t [batch] at geometric frequencies: float32 [batch, width], width even."""
+def time_features(t: jax.Array, width: int, shift: int = 0, cosines_first: bool = True) -> jax.Array:
+    """Sinusoids of t [batch] at geometric frequencies: float32 [batch, width]. An odd width ends in a zero."""
     # Rounded at every step as in PyTorch: at t = 1000 the last bit of a frequency moves an angle by 3e-5.
     half = width // 2
-    exponents = np.float32(-math.log(10_000.0)) * np.arange(half, dtype=np.float32) / np.float32(half)
+    exponents = np.float32(-math.log(10_000.0)) * np.arange(half, dtype=np.float32) / np.float32(half - shift)
     angles = t.astype(jnp.float32)[:, None] * np.exp(exponents)
-    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+    waves = [jnp.cos(angles), jnp.sin(angles)]
+    return jnp.concatenate(waves if cosines_first else waves[::-1], axis=-1)
+
+
+def dropout(rate: float, key: jax.Array | None) -> Activation:
+    """What a residual block does before its second convolution: each call has noise of its own; without a key, none."""
+    if not rate or key is None:
+        return lambda h: h
+    calls = itertools.count()
+
+    def drop(h: jax.Array) -> jax.Array:
+        kept = jax.random.bernoulli(jax.random.fold_in(key, next(calls)), 1 - rate, h.shape)
+        return jnp.where(kept, h / (1 - rate), jnp.zeros_like(h))
+
+    return drop
 
 
 def _linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
     return nnx.Linear(inputs, outputs, kernel_init=_KERNEL_INIT, rngs=rngs)
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, padding: Sequence[tuple[int, int]], stride: int = 1) -> jax.Array:
-    """x [batch, h, w, inputs] by kernel [kh, kw, inputs, outputs]; padding of rows, then of columns."""
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=dimensions)
-
-
 class Conv(nnx.Module):
     """A size x size convolution, padded by size // 2 on every side: at stride 2 not the same as "SAME"."""
 
-    def __init__(self, inputs: int, outputs: int, *, size: int = 3, stride: int = 1, rngs: nnx.Rngs) -> None:
-        self.size, self.stride = size, stride
+    def __init__(
+        self, inputs: int, outputs: int, *, size: int = 3, stride: int = 1, pad_before: bool = True, rngs: nnx.Rngs
+    ) -> None:
+        after = size // 2
+        self.stride, self.padding = stride, (after if pad_before else 0, after)
         self.kernel = nnx.Param(_KERNEL_INIT(rngs.params(), (size, size, inputs, outputs), jnp.float32))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel, bias = self.kernel[...], self.bias[...]
-        if self.size == self.stride == 1:  # a matrix product: half the time of the convolution on CPU
-            return x @ kernel[0, 0] + bias
-        return _convolve(x, kernel, [(self.size // 2, self.size // 2)] * 2, self.stride) + bias
+        return layers.convolve(x, self.kernel[...], (self.padding, self.padding), self.stride) + self.bias[...]
 
 
 class GroupNorm(nnx.Module):
-    """Group norm of [batch, ..., channels]; same parameters and values as `nnx.GroupNorm`.
-
-    Sums over positions channel by channel first and over the channels of a group last. Reducing both in one
-    go, as flax does, leaves XLA a strided inner loop of channels / groups elements: 3 times slower on CPU.
-    """
+    """Group norm of [batch, ..., channels]; same parameters and values as `nnx.GroupNorm`."""
 
     def __init__(self, channels: int, groups: int, *, epsilon: float) -> None:
         self.groups, self.epsilon = groups, epsilon
@@ -71,18 +87,19 @@ class GroupNorm(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(channels))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        positions = tuple(range(1, x.ndim - 1))
+        return layers.group_norm(x, self.scale[...], self.bias[...], self.groups, self.epsilon)
 
-        def group_mean(y: jax.Array) -> jax.Array:
-            """The mean over positions and the channels of a group: [batch, 1, ..., channels]."""
-            means = y.mean(positions, keepdims=True)
-            grouped = means.reshape(*means.shape[:-1], self.groups, -1).mean(-1)
-            return jnp.repeat(grouped, x.shape[-1] // self.groups, axis=-1)
 
-        centred = x - group_mean(x)
-        # Not mean(x^2) - mean(x)^2: that loses the digits which parity with PyTorch needs.
-        factor = jax.lax.rsqrt(group_mean(jnp.square(centred)) + self.epsilon) * self.scale[...]
-        return centred * factor + self.bias[...]
+class FourierProjection(nnx.Module):
+    """Sines, then cosines, of 2 pi w log t, w random and never trained: [batch] -> [batch, 2 width]."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
+        self.weight = nnx.Param(_FOURIER_SCALE * jax.random.normal(rngs.params(), (width,)))
+
+    def __call__(self, t: jax.Array) -> jax.Array:
+        weight = jax.lax.stop_gradient(self.weight[...]).astype(jnp.float32)
+        angles = jnp.log(t.astype(jnp.float32))[:, None] * weight * 2 * np.pi
+        return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
 class TimestepEmbedding(nnx.Module):
@@ -96,33 +113,72 @@ class TimestepEmbedding(nnx.Module):
         return self.linear_2(nnx.silu(self.linear_1(features)))
 
 
+def _halve(x: jax.Array) -> jax.Array:
+    """Means of 2 x 2 pixels; a last odd row or column is left out."""
+    batch, height, width, channels = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+
+
+def _double(x: jax.Array) -> jax.Array:
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
 class ResnetBlock2D(nnx.Module):
-    """Two convolutions, the time embedding added between: [batch, h, w, inputs] -> [batch, h, w, outputs]."""
+    """Two convolutions, the time embedding between: [batch, h, w, inputs] -> [batch, h, w, outputs].
+
+    With `resize` "down" or "up" the image is halved or doubled before the first of them.
+    """
 
     def __init__(
-        self, inputs: int, outputs: int, time_width: int, norm_groups: int, epsilon: float, *, rngs: nnx.Rngs
+        self,
+        inputs: int,
+        outputs: int,
+        config: UNet2DConfig,
+        *,
+        resize: str = "",
+        scale: float = 1.0,
+        rngs: nnx.Rngs,
     ) -> None:
-        self.norm1 = GroupNorm(inputs, norm_groups, epsilon=epsilon)
+        groups, epsilon = config.norm_num_groups, config.norm_eps
+        self.modulated = config.resnet_time_scale_shift == "scale_shift"
+        self.act, self.resize, self.output_scale = config.act_fn, resize, scale
+        self.norm1 = GroupNorm(inputs, groups, epsilon=epsilon)
         self.conv1 = Conv(inputs, outputs, rngs=rngs)
-        self.time_emb_proj = _linear(time_width, outputs, rngs)
-        self.norm2 = GroupNorm(outputs, norm_groups, epsilon=epsilon)
+        self.time_emb_proj = _linear(config.time_width, (1 + self.modulated) * outputs, rngs)
+        self.norm2 = GroupNorm(outputs, groups, epsilon=epsilon)
         self.conv2 = Conv(outputs, outputs, rngs=rngs)
         self.conv_shortcut = Conv(inputs, outputs, size=1, rngs=rngs) if inputs != outputs else None
 
-    def __call__(self, x: jax.Array, time: jax.Array) -> jax.Array:
-        """x [batch, h, w, inputs], time [batch, time_width], already through SiLU."""
-        h = self.conv1(nnx.silu(self.norm1(x)))
-        h = h + self.time_emb_proj(time)[:, None, None]
-        h = self.conv2(nnx.silu(self.norm2(h)))
-        return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+    def __call__(self, x: jax.Array, time: jax.Array, drop: Activation) -> jax.Array:
+        """x [batch, h, w, inputs], time [batch, time_width], already through the activation."""
+        act = _ACTIVATIONS[self.act]
+        h = act(self.norm1(x))
+        if self.resize == "up":
+            h = layers.convolve_doubled(h, self.conv1.kernel[...]) + self.conv1.bias[...]
+            x = _double(x)
+        else:
+            if self.resize:
+                h, x = _halve(h), _halve(x)
+            h = self.conv1(h)
+        moment = self.time_emb_proj(time)[:, None, None]
+        if self.modulated:
+            gain, offset = jnp.split(moment, 2, axis=-1)
+            h = self.norm2(h) * (1 + gain) + offset
+        else:
+            h = self.norm2(h + moment)
+        h = self.conv2(drop(act(h)))
+        return (h + (x if self.conv_shortcut is None else self.conv_shortcut(x))) / self.output_scale
 
 
 class Attention(nnx.Module):
     """Self-attention over positions with a residual connection: [batch, h, w, channels] -> the same shape."""
 
-    def __init__(self, channels: int, head_dim: int, norm_groups: int, epsilon: float, *, rngs: nnx.Rngs) -> None:
-        self.head_dim = head_dim
-        self.group_norm = GroupNorm(channels, norm_groups, epsilon=epsilon)
+    def __init__(
+        self, channels: int, head_dim: int, norm_groups: int, epsilon: float, *, scale: float = 1.0, rngs: nnx.Rngs
+    ) -> None:
+        self.head_dim, self.output_scale = head_dim or channels, scale
+        self.group_norm = GroupNorm(channels, norm_groups, epsilon=epsilon) if norm_groups else None
         self.to_q = _linear(channels, channels, rngs)
         self.to_k = _linear(channels, channels, rngs)
         self.to_v = _linear(channels, channels, rngs)
@@ -130,73 +186,57 @@ class Attention(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         batch, height, width, channels = x.shape
-        h = self.group_norm(x)
+        h = x if self.group_norm is None else self.group_norm(x)
         heads = (batch, height * width, channels // self.head_dim, self.head_dim)
         q, k, v = (project(h).reshape(heads) for project in (self.to_q, self.to_k, self.to_v))
-        attended = jax.nn.dot_product_attention(q, k, v)
-        return x + self.to_out[0](attended.reshape(x.shape))
+        attended = layers.attend(q, k, v)
+        return (x + self.to_out[0](attended.reshape(x.shape))) / self.output_scale
 
 
 class Downsample2D(nnx.Module):
     """A stride-2 convolution: [batch, h, w, channels] -> [batch, h / 2, w / 2, channels]."""
 
-    def __init__(self, channels: int, *, rngs: nnx.Rngs) -> None:
-        self.conv = Conv(channels, channels, stride=2, rngs=rngs)
+    def __init__(self, channels: int, *, padding: int, rngs: nnx.Rngs) -> None:
+        self.conv = Conv(channels, channels, stride=2, pad_before=bool(padding), rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, time: jax.Array, drop: Activation) -> jax.Array:
         return self.conv(x)
 
 
-def _phases(kernel: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    """3 taps along `axis` on a doubled image as 2 taps on the image: for even and for odd positions."""
-    left, centre, right = jnp.split(kernel, 3, axis)
-    return jnp.concatenate([left, centre + right], axis), jnp.concatenate([left + centre, right], axis)
-
-
 class Upsample2D(nnx.Module):
-    """Nearest neighbours, then a convolution: [batch, h, w, channels] -> [batch, 2 h, 2 w, channels].
-
-    Done the other way round: an output pixel sees only 2 x 2 different input pixels, so four 2 x 2
-    convolutions of the small image, one for each parity of row and column, do with 4/9 of the products.
-    """
+    """Nearest neighbours, then a convolution: [batch, h, w, channels] -> [batch, 2 h, 2 w, channels]."""
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs) -> None:
         self.conv = Conv(channels, channels, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        batch, height, width, channels = x.shape
-        rows = []
-        for i, half in enumerate(_phases(self.conv.kernel[...], axis=0)):
-            quarters = _phases(half, axis=1)
-            row = [_convolve(x, kernel, [(1 - i, i), (1 - j, j)]) for j, kernel in enumerate(quarters)]
-            rows.append(jnp.stack(row, axis=3))
-        spread = jnp.stack(rows, axis=2)  # [batch, height, 2, width, 2, channels]
-        return spread.reshape(batch, 2 * height, 2 * width, channels) + self.conv.bias[...]
+    def __call__(self, x: jax.Array, time: jax.Array, drop: Activation) -> jax.Array:
+        return layers.convolve_doubled(x, self.conv.kernel[...]) + self.conv.bias[...]
+
+
+Resize: TypeAlias = Downsample2D | Upsample2D | ResnetBlock2D
 
 
 class DownBlock2D(nnx.Module):
-    """One resolution on the way down; with `attentions` it is diffusers' `AttnDownBlock2D`."""
+    """One resolution on the way down: diffusers' `DownBlock2D`; with `attentions` its `AttnDownBlock2D`, and with a
+    residual block for `downsampler` its `ResnetDownsampleBlock2D`."""
 
     def __init__(
-        self,
-        resnets: Sequence[ResnetBlock2D],
-        attentions: Sequence[Attention] | None,
-        downsampler: Downsample2D | None,
+        self, resnets: Sequence[ResnetBlock2D], attentions: Sequence[Attention] | None, downsampler: Resize | None
     ) -> None:
         self.resnets = nnx.List(resnets)
         self.attentions = None if attentions is None else nnx.List(attentions)
         self.downsamplers = None if downsampler is None else nnx.List([downsampler])
 
-    def __call__(self, h: jax.Array, time: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+    def __call__(self, h: jax.Array, time: jax.Array, drop: Activation) -> tuple[jax.Array, list[jax.Array]]:
         """The block's output, and what every layer hands to the way up."""
         skips = []
         for i, resnet in enumerate(self.resnets):
-            h = resnet(h, time)
+            h = resnet(h, time, drop)
             if self.attentions is not None:
                 h = self.attentions[i](h)
             skips.append(h)
         if self.downsamplers is not None:
-            h = self.downsamplers[0](h)
+            h = self.downsamplers[0](h, time, drop)
             skips.append(h)
         return h, skips
 
@@ -208,169 +248,165 @@ class UNetMidBlock2D(nnx.Module):
         self.resnets = nnx.List(resnets)
         self.attentions = None if attention is None else nnx.List([attention])
 
-    def __call__(self, h: jax.Array, time: jax.Array) -> jax.Array:
-        h = self.resnets[0](h, time)
+    def __call__(self, h: jax.Array, time: jax.Array, drop: Activation) -> jax.Array:
+        h = self.resnets[0](h, time, drop)
         if self.attentions is not None:
             h = self.attentions[0](h)
-        return self.resnets[1](h, time)
+        return self.resnets[1](h, time, drop)
 
 
 class UpBlock2D(nnx.Module):
-    """One resolution on the way up; with `attentions` it is diffusers' `AttnUpBlock2D`."""
+    """One resolution on the way up: diffusers' `UpBlock2D`, `AttnUpBlock2D`, `ResnetUpsampleBlock2D`, as above."""
 
     def __init__(
-        self,
-        resnets: Sequence[ResnetBlock2D],
-        attentions: Sequence[Attention] | None,
-        upsampler: Upsample2D | None,
+        self, resnets: Sequence[ResnetBlock2D], attentions: Sequence[Attention] | None, upsampler: Resize | None
     ) -> None:
         self.resnets = nnx.List(resnets)
         self.attentions = None if attentions is None else nnx.List(attentions)
         self.upsamplers = None if upsampler is None else nnx.List([upsampler])
 
-    def __call__(self, h: jax.Array, skips: list[jax.Array], time: jax.Array) -> jax.Array:
+    def __call__(self, h: jax.Array, skips: list[jax.Array], time: jax.Array, drop: Activation) -> jax.Array:
         """`skips`: one a residual block, the last made is used first."""
         for i, resnet in enumerate(self.resnets):
-            h = resnet(jnp.concatenate([h, skips[-1 - i]], axis=-1), time)
+            h = resnet(jnp.concatenate([h, skips[-1 - i]], axis=-1), time, drop)
             if self.attentions is not None:
                 h = self.attentions[i](h)
-        return h if self.upsamplers is None else self.upsamplers[0](h)
+        return h if self.upsamplers is None else self.upsamplers[0](h, time, drop)
 
 
 class UNet2D(nnx.Module):
     """(x [batch, height, width, in_channels], t [batch]) -> [batch, height, width, out_channels].
 
-    `x` is float32, `t` int or float. `channels`, `layers` and `norm_groups` are block_out_channels,
-    layers_per_block and norm_num_groups of diffusers. `attention` says for each resolution, from the finest,
-    whether its blocks are AttnDownBlock2D, AttnUpBlock2D (None: nowhere); `mid_attention` is add_attention.
+    `config` has passed `unet2d_config.check`. `t` is int or float (int where the times are learned). A conditional
+    network asks for `class_labels`: int [batch], numbers like `t` where class_embed_type is "timestep", or float
+    [batch, time_width] where it is "identity". `key` switches dropout on.
 
-    Raises ValueError naming the field where `channels` is empty or holds a number that `norm_groups` (or,
-    under attention, `attention_head_dim`) does not divide, where channels[0] is odd, `attention` is not as
-    long as `channels`, or a count is below 1. Called, where `x` does not fit in_channels, `t` is not [batch],
-    or height or width cannot be halved len(channels) - 1 times.
+    Raises ValueError where `x` does not fit in_channels, `t` is not [batch], height or width cannot be halved
+    len(block_out_channels) - 1 times, or labels are missing or not asked for.
     """
 
-    def __init__(
-        self,
-        *,
-        channels: Sequence[int],
-        layers: int,
-        norm_groups: int,
-        in_channels: int = 1,
-        out_channels: int = 1,
-        attention: Sequence[bool] | None = None,
-        mid_attention: bool = False,
-        attention_head_dim: int = 8,
-        norm_eps: float = 1e-5,
-        rngs: nnx.Rngs,
-    ) -> None:
-        channels = tuple(channels)
-        attended = (False,) * len(channels) if attention is None else tuple(attention)
-        _check(
-            channels,
-            layers,
-            norm_groups,
-            in_channels,
-            out_channels,
-            attended,
-            mid_attention,
-            attention_head_dim,
-        )
-        self.in_channels, self.levels = in_channels, len(channels)
-        self.width = channels[0]  # of the sinusoids
-        time_width = 4 * channels[0]
+    def __init__(self, config: UNet2DConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        channels, count = config.block_out_channels, config.layers_per_block
+        resnet = partial(ResnetBlock2D, config=config, rngs=rngs)
 
-        def resnet(inputs: int, outputs: int) -> ResnetBlock2D:
-            return ResnetBlock2D(inputs, outputs, time_width, norm_groups, norm_eps, rngs=rngs)
+        def attend(width: int, groups: int = config.norm_num_groups, scale: float = 1.0) -> Attention:
+            return Attention(width, config.attention_head_dim, groups, config.norm_eps, scale=scale, rngs=rngs)
 
-        def attend(width: int) -> Attention:
-            return Attention(width, attention_head_dim, norm_groups, norm_eps, rngs=rngs)
-
-        self.conv_in = Conv(in_channels, channels[0], rngs=rngs)
-        self.time_embedding = TimestepEmbedding(channels[0], time_width, rngs=rngs)
+        self.conv_in = Conv(config.in_channels, channels[0], rngs=rngs)
+        self.time_proj: FourierProjection | nnx.Embed
+        self.class_embedding: nnx.Embed | TimestepEmbedding
+        features = channels[0]
+        if config.time_embedding_type == "fourier":
+            self.time_proj = FourierProjection(channels[0], rngs=rngs)
+            features = 2 * channels[0]
+        elif config.time_embedding_type == "learned":
+            self.time_proj = nnx.Embed(
+                config.num_train_timesteps, channels[0], embedding_init=nnx.initializers.normal(1.0), rngs=rngs
+            )
+        self.time_embedding = TimestepEmbedding(features, config.time_width, rngs=rngs)
+        if config.num_class_embeds:
+            self.class_embedding = nnx.Embed(
+                config.num_class_embeds, config.time_width, embedding_init=nnx.initializers.normal(1.0), rngs=rngs
+            )
+        elif config.class_embed_type == "timestep":
+            self.class_embedding = TimestepEmbedding(features, config.time_width, rngs=rngs)
 
         down_blocks = []
         widths = [channels[0]]  # of the skips, in the order in which they are made
-        for i, width in enumerate(channels):
-            resnets = [resnet(widths[-1] if j == 0 else width, width) for j in range(layers)]
-            attentions = [attend(width) for _ in resnets] if attended[i] else None
+        for i, (width, kind) in enumerate(zip(channels, config.down_blocks, strict=True)):
+            resnets = [resnet(widths[-1] if j == 0 else width, width) for j in range(count)]
+            attentions = [attend(width) for _ in resnets] if kind == "AttnDownBlock2D" else None
             last = i == len(channels) - 1
-            downsampler = None if last else Downsample2D(width, rngs=rngs)
+            downsampler: Resize | None = None
+            if not last and _by_resnet(kind, config.downsample_type):
+                downsampler = resnet(width, width, resize="down")
+            elif not last:
+                downsampler = Downsample2D(width, padding=config.downsample_padding, rngs=rngs)
             down_blocks.append(DownBlock2D(resnets, attentions, downsampler))
-            widths += [width] * (layers + (not last))
+            widths += [width] * (count + (not last))
         self.down_blocks = nnx.List(down_blocks)
 
-        lowest = channels[-1]
-        middle = [resnet(lowest, lowest) for _ in range(2)]
-        self.mid_block = UNetMidBlock2D(middle, attend(lowest) if mid_attention else None)
+        lowest, scale = channels[-1], config.mid_block_scale_factor
+        mid_block = None
+        if config.mid_block_type:
+            groups = 0 if config.resnet_time_scale_shift == "scale_shift" else config.norm_num_groups
+            first = resnet(lowest, lowest, scale=scale)
+            middle = attend(lowest, config.attn_norm_num_groups or groups, scale) if config.add_attention else None
+            mid_block = UNetMidBlock2D([first, resnet(lowest, lowest, scale=scale)], middle)
+        self.mid_block = mid_block
 
         up_blocks = []
         below = lowest
-        for i, width in reversed(list(enumerate(channels))):
+        for i, width, kind in zip(reversed(range(len(channels))), channels[::-1], config.up_blocks, strict=True):
             # One more than on the way down: for the skip of the finer down-sampler, or of conv_in.
-            resnets = [resnet((below if j == 0 else width) + widths.pop(), width) for j in range(layers + 1)]
-            attentions = [attend(width) for _ in resnets] if attended[i] else None
-            up_blocks.append(UpBlock2D(resnets, attentions, Upsample2D(width, rngs=rngs) if i else None))
+            resnets = [resnet((below if j == 0 else width) + widths.pop(), width) for j in range(count + 1)]
+            attentions = [attend(width) for _ in resnets] if kind == "AttnUpBlock2D" else None
+            upsampler: Resize | None = None
+            if i and _by_resnet(kind, config.upsample_type):
+                upsampler = resnet(width, width, resize="up")
+            elif i:
+                upsampler = Upsample2D(width, rngs=rngs)
+            up_blocks.append(UpBlock2D(resnets, attentions, upsampler))
             below = width
         self.up_blocks = nnx.List(up_blocks)
 
-        self.conv_norm_out = GroupNorm(channels[0], norm_groups, epsilon=norm_eps)
-        self.conv_out = Conv(channels[0], out_channels, rngs=rngs)
+        self.conv_norm_out = GroupNorm(channels[0], config.norm_num_groups, epsilon=config.norm_eps)
+        self.conv_out = Conv(channels[0], config.out_channels, rngs=rngs)
 
-    def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
-        if x.ndim != 4 or x.shape[-1] != self.in_channels:
-            raise ValueError(f"x has shape {x.shape}: not [batch, height, width, in_channels = {self.in_channels}]")
+    def __call__(
+        self, x: jax.Array, t: jax.Array, class_labels: jax.Array | None = None, key: jax.Array | None = None
+    ) -> jax.Array:
+        config = self.config
+        if x.ndim != 4 or x.shape[-1] != config.in_channels:
+            raise ValueError(f"x has shape {x.shape}: not [batch, height, width, in_channels = {config.in_channels}]")
         if t.shape != x.shape[:1]:
-            raise ValueError(f"t has shape {t.shape}: not [batch] = ({x.shape[0]},)")
-        for name, side in (("height", x.shape[1]), ("width", x.shape[2])):
-            if side % 2 ** (self.levels - 1):
-                raise ValueError(f"{name} = {side} cannot be halved {self.levels - 1} times (channels)")
-
-        # Every residual block passes the embedding through SiLU first: done once here.
-        time = nnx.silu(self.time_embedding(time_features(t, self.width)))
-        h = self.conv_in(x)
+            raise ValueError(f"t has shape {t.shape}: not [batch = {x.shape[0]}]")
+        halvings = len(config.block_out_channels) - 1
+        if any(side % 2**halvings for side in x.shape[1:3]):
+            raise ValueError(f"x has shape {x.shape}: its height and width cannot be halved {halvings} times")
+        time = self._embed(t, class_labels).astype(x.dtype)
+        time = _ACTIVATIONS[config.act_fn](time)
+        drop = dropout(config.dropout, key)
+        h = self.conv_in(2 * x - 1 if config.center_input_sample else x)
         skips = [h]
         for down in self.down_blocks:
-            h, made = down(h, time)
-            skips += made
-        h = self.mid_block(h, time)
+            h, more = down(h, time, drop)
+            skips += more
+        if self.mid_block is not None:
+            h = self.mid_block(h, time, drop)
         for up in self.up_blocks:
-            used = len(up.resnets)
-            h = up(h, skips[-used:], time)
-            del skips[-used:]
-        return self.conv_out(nnx.silu(self.conv_norm_out(h)))
+            taken = len(up.resnets)
+            h = up(h, skips[-taken:], time, drop)
+            del skips[-taken:]
+        h = self.conv_out(nnx.silu(self.conv_norm_out(h)))
+        if config.time_embedding_type == "fourier":
+            h = h / t.reshape(-1, 1, 1, 1).astype(h.dtype)
+        return h
+
+    def _embed(self, t: jax.Array, class_labels: jax.Array | None) -> jax.Array:
+        """Embedding of the time, and of the class where there is one: [batch, time_width]."""
+        config = self.config
+        dtype = self.time_embedding.linear_1.kernel[...].dtype  # that of the computation: build casts the weights
+
+        def project(t: jax.Array) -> jax.Array:
+            if config.time_embedding_type == "positional":
+                width = config.block_out_channels[0]
+                return time_features(t, width, config.freq_shift, config.flip_sin_to_cos).astype(dtype)
+            return self.time_proj(t).astype(dtype)
+
+        time = self.time_embedding(project(t))
+        if config.conditional != (class_labels is not None):
+            raise ValueError(f"class_labels are {'missing' if config.conditional else 'not asked for'}")
+        if class_labels is None:
+            return time
+        if config.class_embed_type == "identity":
+            return time + class_labels
+        if config.class_embed_type == "timestep":
+            return time + self.class_embedding(project(class_labels))
+        return time + self.class_embedding(class_labels)
 
 
-def _check(
-    channels: tuple[int, ...],
-    layers: int,
-    norm_groups: int,
-    in_channels: int,
-    out_channels: int,
-    attention: tuple[bool, ...],
-    mid_attention: bool,
-    attention_head_dim: int,
-) -> None:
-    """Raises ValueError naming the first field that does not fit."""
-    for name, count in (
-        ("layers", layers),
-        ("norm_groups", norm_groups),
-        ("in_channels", in_channels),
-        ("out_channels", out_channels),
-        ("attention_head_dim", attention_head_dim),
-    ):
-        if count < 1:
-            raise ValueError(f"{name} = {count}: must be at least 1")
-    if not channels:
-        raise ValueError("channels is empty: give the features of at least one resolution")
-    for width in channels:
-        if width < 1 or width % norm_groups:
-            raise ValueError(f"channels = {channels}: {width} is not divisible by norm_groups = {norm_groups}")
-    if channels[0] % 2:
-        raise ValueError(f"channels = {channels}: the first must be even (half cosines, half sines of the time)")
-    if len(attention) != len(channels):
-        raise ValueError(f"attention = {attention}: not one flag for each of channels = {channels}")
-    attended = {width for width, flag in zip(channels, attention, strict=True) if flag}
-    for width in sorted(attended | ({channels[-1]} if mid_attention else set())):
-        if width % attention_head_dim:
-            raise ValueError(f"attention_head_dim = {attention_head_dim} does not divide channels {width}")
+def _by_resnet(kind: str, asked: str) -> bool:
+    """Is the image resized by a residual block? The config's field asks only blocks with attention."""
+    return kind.startswith("Resnet") or (kind.startswith("Attn") and asked == "resnet")

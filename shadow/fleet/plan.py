@@ -28,7 +28,8 @@ VERSION = 2
 # The code that decides about the bits of a checkpoint, and of a pile on top of it.
 _TRAINER = (
     *("keys.py", "train.py", "diffusion/process.py", "data/decoding.py"),
-    *("denoisers/build.py", "denoisers/dit.py", "denoisers/unet2d.py"),
+    *("denoisers/build.py", "denoisers/dit.py", "denoisers/layers.py"),
+    *("denoisers/unet2d.py", "denoisers/unet2d_config.py"),
 )
 _SAMPLER = ("piles.py", "diffusion/samplers.py")
 

@@ -37,7 +37,7 @@ def test_round_trip_of_the_defaults():
 def test_round_trip_of_other_values():
     config = changed("pile.steps", (10, 20))
     config.challenge.train.learning_rate = 1e-30
-    config.denoiser.channels = (8,)
+    config.denoiser.unet.block_out_channels = (8,)
     config.data.root = "räume/1"
     assert from_dict(through_json(config)) == config
 
@@ -75,7 +75,7 @@ POSITIVE = [
 ]
 NOT_NEGATIVE = [
     *("seed", "attack.seed", "challenge.seed", "attack.ridge", "pile.eta"),
-    *(f"{p}.{n}" for p in ("train", "challenge.train") for n in ("warmup_steps", "weight_decay")),
+    *(f"{p}.{n}" for p in ("train", "challenge.train") for n in ("warmup_steps", "weight_decay", "shift")),
     *("train.ema_halflife_images", "challenge.train.ema_halflife_images"),
 ]
 NOT_FINITE = [

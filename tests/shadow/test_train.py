@@ -3,6 +3,7 @@
 import json
 import struct
 import time
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from shadow import checkpoint, keys, train
-from shadow.config import DenoiserConfig, DiffusionConfig, TrainConfig
+from shadow.config import DenoiserConfig, DiffusionConfig, TrainConfig, UNet2DConfig
 from shadow.denoisers.build import build
 from shadow.diffusion import process
 from shadow.errors import Stopped, UserError
@@ -253,6 +254,53 @@ def test_three_steps_written_out():
         np.testing.assert_allclose(length[0], norm, rtol=1e-3)
     for mine, theirs in ((params, state.params), (ema, state.ema)):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b[0], rtol=1e-3, atol=2e-5), mine, theirs)
+
+
+def test_no_augmentation_unless_asked_for():
+    key = jax.random.key(0)
+    np.testing.assert_array_equal(train.augment(jnp.asarray(IMAGES), TrainConfig(), key), IMAGES)
+
+
+def test_half_of_the_images_are_mirrored():
+    images = np.repeat(IMAGES[:1], 400, axis=0)
+    found = np.asarray(train.augment(jnp.asarray(images), TrainConfig(flip=True), jax.random.key(0)))
+    same, mirrored = ((found == as_is).all((1, 2)) for as_is in (images, images[:, :, ::-1]))
+    assert (same | mirrored).all()
+    assert abs(mirrored.mean() - 0.5) < 4 * 0.5 / 20  # four standard errors
+
+
+def test_images_are_moved_and_their_edges_repeated():
+    size, shift = 8, 2
+    images = np.repeat(IMAGES[:1], 600, axis=0)
+    found = np.asarray(train.augment(jnp.asarray(images), TrainConfig(shift=shift), jax.random.key(1)))
+    padded = np.pad(IMAGES[0], shift, mode="edge")
+    moved = {padded[i : i + size, j : j + size].tobytes() for i in range(2 * shift + 1) for j in range(2 * shift + 1)}
+    assert {image.tobytes() for image in found} == moved  # each of the 25, and nothing else
+
+
+@pytest.mark.parametrize("fields", [{"flip": True}, {"shift": 1}])
+def test_augmented_training_is_other_training_and_repeats_itself(tmp_path, fields):
+    metrics = []
+    for name, extra in (("plain", {}), ("once", fields), ("again", fields)):
+        made = folders(tmp_path / name)
+        train.train_pack(make(**extra), made, ())
+        metrics.append([row["loss"] for row in rows(made[0])])
+    assert metrics[0] != metrics[1] == metrics[2]
+
+
+def test_dropout_acts_in_training_alone(tmp_path):
+    """The loss of a step has noise of its own; the evaluation beside it, and so the piles, have none."""
+    settings = UNet2DConfig(block_out_channels=(8,), norm_num_groups=4)
+    losses = {}
+    for rate in (0.0, 0.5):
+        spec = make(steps=1)._replace(denoiser=DenoiserConfig("unet2d", unet=replace(settings, dropout=rate)))
+        network = build(spec.denoiser, 8)
+        state = train.init_states(spec, network)
+        outside = train.make_evaluation(spec, network)(state.params, jnp.asarray(IMAGES))
+        _, loss, _ = train.make_step(spec, network)(state, jnp.asarray(IMAGES))
+        losses[rate] = (np.asarray(loss), outside)
+    assert (losses[0.0][0] != losses[0.5][0]).all()
+    np.testing.assert_array_equal(losses[0.0][1], losses[0.5][1])
 
 
 def test_batches_hold_members_only():

@@ -1,17 +1,25 @@
 """Denoisers as pure functions of a pytree of parameters."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from shadow import keys
-from shadow.config import DenoiserConfig
+from shadow.config import DenoiserConfig, UNet2DConfig
 from shadow.denoisers.build import build
 from shadow.errors import UserError
 
 DIT = DenoiserConfig(patch=4, width=8, depth=1, heads=2)
-UNET = DenoiserConfig(kind="unet2d", channels=(8, 8), norm_groups=4)
+
+
+def unet(**fields):
+    return DenoiserConfig(kind="unet2d", unet=UNet2DConfig(**fields))
+
+
+UNET = unet(block_out_channels=(8, 8), norm_num_groups=4)
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 3, 8, 8, 1)).astype(np.float32)  # [network, image, ...]
 T = np.array([1, 20, 300], np.int32)
@@ -62,12 +70,12 @@ def test_apply_has_gradients_in_every_parameter():
         (DenoiserConfig(patch=3), "denoiser.patch"),
         (DenoiserConfig(patch=4, heads=5), "denoiser.heads"),
         (DenoiserConfig(patch=4, width=0), "denoiser.width"),
-        (DenoiserConfig(kind="unet2d", channels=(8,) * 5), "denoiser.channels"),
-        (DenoiserConfig(kind="unet2d", channels=()), "channels"),
-        (DenoiserConfig(kind="unet2d", channels=(8,), norm_groups=3), "norm_groups"),
-        (DenoiserConfig(kind="unet2d", channels=(8,), layers=0), "layers"),
+        (DenoiserConfig(dtype="float16"), "denoiser.dtype = 'float16'"),
+        (unet(block_out_channels=(8,) * 5), "cannot be halved 4 times (denoiser.unet.block_out_channels)"),
+        (unet(block_out_channels=()), "denoiser.unet.block_out_channels"),
+        (unet(block_out_channels=(8,), norm_num_groups=3), "norm_num_groups"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused_by_name(config, field):
-    with pytest.raises(UserError, match=field.replace(".", r"\.")):
+    with pytest.raises(UserError, match=re.escape(field)):
         build(config, 8)

@@ -1,6 +1,9 @@
-"""UNet2D: shapes, gradients, jit, vmap, refusals; parity with PyTorch diffusers where torch is there."""
+"""UNet2D: shapes, names, gradients, jit, vmap, dropout, refusals. Parity with PyTorch: test_parity.py."""
 
 from __future__ import annotations
+
+import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +11,30 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from shadow.denoisers.unet2d import GroupNorm, UNet2D, Upsample2D, time_features
+from shadow.config import DenoiserConfig
+from shadow.denoisers.build import build
+from shadow.denoisers.unet2d import GroupNorm, UNet2D, Upsample2D, dropout, time_features
+from shadow.denoisers.unet2d_config import UNet2DConfig
 
-SMALL = {"channels": (8, 16), "layers": 1, "norm_groups": 4}
-ATTENTION = {**SMALL, "attention": (False, True), "mid_attention": True, "attention_head_dim": 4}
+SMALL = {"block_out_channels": (8, 16), "norm_num_groups": 4}
+ATTENTION = {
+    **SMALL,
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    "add_attention": True,
+    "attention_head_dim": 4,
+}
+RESIZED = {
+    **SMALL,
+    "down_block_types": ("ResnetDownsampleBlock2D", "DownBlock2D"),
+    "up_block_types": ("ResnetUpsampleBlock2D", "UpBlock2D"),
+    "resnet_time_scale_shift": "scale_shift",
+    "add_attention": True,
+}
 
 
 def split(seed=0, **config):
-    return nnx.split(UNet2D(**{**SMALL, **config}, rngs=nnx.Rngs(seed)))
+    return nnx.split(UNet2D(UNet2DConfig(**{**SMALL, **config}), rngs=nnx.Rngs(seed)))
 
 
 def inputs(side=8, channels=1, batch=3):
@@ -40,8 +59,10 @@ def apply(graph, state, x, t):
     [
         (SMALL, (3, 8, 8, 1)),
         (ATTENTION, (3, 8, 8, 1)),
-        ({**SMALL, "channels": (8,), "in_channels": 3, "out_channels": 2}, (2, 5, 5, 3)),
-        ({**SMALL, "channels": (8, 8, 16), "layers": 2}, (1, 4, 12, 1)),
+        (RESIZED, (1, 8, 8, 1)),
+        ({**SMALL, "block_out_channels": (8,), "in_channels": 3, "out_channels": 2}, (2, 5, 5, 3)),
+        ({**SMALL, "block_out_channels": (8, 8, 16), "layers_per_block": 2}, (1, 4, 12, 1)),
+        ({**SMALL, "mid_block_type": "", "downsample_padding": 0}, (1, 8, 8, 1)),
     ],
 )
 def test_shapes(config, shape):
@@ -79,7 +100,7 @@ def test_jit_equals_eager():
 
 
 def test_vmapped_equals_solo():
-    config = {"channels": (8, 8)}  # few different shapes, since every one of them compiles anew
+    config = {"block_out_channels": (8, 8)}  # few different shapes, since every one of them compiles anew
     graph, _ = split(**config)
     x, t = inputs()
     keys = jax.random.split(jax.random.key(3), 2)
@@ -93,7 +114,7 @@ def test_vmapped_equals_solo():
         close(outs[i], solo(state), 1e-5)
 
 
-@pytest.mark.parametrize("config", [SMALL, ATTENTION])
+@pytest.mark.parametrize("config", [SMALL, ATTENTION, RESIZED])
 def test_every_parameter_has_a_gradient(config):
     graph, state = split(**config)
     x, t = inputs()
@@ -137,36 +158,14 @@ def test_up_sampling_equals_repeat_then_convolution():
     up = Upsample2D(6, rngs=nnx.Rngs(0))
     up.conv.bias[...] = jnp.arange(6.0)
     x = jax.random.normal(jax.random.key(1), (2, 3, 5, 6))
-    close(up(x), up.conv(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)), 1e-5)
-
-
-@pytest.mark.parametrize(
-    ("config", "field"),
-    [
-        ({"channels": ()}, "channels"),
-        ({"channels": (8, 0)}, "channels"),
-        ({"channels": (8, 18)}, "norm_groups"),
-        ({"channels": (9, 9), "norm_groups": 3}, "channels"),
-        ({"norm_groups": 0}, "norm_groups"),
-        ({"layers": 0}, "layers"),
-        ({"in_channels": 0}, "in_channels"),
-        ({"out_channels": 0}, "out_channels"),
-        ({"attention": (True,)}, "attention"),
-        ({"attention": (False, True), "attention_head_dim": 3}, "attention_head_dim"),
-        ({"mid_attention": True, "attention_head_dim": 32}, "attention_head_dim"),
-        ({"attention_head_dim": 0}, "attention_head_dim"),
-    ],
-)
-def test_refused_configs(config, field):
-    with pytest.raises(ValueError, match=field):
-        split(**config)
+    close(up(x, x, dropout(0, None)), up.conv(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)), 1e-5)
 
 
 @pytest.mark.parametrize(
     ("x_shape", "t_shape", "field"),
     [
-        ((2, 9, 8, 1), (2,), "height = 9"),
-        ((2, 8, 9, 1), (2,), "width = 9"),
+        ((2, 9, 8, 1), (2,), "cannot be halved 1 times"),
+        ((2, 8, 9, 1), (2,), "cannot be halved 1 times"),
         ((2, 8, 8, 3), (2,), "in_channels"),
         ((8, 8, 1), (8,), "x has shape"),
         ((2, 8, 8, 1), (1,), "t has shape"),
@@ -179,52 +178,52 @@ def test_refused_inputs(x_shape, t_shape, field):
         apply(graph, state, jnp.zeros(x_shape), jnp.zeros(t_shape))
 
 
-@pytest.mark.filterwarnings("default")  # what torch and diffusers warn of at import is not ours to mend
 @pytest.mark.parametrize(
-    "config",
+    ("config", "labels", "said"),
     [
-        {"channels": (8, 16, 16), "layers": 1, "norm_groups": 4},
-        {**ATTENTION, "in_channels": 2, "out_channels": 3},
-        {"channels": (8, 16), "layers": 2, "norm_groups": 8, "attention": (True, False)},
+        ({"num_class_embeds": 3}, None, "class_labels are missing"),
+        ({}, jnp.zeros(2, jnp.int32), "class_labels are not asked for"),
     ],
-    ids=["plain", "attention", "two layers"],
 )
-def test_parity_with_diffusers(config):
-    torch = pytest.importorskip("torch")
-    from diffusers import UNet2DModel
-
-    channels = config["channels"]
-    attention = config.get("attention", (False,) * len(channels))
-    peer = UNet2DModel(
-        in_channels=config.get("in_channels", 1),
-        out_channels=config.get("out_channels", 1),
-        block_out_channels=channels,
-        layers_per_block=config["layers"],
-        norm_num_groups=config["norm_groups"],
-        attention_head_dim=config.get("attention_head_dim", 8),
-        add_attention=config.get("mid_attention", False),
-        down_block_types=["AttnDownBlock2D" if flag else "DownBlock2D" for flag in attention],
-        up_block_types=["AttnUpBlock2D" if flag else "UpBlock2D" for flag in reversed(attention)],
-    )
-    rng = np.random.default_rng(0)
-    with torch.no_grad():  # also biases and norms, which both sides start at constants
-        for weight in peer.parameters():
-            weight += torch.from_numpy(0.1 * rng.standard_normal(tuple(weight.shape), np.float32))
-    weights = {name: weight.detach().numpy() for name, weight in peer.named_parameters()}
-
+def test_labels_are_given_where_and_only_where_they_are_asked_for(config, labels, said):
     graph, state = split(**config)
-    flat = nnx.to_flat_state(state)
-    for path, leaf in flat:
-        *parents, last = map(str, path)
-        weight = weights.pop(".".join([*parents, "bias" if last == "bias" else "weight"]))
-        weight = weight.transpose({4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[weight.ndim])
-        assert leaf.shape == weight.shape, path
-        leaf[...] = jnp.asarray(weight)
-    assert not weights  # every weight of the peer has its place
+    with pytest.raises(ValueError, match=re.escape(said)):
+        nnx.merge(graph, state)(jnp.zeros((2, 8, 8, 1)), jnp.zeros(2), labels)
 
-    x, t = inputs(side=16, channels=config.get("in_channels", 1), batch=4)
-    with torch.no_grad():
-        theirs = peer(torch.from_numpy(np.array(x)).permute(0, 3, 1, 2), torch.from_numpy(np.array(t))).sample
-    ours = jax.jit(lambda s, x, t: apply(graph, s, x, t))(state, x, t)
-    expected = theirs.permute(0, 2, 3, 1).numpy()
-    close(ours, expected, 1e-5)
+
+def test_dropout_leaves_out_its_share_and_scales_the_rest():
+    drop = dropout(0.25, jax.random.key(0))
+    ones = jnp.ones((64, 64))
+    first, second = drop(ones), drop(ones)
+    assert {0.0, float(np.float32(1 / 0.75))} == set(np.unique(first).tolist())
+    assert abs(float((first == 0).mean()) - 0.25) < 4 * math.sqrt(0.25 * 0.75 / ones.size)
+    assert (first != second).any()  # every block draws anew
+    np.testing.assert_array_equal(first, dropout(0.25, jax.random.key(0))(ones))
+    np.testing.assert_array_equal(dropout(0.25, None)(ones), ones)  # sampling leaves nothing out
+
+
+def test_a_key_switches_dropout_on():
+    x, t = inputs()
+    for rate in (0.0, 0.5):
+        network = build(DenoiserConfig(kind="unet2d", unet=UNet2DConfig(**SMALL, dropout=rate)), 8)
+        params = network.init(jax.random.key(0))
+        plain = network.apply(params, x, t)
+        dropped = network.apply(params, x, t, key=jax.random.key(1))
+        assert (np.abs(plain - dropped).max() > 1e-3) == (rate > 0)
+
+
+@pytest.mark.parametrize("config", [ATTENTION, RESIZED])
+def test_bfloat16_computes_and_float32_comes_out(config):
+    x, t = inputs()
+    exact, coarse = (
+        build(DenoiserConfig(kind="unet2d", dtype=dtype, unet=UNet2DConfig(**config)), 8)
+        for dtype in ("float32", "bfloat16")
+    )
+    params = exact.init(jax.random.key(0))
+    wide, narrow = exact.apply(params, x, t), coarse.apply(params, x, t)
+    assert narrow.dtype == jnp.float32
+    error = np.abs(wide - narrow).max() / np.abs(wide).max()
+    assert 1e-4 < error < 0.05  # it did compute in 16 bits, and well
+    gradient = jax.grad(lambda p: (coarse.apply(p, x, t) ** 2).mean())(params)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(gradient)} == {"float32"}  # of the master weights
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))

@@ -1,0 +1,49 @@
+"""Generators for the tests of the hub, and the folders they are in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from shadow import checkpoint, train, workdir
+from shadow.config import Config, DenoiserConfig, DiffusionConfig, PileConfig, UNet2DConfig
+from shadow.denoisers.build import build
+from shadow.hub import Generator
+
+SIZE = 8
+UNET = UNet2DConfig(block_out_channels=(8, 8), norm_num_groups=4)
+
+
+def generator(unet=UNET, size=SIZE, diffusion=None, pile=None, seed=0) -> Generator:
+    """Random weights, also where both sides start at constants."""
+    denoiser = DenoiserConfig(kind="unet2d", unet=unet)
+    params = build(denoiser, size).init(jax.random.key(seed))
+    rng = np.random.default_rng(seed)
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape).astype(np.float32), params)
+    return Generator("made", denoiser, size, params, diffusion or DiffusionConfig(), pile or PileConfig())
+
+
+def shadow_run(root: Path, kind: str = "unet2d") -> tuple[Path, train.State]:
+    """A run's folder with checkpoints of shadow 3 at steps 10 and 20, whose raw and averaged weights differ."""
+    config = Config()
+    config.data.resolution = SIZE
+    config.denoiser.kind, config.denoiser.unet = kind, UNET
+    config.denoiser.patch, config.denoiser.width, config.denoiser.depth, config.denoiser.heads = 4, 8, 1, 2
+    workdir.settle(root, config)
+    network = build(config.denoiser, SIZE)
+    state = train.fresh_states(network, config.train, jnp.stack([jax.random.key(0)]))
+    folder = root / "shadows" / "0003"
+    for step in (10, 20):
+        moved = jax.tree.map(lambda leaf, step=step: leaf + step, state.params)
+        state = state._replace(step=jnp.full(1, step, jnp.int32), params=moved)
+        checkpoint.save_pack([folder], step, state, (10, 20))
+    return root, state
+
+
+def edit(path: Path, **fields: object) -> None:
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | fields))
