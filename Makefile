@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 WORKDIR ?= runs/demo
-# A torch already here is left alone; PyTorch is only for parity tests and benchmarks.
 EXTRAS ?= test,lint
+# For the parity tests, which are skipped without it, and for benchmarks; nothing else needs it.
+TORCH ?= torch==2.13.0
 
-.PHONY: venv demo test test-slurm lint bench clean
+.PHONY: venv torch demo test test-slurm lint bench bench-unet2d clean
 
 venv: $(VENV)/.installed
 
@@ -15,6 +16,9 @@ $(VENV)/.installed: pyproject.toml
 	$(RUN) -m pip install --quiet --upgrade pip
 	$(RUN) -m pip install --quiet --editable ".[$(EXTRAS)]"
 	touch $@
+
+torch: venv
+	$(RUN) -m pip install --quiet "$(TORCH)"
 
 demo: venv
 	$(RUN) launch.py run --config=configs/demo.py --workdir=$(WORKDIR)
@@ -33,6 +37,9 @@ lint: venv
 
 bench: venv
 	$(RUN) benchmarks/throughput.py
+
+bench-unet2d: venv torch
+	$(RUN) benchmarks/unet2d.py
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

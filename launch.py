@@ -90,7 +90,7 @@ def _import() -> None:
 
 def _given(flag: Any) -> str:
     if not flag.value:
-        raise UserError(f"--{flag.name} is missing: {flag.help}")
+        raise UserError(f"--{flag.name} is missing: {flags.FLAGS[flag.name].help}")
     return flag.value
 
 
