@@ -1,7 +1,6 @@
 """The config of a `UNet2D`, and what diffusers writes for it in `unet/config.json`."""
 
-from __future__ import annotations
-
+# Annotations are not postponed here: ml_collections reads the types of the fields.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -34,6 +34,17 @@ def test_round_trip_of_the_defaults():
     assert isinstance(back.attack.signals, tuple)
 
 
+def test_every_field_can_be_given_on_the_command_line():
+    """ml_collections reads the types of fields as they are: not as the strings that postponed annotations are."""
+    pending = [Config()]
+    while pending:
+        value = pending.pop()
+        for f in dataclasses.fields(value):
+            assert not isinstance(f.type, str), f"{type(value).__name__}.{f.name}"
+            if dataclasses.is_dataclass(inner := getattr(value, f.name)):
+                pending.append(inner)
+
+
 def test_round_trip_of_other_values():
     config = changed("pile.steps", (10, 20))
     config.challenge.train.learning_rate = 1e-30
