@@ -1,7 +1,8 @@
 """Shadow calibration: every signal relative to piles without the candidate, in units of the pile's known non-members.
 
-For a pile P and a candidate x: r = s(x, P) relative to R references, drawn among shadows that hold neither x nor (as
-far as possible) anything of its group; then z = (r - mean) / sd, mean and sd over images known not to be in P's
+For a pile P and a candidate x: r = s(x, P) relative to R references, drawn among shadows that do not hold x (whether
+they hold other slices of its patient or not, as the pile asked about may: a reference without them would take every
+relative of a member for a member); then z = (r - mean) / sd, mean and sd over images known not to be in P's
 training set. So z of a non-member has mean 0 and sd 1 under every generator, whatever its architecture. Two rules
 keep the estimate from flattering itself. A pile is never its own reference, and members, non-members and test
 candidates get the same number R of references. And the mean and sd of a pile are the same for all its candidates: an
@@ -88,8 +89,8 @@ def priorities(ids: Sequence[str], shadows: int, seed: int, draw: int) -> np.nda
 
 def _ranked(bank: Bank, order: np.ndarray) -> np.ndarray:
     """The shadows of each candidate by their turn as its references, int [candidate, shadow]; -1 for those that hold
-    it, which come last, after those that hold its neighbours."""
-    cost = np.where(bank.member.T, np.inf, order + bank.touched.T)
+    it, which come last."""
+    cost = np.where(bank.member.T, np.inf, order)
     ranked = np.argsort(cost, axis=1, kind="stable")
     return np.where(np.isfinite(np.take_along_axis(cost, ranked, 1)), ranked, -1)
 
@@ -108,8 +109,7 @@ def choose_references(bank: Bank, order: np.ndarray, count: int, banned: Sequenc
     """Indices of the references, int [candidate, count].
 
     `order` [candidate, shadow]: see `priorities`; `banned`: shadows that stand aside. Shadows that hold the candidate
-    are never taken; those that hold its neighbours only where there are too few others. Raises ValueError where fewer
-    than `count` do not hold the candidate.
+    are never taken. Raises ValueError where fewer than `count` do not hold it.
     """
     return _first(_ranked(bank, order), count, banned)
 

@@ -54,7 +54,7 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
     ] + list(TARGETS)
 
     real = {e: embeddings.embed(e, images) for e in config.attack.embeddings}
-    columns = evidence.NEAREST + 1
+    columns = evidence.SIZE
     statistics = []
     with files.replacing(workdir / "signals" / "values.npy") as part, part.open("wb") as stream:
         shape = (len(names), len(images), columns * len(real))
@@ -68,7 +68,8 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
                 measured = evidence.measure(vectors, groups, made, known, groups[: len(dev)])
                 row[:, e * columns : (e + 1) * columns] = evidence.pack(measured)
             stream.write(row.tobytes())
-    signals = [f"{c}@{e}" for e in real for c in (*(f"closeness.{i + 1}" for i in range(evidence.NEAREST)), "votes")]
+    closeness = [f"closeness.{i + 1}" for i in range(evidence.NEAREST)]
+    signals = [f"{c}@{e}" for e in real for c in (*closeness, "votes", "mosaic")]
     files.write_json(
         workdir / "signals" / "names.json",
         {
@@ -194,7 +195,7 @@ def read(workdir: Path, manifest: Manifest, config: Config) -> Store:
     dev = fleet.dev_ids(manifest)
     label = {name: int(label) for name, label in zip(manifest.id.tolist(), manifest.label.tolist(), strict=True)}
     return Store(
-        values.reshape(*values.shape[:2], len(config.attack.embeddings), evidence.NEAREST + 1),
+        values.reshape(*values.shape[:2], len(config.attack.embeddings), evidence.SIZE),
         tuple(names["piles"]),
         tuple(dev),
         tuple(names["candidates"][len(dev) :]),

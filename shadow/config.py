@@ -144,12 +144,12 @@ class AttackConfig:
 
     allow_missing: bool = False  # go on with the shadows that are done where others are missing
     pile: int = 250  # images of each pile that are compared
-    embeddings: tuple[str, ...] = ("pixels", "highpass")
-    signals: tuple[str, ...] = ("nearest", "ball", "votes")
+    embeddings: tuple[str, ...] = ("pixels", "highpass", "laplacian")
+    signals: tuple[str, ...] = ("nearest", "mosaic")  # also ball, votes
     references: int = 8  # OUT shadows a calibration uses at most
     draws: int = 4  # repetitions with other OUT references
     folds: int = 5  # folds over groups of the two-way cross-fitting
-    ridge: float = 1.0  # pull of the logistic weights towards equal weights
+    ridge: float = 0.1  # pull of the logistic weights towards equal weights
     prior: float = 0.5  # probability of membership before looking
     fpr: float = 0.1  # false positive rate of the decision `used`
     redraws: int = 19  # memberships redrawn for the control: two-way AUCs of an answer that means nothing

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attack.signals import ball, nearest, votes
+from attack.signals import ball, mosaic, nearest, votes
 from attack.signals.evidence import Evidence, measure
 from shadow.errors import UserError
 
@@ -27,6 +27,7 @@ class Signal(NamedTuple):
 SIGNALS: dict[str, Signal] = {
     "nearest": Signal(nearest.COLUMNS, nearest.signal),
     "ball": Signal(ball.COLUMNS, ball.signal),
+    "mosaic": Signal(mosaic.COLUMNS, mosaic.signal),
     "votes": Signal(votes.COLUMNS, votes.signal),
 }
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attack import embeddings, signals
-from attack.signals import ball, evidence, nearest, votes
+from attack.signals import ball, evidence, mosaic, nearest, votes
 from shadow.errors import UserError
 
 
@@ -38,6 +38,17 @@ def test_highpass_against_a_loop(images):
         padded = np.pad(image, 2, mode="edge")
         detail = np.array([[image[r, c] - padded[r : r + 5, c : c + 5].mean() for c in range(8)] for r in range(8)])
         np.testing.assert_allclose(vector, naive_standard(detail), atol=1e-5)
+
+
+def test_laplacian_against_a_loop(images):
+    found = embeddings.embed("laplacian", images)
+    for image, vector in zip(images, found, strict=True):
+        second = np.zeros((8, 8))
+        for r in range(8):
+            for c in range(8):
+                around = [(r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)]
+                second[r, c] = sum(image[min(max(a, 0), 7), min(max(b, 0), 7)] - image[r, c] for a, b in around)
+        np.testing.assert_allclose(vector, naive_standard(second), atol=1e-5)
 
 
 def test_a_constant_image_is_zero_everywhere():
@@ -77,6 +88,40 @@ def test_evidence_against_a_loop():
         assert found.votes[i] == pytest.approx(np.log1p(count))
 
 
+@pytest.mark.parametrize("side", [1, 3, 4, 6, 8])
+def test_mosaic_against_a_loop(side):
+    rng = np.random.default_rng(side)
+    c, pile = (rng.normal(size=(n, side * side)).astype(np.float32) for n in (5, 20))
+    cuts = np.linspace(0, side, min(4, side) + 1).round().astype(int).tolist()
+    found = evidence.mosaic_distances(c, pile)
+    for i in range(len(c)):
+        total = 0.0
+        for top, bottom in zip(cuts, cuts[1:], strict=False):
+            for left, right in zip(cuts, cuts[1:], strict=False):
+                part = (slice(top, bottom), slice(left, right))
+                mine = c[i].reshape(side, side)[part]
+                total += min(float(((mine - g.reshape(side, side)[part]) ** 2).sum()) for g in pile)
+        assert found[i] == pytest.approx(np.sqrt(total), rel=1e-4, abs=2e-3)
+    whole = embeddings.distances(c, pile).min(1)
+    assert (found <= whole + 1e-3).all()
+
+
+def test_a_mosaic_of_a_member_is_found_where_no_image_is_a_copy():
+    """Sixteen generated images hold one tile of the candidate each."""
+    rng = np.random.default_rng(0)
+    candidate, pile = rng.normal(size=(1, 64)).astype(np.float32), rng.normal(size=(16, 64)).astype(np.float32)
+    for i, image in enumerate(pile):
+        part = slice(2 * (i // 4), 2 * (i // 4) + 2), slice(2 * (i % 4), 2 * (i % 4) + 2)
+        image.reshape(8, 8)[part] = candidate.reshape(8, 8)[part]
+    assert evidence.mosaic_distances(candidate, pile)[0] < 1e-2
+    assert embeddings.distances(candidate, pile).min() > 5
+
+
+def test_only_square_images_have_tiles():
+    with pytest.raises(ValueError, match="8 features are no square image"):
+        evidence.tiles(np.zeros((2, 8), np.float32))
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**20), st.integers(1, 200), st.integers(1, 300), st.sampled_from([9, 64, 1024]), st.data())
 def test_evidence_of_a_candidate_is_its_own(seed, candidates, pile_size, features, data):
@@ -87,6 +132,7 @@ def test_evidence_of_a_candidate_is_its_own(seed, candidates, pile_size, feature
     part = evidence.measure(c[kept], [groups[i] for i in kept], pile, reference, reference_groups)
     np.testing.assert_array_equal(whole.closeness[kept], part.closeness)
     np.testing.assert_array_equal(whole.votes[kept], part.votes)
+    np.testing.assert_array_equal(whole.mosaic[kept], part.mosaic)
 
 
 def test_a_pile_of_one_and_a_collapsed_pile_are_finite():
@@ -139,6 +185,13 @@ def test_votes_against_a_loop():
     found = votes.signal(own, refs)
     for i in range(len(found)):
         assert found[i, 0] == pytest.approx(own.votes[i] - np.mean(refs.votes[i]), abs=1e-6)
+
+
+def test_mosaic_signal_against_a_loop():
+    own, refs = references()
+    found = mosaic.signal(own, refs)
+    for i in range(len(found)):
+        assert found[i, 0] == pytest.approx(own.mosaic[i] - np.mean(refs.mosaic[i]), abs=1e-6)
 
 
 def test_more_alike_means_more_likely_a_member():
