@@ -72,6 +72,7 @@ CONFIGS = {
     "sines first, shifted": {**SMALL, "flip_sin_to_cos": False, "freq_shift": 1, "time_embedding_dim": 24},
     "mish, centred": {**SMALL, "act_fn": "mish", "center_input_sample": True},
     "gelu": {**SMALL, "act_fn": "gelu", "mid_block_scale_factor": 2.0, "add_attention": True},
+    "as wide as real ones": {**SMALL, "block_out_channels": [32, 48], "norm_num_groups": 8},
     "relu, dropout at rest": {**SMALL, "act_fn": "relu", "dropout": 0.3},
     "learned times": {**SMALL, "time_embedding_type": "learned", "num_train_timesteps": 1000},
     "fourier": {**SMALL, "time_embedding_type": "fourier"},

@@ -1,0 +1,202 @@
+"""Training and sampling steps of our UNet2D against those of PyTorch diffusers' UNet2DModel, paired in one run.
+
+python benchmarks/unet2d.py [--runs=5] [--models=a --models=b] [--threads=2] [--packs=4]
+
+Needs torch and diffusers (pip install -e '.[parity]'). Both sides have float32, the same sizes, AdamW and the same
+number of threads, and each lives in a process of its own, compiled once; the turns alternate, so that other work on the
+machine meets both, and the first turn of each is not timed. A training step is forward, backward and AdamW; a sampling
+step is forward. Printed are medians of images/s and of the ratio to PyTorch, with its range. With --packs, packs of
+several of our networks trained in one vmapped step are compared too (images/s summed over the pack).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from shadow.fleet import local  # noqa: E402
+
+# block_out_channels, side of the images, batch size, attention at the lowest resolution and in the middle
+MODELS = {
+    "a": ((32, 64, 64), 32, 32, False),
+    "b": ((32, 64, 128), 64, 16, False),
+    "c": ((32, 64, 64), 32, 32, True),
+}
+STEPS = ("training", "sampling")
+_RUNS = flags.DEFINE_integer("runs", 5, "Paired runs.")
+_MODELS = flags.DEFINE_multi_enum("models", list(MODELS), list(MODELS), "Models; repeat the flag for several.")
+_PACKS = flags.DEFINE_list("packs", [], "Also packs of these sizes.")
+_THREADS = flags.DEFINE_integer("threads", 2, "CPU threads.")
+_ONLY = flags.DEFINE_string("only", "", "Internal: one side (torch or a pack size), timed at each line on stdin.")
+SECONDS, LEAST = 2.0, 3  # of one timing, and its steps
+
+
+def fields(model: str) -> dict[str, object]:
+    """Of diffusers' config, by its names."""
+    channels, _, _, attention = MODELS[model]
+    down, up = ["DownBlock2D"] * len(channels), ["UpBlock2D"] * len(channels)
+    if attention:
+        down[-1], up[0] = "AttnDownBlock2D", "AttnUpBlock2D"
+    return {
+        "in_channels": 1,
+        "out_channels": 1,
+        "block_out_channels": channels,
+        "down_block_types": tuple(down),
+        "up_block_types": tuple(up),
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "add_attention": attention,
+        "attention_head_dim": 8,
+    }
+
+
+def torch_side(model: str, threads: int) -> dict[str, Callable[[], None]]:
+    """A step of each kind."""
+    import diffusers
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    _, side, batch, _ = MODELS[model]
+    network = diffusers.UNet2DModel(sample_size=side, **fields(model))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+    x, noise = torch.randn(batch, 1, side, side), torch.randn(batch, 1, side, side)
+    t = torch.arange(batch) * 1000 // batch
+
+    def training() -> None:
+        optimizer.zero_grad()
+        loss = (network(x, t).sample - noise).square().mean()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    def sampling() -> None:
+        with torch.no_grad():
+            network(x, t)
+
+    return {"training": training, "sampling": sampling}
+
+
+def our_side(model: str, pack: int) -> dict[str, Callable[[], None]]:
+    """A step of each kind for a pack of networks, one of which is not vmapped."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from shadow.config import DenoiserConfig
+    from shadow.denoisers.build import Params, build
+    from shadow.denoisers.unet2d_config import UNet2DConfig
+
+    _, side, batch, _ = MODELS[model]
+    network = build(DenoiserConfig(kind="unet2d", unet=UNet2DConfig(**fields(model))), side)
+    tx = optax.adamw(1e-4)
+    keys = jax.random.split(jax.random.key(0), 2)
+    x, noise = (jax.random.normal(key, (batch, side, side, 1)) for key in keys)
+    t = jnp.arange(batch) * 1000 // batch
+
+    def step(params: Params, state: optax.OptState) -> tuple[Params, optax.OptState, jax.Array]:
+        loss, grads = jax.value_and_grad(lambda p: jnp.square(network.apply(p, x, t) - noise).mean())(params)
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, loss
+
+    def forward(params: Params) -> jax.Array:
+        return network.apply(params, x, t)
+
+    def packed(function: Callable[..., object]) -> Callable[..., object]:
+        return function if pack == 1 else jax.vmap(function)
+
+    def init(key: jax.Array) -> tuple[Params, optax.OptState]:
+        params = network.init(key)
+        return params, tx.init(params)
+
+    train, sample = jax.jit(packed(step), donate_argnums=(0, 1)), jax.jit(packed(forward))
+    state = jax.jit(packed(init))(jax.random.key(0) if pack == 1 else jax.random.split(jax.random.key(0), pack))
+
+    def training() -> None:
+        nonlocal state
+        *state, loss = train(*state)
+        loss.block_until_ready()
+
+    def sampling() -> None:
+        sample(state[0]).block_until_ready()
+
+    return {"training": training, "sampling": sampling}
+
+
+def serve(side: str, model: str, threads: int) -> None:
+    """Answers every line on stdin, the name of a step, with images a second."""
+    pack = 1 if side == "torch" else int(side)
+    steps = torch_side(model, threads) if side == "torch" else our_side(model, pack)
+    for step in steps.values():  # compiles
+        step()
+    for line in sys.stdin:
+        step = steps[line.strip()]
+        step()  # not timed: after a pause it pays for memory that the host took back
+        done, started = 0, time.perf_counter()
+        while time.perf_counter() - started < SECONDS or done < LEAST:
+            step()
+            done += 1
+        print(done * pack * MODELS[model][2] / (time.perf_counter() - started), flush=True)
+
+
+class Process:
+    """One side in a process of its own."""
+
+    def __init__(self, side: str, model: str, threads: int) -> None:
+        command = [sys.executable, __file__, f"--only={side}", f"--threads={threads}", f"--models={model}"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def rate(self, step: str) -> float:
+        print(step, file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            sys.exit(f"{' '.join(map(str, self._process.args))} ended without an answer")
+        return float(answer)
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def main(_: list[str]) -> None:
+    threads = _THREADS.value
+    if _ONLY.value:
+        local.fix_threads(threads)
+        serve(_ONLY.value, _MODELS.value[0], threads)
+        return
+    for package in ("torch", "diffusers"):
+        if importlib.util.find_spec(package) is None:
+            sys.exit(f"benchmarks/unet2d.py compares with PyTorch and finds no {package}: pip install -e '.[parity]'")
+    sides = ["torch", "1", *_PACKS.value]
+    for model in _MODELS.value:
+        channels, side, batch, attention = MODELS[model]
+        attended = ", attention" if attention else ""
+        print(f"{model}: channels {channels}, {side}x{side}, batch {batch}{attended}, {threads} threads", flush=True)
+        processes = [Process(name, model, threads) for name in sides]
+        for step in STEPS:
+            for process in processes:
+                process.rate(step)
+            rates = np.array([[process.rate(step) for process in processes] for _ in range(_RUNS.value)])
+            for name, column in zip(sides, rates.T, strict=True):
+                ratio = column / rates[:, 0]
+                label = "PyTorch" if name == "torch" else "ours" if name == "1" else f"our pack of {name}"
+                shown = f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})"
+                print(f"  {step}, {label}: {np.median(column):7.1f} images/s; ratio to PyTorch {shown}", flush=True)
+        for process in processes:
+            process.close()
+
+
+if __name__ == "__main__":
+    if local.MEMORY.keys() - os.environ.keys():  # read when a process starts; both sides have it
+        os.execve(sys.executable, [sys.executable, *sys.argv], local.MEMORY | os.environ)
+    app.run(main)

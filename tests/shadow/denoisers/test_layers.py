@@ -1,0 +1,194 @@
+"""Convolutions and group norm against loops, XLA's own convolution and its gradients, at odd sizes and under vmap."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shadow.denoisers import layers
+
+
+def normal(seed, *shape, dtype=np.float32):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def reference(x, kernel, padding, stride=1):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest"
+    )
+
+
+def loops(x, kernel, padding, stride):
+    """The definition, a pixel at a time."""
+    x = np.pad(x.astype(np.float64), ((0, 0), *padding, (0, 0)))
+    kh, kw = kernel.shape[:2]
+    height, width = (x.shape[1] - kh) // stride + 1, (x.shape[2] - kw) // stride + 1
+    out = np.zeros((len(x), height, width, kernel.shape[3]))
+    for i in range(height):
+        for j in range(width):
+            seen = x[:, i * stride : i * stride + kh, j * stride : j * stride + kw]
+            out[:, i, j] = np.einsum("nabc,abcd->nd", seen, kernel.astype(np.float64))
+    return out
+
+
+def assert_close(actual, wanted, tolerance):
+    wanted = np.asarray(wanted, np.float64)
+    assert actual.shape == wanted.shape
+    assert np.abs(np.asarray(actual, np.float64) - wanted).max() <= tolerance * np.abs(wanted).max()
+
+
+def check(x, kernel, padding, tolerance=2e-5):
+    """Values and both gradients of `convolve` at stride 1."""
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    y, back = jax.vjp(lambda x, k: layers.convolve(x, k, padding), x, kernel)
+    wanted, wanted_back = jax.vjp(lambda x, k: reference(x, k, padding), x, kernel)
+    assert_close(y, wanted, tolerance)
+    dy = jnp.asarray(normal(7, *y.shape, dtype=y.dtype))
+    for actual, expected in zip(back(dy), wanted_back(dy), strict=True):
+        assert actual.dtype == expected.dtype
+        assert_close(actual, expected, tolerance)
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    batch=st.integers(1, 5),
+    sides=st.tuples(st.integers(1, 11), st.integers(1, 9)),
+    channels=st.tuples(st.sampled_from([1, 3, 8, 13]), st.sampled_from([1, 2, 8, 11])),
+    width=st.sampled_from([1, 3]),
+    rows=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    columns=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+)
+def test_the_convolution_and_its_gradients_are_those_of_xla(batch, sides, channels, width, rows, columns):
+    rows = (max(rows[0], 1), max(rows[1], 1)) if sides[0] < 3 else rows
+    columns = tuple(min(c, width - 1) for c in columns)
+    columns = (width // 2, width // 2) if sides[1] < width else columns
+    check(normal(0, batch, *sides, channels[0]), normal(1, 3, width, *channels), (rows, columns))
+
+
+@pytest.mark.parametrize("channels", [(1, 8), (8, 1), (8, 8), (9, 5)])
+@pytest.mark.parametrize(
+    ("side", "padding", "stride"),
+    [
+        ((1, 1), ((1, 1), (1, 1)), 1),
+        ((2, 2), ((1, 1), (1, 1)), 1),
+        ((4, 4), ((1, 1), (1, 1)), 1),
+        ((7, 5), ((1, 1), (1, 1)), 1),
+        ((6, 3), ((0, 2), (1, 0)), 1),
+        ((8, 6), ((1, 1), (1, 1)), 2),
+        ((8, 6), ((0, 1), (0, 1)), 2),
+        ((5, 4), ((3, 4), (0, 3)), 1),  # further out than the kernel reaches
+    ],
+)
+def test_the_convolution_is_its_definition(channels, side, padding, stride):
+    x, kernel = normal(0, 2, *side, channels[0]), normal(1, 3, 3, *channels)
+    actual = layers.convolve(jnp.asarray(x), jnp.asarray(kernel), padding, stride)
+    assert_close(actual, loops(x, kernel, padding, stride), 2e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_kernels_of_other_sizes(size):
+    check(normal(0, 2, 6, 7, 8), normal(1, size, size, 8, 9), [(size // 2, size // 2)] * 2)
+
+
+def test_float64_is_computed_in_float64():
+    with jax.enable_x64(True):
+        kernel = normal(1, 3, 3, 8, 8, dtype=np.float64)
+        check(normal(0, 3, 9, 6, 8, dtype=np.float64), kernel, ((1, 1), (1, 1)), 1e-13)
+
+
+@pytest.mark.parametrize("channels", [(1, 16), (16, 16), (16, 1)])
+def test_bfloat16_is_summed_in_float32(channels):
+    x, kernel = (jnp.asarray(a, jnp.bfloat16) for a in (normal(0, 2, 8, 8, channels[0]), normal(1, 3, 3, *channels)))
+    y, back = jax.vjp(lambda x, k: layers.convolve(x, k, ((1, 1), (1, 1))), x, kernel)
+    assert y.dtype == jnp.bfloat16
+    wide = [a.astype(jnp.float32) for a in (x, kernel)]
+    wanted, wanted_back = jax.vjp(lambda x, k: reference(x, k, ((1, 1), (1, 1))), *wide)
+    assert_close(y, wanted, 2**-8)
+    for actual, expected in zip(back(y), wanted_back(y.astype(jnp.float32)), strict=True):
+        assert actual.dtype == jnp.bfloat16
+        assert_close(actual, expected, 2**-6)
+
+
+def grads(function, x, kernel):
+    return jax.grad(lambda x, k: jnp.square(function(x, k)).sum(), argnums=(0, 1))(x, kernel)
+
+
+@pytest.mark.parametrize(
+    ("axes", "channels"),
+    [((0, 0), (8, 8)), ((0, None), (8, 8)), ((None, 0), (8, 8)), ((0, 0), (1, 8)), ((0, 0), (8, 1))],
+)
+def test_under_vmap_every_network_gets_what_it_gets_alone(axes, channels):
+    convolve = functools.partial(layers.convolve, padding=((1, 1), (1, 1)))
+    x, kernel = (jnp.asarray(normal(i, *s)) for i, s in enumerate([(3, 2, 8, 8, channels[0]), (3, 3, 3, *channels)]))
+    x, kernel = x if axes[0] == 0 else x[0], kernel if axes[1] == 0 else kernel[0]
+    for function in (convolve, functools.partial(grads, convolve)):
+        packed = jax.jit(jax.vmap(function, axes))(x, kernel)
+        for i in (0, 2):
+            alone = jax.jit(function)(x[i] if axes[0] == 0 else x, kernel[i] if axes[1] == 0 else kernel)
+            for a, b in zip(jax.tree.leaves(packed), jax.tree.leaves(alone), strict=True):
+                assert_close(a[i], b, 1e-5)
+
+
+def test_the_gradient_of_a_vmapped_convolution():
+    x, kernel = jnp.asarray(normal(0, 3, 2, 8, 8, 8)), jnp.asarray(normal(1, 3, 3, 3, 8, 8))
+    ours = jax.vmap(functools.partial(layers.convolve, padding=((1, 1), (1, 1))))
+    theirs = jax.vmap(functools.partial(reference, padding=((1, 1), (1, 1))))
+    for a, b in zip(grads(ours, x, kernel), grads(theirs, x, kernel), strict=True):
+        assert_close(a, b, 2e-5)
+
+
+def test_the_same_inputs_give_the_same_bits():
+    x, kernel = jnp.asarray(normal(0, 4, 16, 16, 32)), jnp.asarray(normal(1, 3, 3, 32, 32))
+    step = jax.jit(functools.partial(grads, functools.partial(layers.convolve, padding=((1, 1), (1, 1)))))
+    first = step(x, kernel)
+    for _ in range(3):
+        for a, b in zip(first, step(x, kernel), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("side", [(1, 1), (5, 4)])
+def test_the_doubled_convolution_is_nearest_neighbours_then_a_convolution(side):
+    x, kernel = jnp.asarray(normal(0, 2, *side, 6)), jnp.asarray(normal(1, 3, 3, 6, 5))
+
+    def plain(x, kernel):
+        return reference(x.repeat(2, axis=1).repeat(2, axis=2), kernel, ((1, 1), (1, 1)))
+
+    assert_close(layers.convolve_doubled(x, kernel), plain(x, kernel), 1e-5)
+    for a, b in zip(grads(layers.convolve_doubled, x, kernel), grads(plain, x, kernel), strict=True):
+        assert_close(a, b, 2e-5)
+
+
+def test_other_backends_have_xlas_convolution_and_the_same_values(monkeypatch):
+    x, kernel = jnp.asarray(normal(0, 2, 8, 6, 8)), jnp.asarray(normal(1, 3, 3, 8, 8))
+    convolve = functools.partial(layers.convolve, padding=((1, 1), (1, 1)))
+    here = [np.asarray(f(x, kernel)) for f in (convolve, layers.convolve_doubled)]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for function, wanted, count in zip((convolve, layers.convolve_doubled), here, (1, 4), strict=True):
+        assert str(jax.make_jaxpr(function)(x, kernel)).count("conv_general_dilated[") == count
+        assert_close(function(x, kernel), wanted, 2e-5)
+
+
+def test_group_norm_is_its_definition():
+    x, scale, bias = normal(0, 3, 5, 4, 12), normal(1, 12), normal(2, 12)
+    groups = x.astype(np.float64).reshape(3, 5, 4, 3, 4)
+    centred = groups - groups.mean((1, 2, 4), keepdims=True)
+    wanted = centred / np.sqrt(np.square(centred).mean((1, 2, 4), keepdims=True) + 1e-5)
+    actual = layers.group_norm(jnp.asarray(x), jnp.asarray(scale), jnp.asarray(bias), 3, 1e-5)
+    assert_close(actual, wanted.reshape(x.shape) * scale + bias, 1e-6)
+
+
+def test_group_norm_of_16_bits_is_as_good_as_they_are():
+    """Computed in 32: far from zero, a mean of 16-bit numbers would lose what it is to keep."""
+    x = 30 + np.random.default_rng(0).standard_normal((2, 8, 8, 8)).astype(np.float32)
+    scale, bias = jnp.ones(8), jnp.zeros(8)
+    short = jnp.asarray(x, jnp.bfloat16)
+    exact = layers.group_norm(short.astype(jnp.float32), scale, bias, 2, 1e-5)
+    found = layers.group_norm(short, scale.astype(jnp.bfloat16), bias.astype(jnp.bfloat16), 2, 1e-5)
+    assert found.dtype == jnp.bfloat16
+    assert np.abs(found.astype(np.float32) - exact).max() <= 2.0**-8 * np.abs(exact).max()
