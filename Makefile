@@ -24,7 +24,7 @@ demo: venv
 	$(RUN) launch.py run --config=configs/demo.py --workdir=$(WORKDIR)
 
 test: venv
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 # A SLURM cluster of one node on this machine, ten to fifteen minutes; as root on Debian or Ubuntu, else skipped.
 test-slurm: venv

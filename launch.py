@@ -85,7 +85,10 @@ def _export() -> None:
 def _import() -> None:
     from shadow import imported
 
-    print(imported.audit_pile(Path(_given(_PIPELINE)), Path(_given(_TO)), _CONFIG.value))
+    recipe = flags.FLAGS["config"]
+    if _WORKDIR.value or not recipe.using_default_value:
+        raise UserError(f"--workdir and --config=RECIPE are not for import: it takes {', '.join(imported.OPTIONS)}")
+    print(imported.audit_pile(Path(_given(_PIPELINE)), Path(_given(_TO)), config_flags.get_override_values(recipe)))
 
 
 def _given(flag: Any) -> str:

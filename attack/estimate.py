@@ -70,11 +70,12 @@ def mean_auc(
     groups of images: V = V_shadow + V_group - V_pair, each a sum of squared influence sums, never below V_pair / 2.
     (It may lie below V_pair: shadows are references of each other, so that an image's scores in two of them vary
     against each other. With V_pair as the floor the null self-test's interval was 1.39 times as wide as the exact one
-    and covered 98.7 %; with half of it 1.21 times and 95.3 %.) The prediction interval adds the variance of one generator around that mean: the variance between the shadows' AUCs
-    (which holds the chance of the images they were judged on), at least the chance of judging on
-    `target_candidates` images, half of them members. Both with Student's t, shadows - 1 degrees of freedom.
-    `weight` >= 0 [shadow, candidate] of non-members gives another mix of them (0 leaves a pair out); shadows without
-    both classes drop out. Raises ValueError where fewer than two shadows are left.
+    and covered 98.7 %; with half of it 1.21 times and 95.3 %.) The prediction interval adds the variance of one
+    generator around that mean: the variance between the shadows' AUCs (which holds the chance of the images they were
+    judged on), at least the chance of judging on `target_candidates` images, half of them members. Both
+    with Student's t, shadows - 1 degrees of freedom. `weight` >= 0 [shadow, candidate] of non-members gives another mix
+    of them (0 leaves a pair out); shadows without both classes drop out. Raises ValueError where fewer than two
+    shadows are left.
     """
     weight = np.ones(member.shape) if weight is None else weight
     shadows = [k for k in range(len(score)) if member[k].any() and (weight[k] * ~member[k]).any()]

@@ -145,7 +145,7 @@ class AttackConfig:
     allow_missing: bool = False  # go on with the shadows that are done where others are missing
     pile: int = 250  # images of each pile that are compared
     embeddings: tuple[str, ...] = ("pixels", "highpass", "laplacian")
-    signals: tuple[str, ...] = ("nearest", "mosaic")  # also ball, votes
+    signals: tuple[str, ...] = ("mosaic",)  # also nearest, ball, votes: docs/results.md
     references: int = 8  # OUT shadows a calibration uses at most
     draws: int = 4  # repetitions with other OUT references
     folds: int = 5  # folds over groups of the two-way cross-fitting
@@ -241,7 +241,7 @@ _CHOICES = {
     "attack.objective": ("f1", "kappa", "accuracy"),
 }
 _NOT_NEGATIVE = ("train.shift", "warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge")
-_SEEDS = 2**32  # JAX uses 32 bits of a seed
+SEEDS = 2**32  # JAX uses 32 bits of a seed
 
 
 def _validate_denoiser(prefix: str, denoiser: DenoiserConfig, size: int, timesteps: int) -> None:
@@ -275,8 +275,8 @@ def validate(config: Config) -> None:
                 raise UserError(f"{name} = {value!r}: use {' or '.join(map(repr, allowed))}")
         if name.endswith(_NOT_NEGATIVE) and value < 0:
             raise UserError(f"{name} = {value}: must be 0 or more")
-        if name.split(".")[-1] == "seed" and not 0 <= value < _SEEDS:
-            raise UserError(f"{name} = {value}: must lie between 0 and {_SEEDS - 1}")
+        if name.split(".")[-1] == "seed" and not 0 <= value < SEEDS:
+            raise UserError(f"{name} = {value}: must lie between 0 and {SEEDS - 1}")
     for name, value in _positive(config).items():
         if not value > 0:
             raise UserError(f"{name} = {value}: must be above 0")
@@ -297,8 +297,16 @@ def validate(config: Config) -> None:
         raise UserError(
             f"train.batch_size = {config.train.batch_size}: must be divisible by fleet.devices = {config.fleet.devices}"
         )
-    for prefix, denoiser in (("denoiser", config.denoiser), ("challenge.denoiser", config.challenge.denoiser)):
-        _validate_denoiser(prefix, denoiser, config.data.resolution, config.diffusion.timesteps)
+    trained = [("", config.denoiser, config.train)]
+    if not config.data.root:  # else no challenge is made
+        trained.append(("challenge.", config.challenge.denoiser, config.challenge.train))
+    for prefix, denoiser, train in trained:
+        _validate_denoiser(f"{prefix}denoiser", denoiser, config.data.resolution, config.diffusion.timesteps)
+        if train.shift >= config.data.resolution:
+            raise UserError(
+                f"{prefix}train.shift = {train.shift}: must be below data.resolution = {config.data.resolution}, or "
+                "nothing is left of an image"
+            )
     rules.check(config.diffusion, config.pile)
     rules.check_times(config.pile, config.diffusion.timesteps)
     if not all(1 <= step <= config.train.steps for step in config.pile.steps):

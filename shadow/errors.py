@@ -25,7 +25,10 @@ class Stopped(Exception):
     """The process was asked to end (SIGTERM) and has saved its work: the same command goes on from there."""
 
 
-_OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)  # not our errors
+_OUTSIDE = (  # not our errors: the disk and its rights, and paths that the user gave
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+)
 
 
 def fail(line: str) -> NoReturn:

@@ -1,11 +1,14 @@
 """Generators in the folders of PyTorch diffusers, both ways and without PyTorch.
 
 A pipeline folder holds `model_index.json`, `unet/config.json`, `unet/diffusion_pytorch_model.safetensors` and
-`scheduler/scheduler_config.json`. What is written here opens with `diffusers.DDPMPipeline.from_pretrained`.
+`scheduler/scheduler_config.json`; older ones hold the last three beside the first. What is written here opens with
+`diffusers.DDPMPipeline.from_pretrained`, which overlooks the `shadowprint.json` beside: what our sampler does and a
+scheduler's config has no word for.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -19,14 +22,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shadow import checkpoint, train, workdir
+from shadow import checkpoint, files, train, workdir
 from shadow.config import Config, DenoiserConfig, DiffusionConfig, PileConfig, from_dict
 from shadow.denoisers import unet2d_config, weights
 from shadow.denoisers.build import Network, Params, build
-from shadow.diffusion import dialect
+from shadow.diffusion import dialect, rules
 from shadow.errors import UserError
 
+_OURS = "shadowprint.json"
+_OF_CALL = ("sampler_steps", "eta", "use_clipped_model_output")  # fields of PileConfig that _OURS holds
+# Steps of each pipeline where its caller names no number. DPM-Solver++ has no pipeline of its own.
+_STEPS = {"DDPMPipeline": 1000, "DDIMPipeline": 50}
+_STEPS_OF_SOLVER = 50
+_MADE_DDIM = ("DDPMScheduler", "DPMSolverMultistepScheduler")  # of these DDIMPipeline makes a DDIMScheduler
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
+_FLOATS = ("F16", "BF16", "F32", "F64")  # as headers of safetensors call them
 _REFERENCE = re.compile(r"(?P<folder>.+?)(@(?P<step>\d+))?(?P<raw>:raw)?")
 
 
@@ -40,7 +50,7 @@ class Generator:
     params: Params
     diffusion: DiffusionConfig | None
     pile: PileConfig | None
-    notes: tuple[str, ...] = ()  # what was read and does nothing
+    notes: tuple[str, ...] = ()  # what was read and does nothing, or was chosen here
 
     @property
     def network(self) -> Network:
@@ -54,21 +64,40 @@ def load_denoiser(folder: Path | str) -> Callable[..., jax.Array]:
     last and ":raw" for the trained weights instead of their average.
 
     Returns (x [batch, height, width, channel] float32 in [-1, 1], t [batch], class_labels=None) -> its prediction, of
-    the shape of x. Raises UserError as `read_generator`.
+    the shape of x; it raises ValueError on what the network does not take, and on labels and learned times outside of
+    their table (which under jit cannot be seen). Raises UserError as `read_generator`.
     """
     generator = read_generator(folder)
     apply, params = jax.jit(generator.network.apply), jax.tree.map(jnp.asarray, generator.params)
+    unet = generator.denoiser.unet
+    learned = generator.denoiser.kind == "unet2d" and unet.time_embedding_type == "learned"
 
     def denoiser(x: Any, t: Any, class_labels: Any = None) -> jax.Array:
-        return apply(params, jnp.asarray(x, jnp.float32), jnp.asarray(t), class_labels)
+        t = jnp.asarray(t)
+        if learned:
+            _check_rows("t", t, unet.num_train_timesteps)
+        if class_labels is not None:
+            class_labels = jnp.asarray(class_labels)
+            if unet.num_class_embeds:
+                _check_rows("class_labels", class_labels, unet.num_class_embeds)
+        return apply(params, jnp.asarray(x, jnp.float32), t, class_labels)
 
     return denoiser
 
 
-def read_generator(reference: Path | str, run: Path | None = None) -> Generator:
-    """A diffusers folder, or a shadow as in `load_denoiser`; a path is relative to here or else to the run `run`.
+def _check_rows(name: str, rows: jax.Array, count: int) -> None:
+    """Refuses rows that a table of `count` has not; JAX would clip or fill them. Raises ValueError."""
+    if not jnp.issubdtype(rows.dtype, jnp.integer):
+        raise ValueError(f"{name} are {rows.dtype}: must be whole numbers, below {count}")
+    if not isinstance(rows, jax.core.Tracer) and rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < count:
+        raise ValueError(f"{name} go from {rows.min()} to {rows.max()}: must lie between 0 and {count - 1}")
 
-    Raises UserError where nothing is there, or what is there cannot be read: naming the file and the field.
+
+def read_generator(reference: Path | str, run: Path | None = None) -> Generator:
+    """A diffusers folder, relative to here; or a shadow as in `load_denoiser`, relative to here or else to `run`.
+
+    Raises UserError where neither is there, as `read_pipeline`, on a step that has no checkpoint, and DamagedError on
+    a checkpoint that cannot be read.
     """
     found = _REFERENCE.fullmatch(str(reference))
     if found is None:
@@ -76,8 +105,9 @@ def read_generator(reference: Path | str, run: Path | None = None) -> Generator:
     folder = Path(found["folder"])
     if run is not None and not folder.exists():
         folder = run / folder
+    step = None if found["step"] is None else int(found["step"])
     if (folder / "checkpoints").is_dir():
-        return _read_shadow(folder, int(found["step"] or 0), bool(found["raw"]), str(reference))
+        return _read_shadow(folder, step, bool(found["raw"]), str(reference))
     if (Path(reference) / "model_index.json").is_file() or (Path(reference) / "config.json").is_file():
         return read_pipeline(Path(reference))
     raise UserError(
@@ -86,49 +116,111 @@ def read_generator(reference: Path | str, run: Path | None = None) -> Generator:
     )
 
 
-def _read_shadow(folder: Path, step: int, raw: bool, name: str) -> Generator:
+def _read_shadow(folder: Path, step: int | None, raw: bool, name: str) -> Generator:
     there = checkpoint.steps(folder)
-    if not there or (step and step not in there):
+    if not there or (step is not None and step not in there):
         named = ", ".join(map(str, there)) or "none"
-        raise UserError(f"{name}: no checkpoint of {f'step {step}' if step else 'any step'}; there are: {named}")
+        raise UserError(
+            f"{name}: no checkpoint of {'any step' if step is None else f'step {step}'}; there are: {named}"
+        )
     config: Config = from_dict(workdir.read_config(folder.absolute().parent.parent))
     network = build(config.denoiser, config.data.resolution)
     like = jax.eval_shape(lambda: train.fresh_states(network, config.train, jnp.stack([jax.random.key(0)])))
-    state = checkpoint.restore_pack([folder], step or there[-1], like)
+    state = checkpoint.restore_pack([folder], there[-1] if step is None else step, like)
     params = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state.params if raw else state.ema)
     return Generator(name, config.denoiser, config.data.resolution, params, config.diffusion, config.pile)
 
 
-def read_pipeline(folder: Path) -> Generator:
-    """The generator in a folder that diffusers (or `write_pipeline`) wrote: a pipeline of a UNet2DModel and a
-    scheduler, or a UNet2DModel alone.
-
-    Raises UserError naming the file, and the field or tensor, that is missing, damaged or not supported.
-    """
+def read_config(folder: Path | str) -> Generator:
+    """As `read_pipeline`, without reading the weights: `params` is empty. For recipes whose shadows are to have the
+    network and the process of the generator in `folder`."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; a pipeline of the Hub has to be downloaded first (README.md)")
     unet, diffusion, pile = folder, None, None
-    notes: tuple[str, ...] = ()
+    notes: list[str] = []
     if (folder / "model_index.json").is_file():
-        unet = folder / "unet"
-        _check_index(_read_json(folder / "model_index.json"), folder / "model_index.json")
-        path = folder / "scheduler" / "scheduler_config.json"
-        diffusion, pile, notes = dialect.read_scheduler(_read_json(path), str(path))
+        index = _read_json(folder / "model_index.json")
+        _check_index(index, folder / "model_index.json")
+        unet = _part(folder, "unet")
+        diffusion, pile = _read_sampler(folder, str(index.get("_class_name")), index["scheduler"][1], notes)
     path = unet / "config.json"
     content = _read_json(path)
     if content.get("_class_name") != "UNet2DModel":
-        raise UserError(f"{path}: _class_name = {content.get('_class_name')!r}: only UNet2DModel is supported")
+        raise UserError(
+            f"{path}: _class_name = {json.dumps(content.get('_class_name'))}: only UNet2DModel is supported"
+        )
     config, size = unet2d_config.from_diffusers(content, str(path))
-    denoiser = DenoiserConfig(kind="unet2d", unet=config)
+    notes += unet2d_config.notes(content)
     halvings = len(config.block_out_channels) - 1
     if size is not None and size % 2**halvings:
         raise UserError(f"{path}: sample_size = {size} cannot be halved {halvings} times, as block_out_channels ask")
-    like = jax.eval_shape(build(denoiser, size or 2**halvings).init, jax.random.key(0))
-    params = weights.from_diffusers(_read_tensors(unet), like, str(unet))
-    return Generator(folder.name, denoiser, size or 0, params, diffusion, pile, notes)
+    denoiser = DenoiserConfig(kind="unet2d", unet=config)
+    return Generator(folder.resolve().name, denoiser, size or 0, {}, diffusion, pile, tuple(notes))
+
+
+def read_pipeline(folder: Path) -> Generator:
+    """The generator in a folder that diffusers (or `write_pipeline`) wrote: a pipeline of a UNet2DModel and a
+    scheduler, or a UNet2DModel alone. Its `pile` is what the pipeline does where its caller asks for nothing.
+
+    Raises UserError naming the file, and the field or tensor, that is missing, damaged or not supported.
+    """
+    generator = read_config(folder)
+    unet = _part(folder, "unet") if (folder / "model_index.json").is_file() else folder
+    like = jax.eval_shape(generator.network.init, jax.random.key(0))
+    return dataclasses.replace(generator, params=weights.from_diffusers(_read_tensors(unet), like, str(unet)))
+
+
+def _part(folder: Path, name: str) -> Path:
+    """Where a pipeline's part is, as diffusers looks for it: older pipelines are flat."""
+    return folder / name if (folder / name).is_dir() else folder
+
+
+def _read_sampler(folder: Path, kind: str, named: Any, notes: list[str]) -> tuple[DiffusionConfig, PileConfig]:
+    """The process of a pipeline of class `kind`, and the sampler with what the pipeline gives it; adds to `notes`.
+    `named` is the scheduler's class in the index, which counts in diffusers, whatever the scheduler's file says."""
+    path = _part(folder, "scheduler") / "scheduler_config.json"
+    content = _read_json(path)
+    made = "DDIMScheduler" if kind == "DDIMPipeline" and named in _MADE_DDIM else named
+    if content.get("_class_name") != made:
+        notes.append(f"{kind} makes a {made} of the {content.get('_class_name')} in {path.name}")
+        content |= {"_class_name": made}
+    diffusion, pile, more = dialect.read_scheduler(content, str(path))
+    notes += more
+    steps = _STEPS.get(kind, 1000 if pile.sampler == "ddpm" else 50)
+    pile = dataclasses.replace(pile, sampler_steps=min(steps, diffusion.timesteps))
+    own = (folder / _OURS).is_file()
+    if pile.sampler == "dpmpp_2m" and not own:
+        pile.sampler_steps = min(_STEPS_OF_SOLVER, max(diffusion.timesteps - 1, 1))
+        notes.append(f"{kind} would ask DPM-Solver++ for {steps} steps; {pile.sampler_steps} are enough, and taken")
+    if pile.sampler == "ddim" and pile.clip_sample:  # else it is read nowhere
+        pile.use_clipped_model_output = False
+    if own:
+        pile = dataclasses.replace(pile, **_read_ours(folder / _OURS))
+    try:
+        rules.check(diffusion, pile)
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from error
+    return diffusion, pile
+
+
+def _read_ours(path: Path) -> dict[str, Any]:
+    """The fields of PileConfig in a `shadowprint.json`. Raises UserError where one is unknown or of another type."""
+    content = _read_json(path)
+    default = PileConfig()
+    for name, value in content.items():
+        if name not in _OF_CALL or type(value) is not type(getattr(default, name)):
+            raise UserError(f"{path}: {name} = {json.dumps(value)} is not known; remove it, or export the shadow again")
+    if not 0 <= content.get("eta", 0.0) < float("inf"):
+        raise UserError(f"{path}: eta = {content['eta']}: must be 0 or more; export the shadow again")
+    return content
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path} is missing; copy the folder again") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: no readable JSON ({error}); copy the folder again") from error
     if not isinstance(content, dict):
@@ -141,9 +233,9 @@ def _check_index(index: Mapping[str, Any], path: Path) -> None:
     for name in ("unet", "scheduler"):
         entry = index.get(name)
         if not isinstance(entry, list) or len(entry) != 2:
-            raise UserError(f"{path}: {name} = {entry!r}: a pipeline of a unet and a scheduler is supported")
+            raise UserError(f"{path}: {name} = {json.dumps(entry)}: a pipeline of a unet and a scheduler is supported")
     if index["unet"][1] != "UNet2DModel":
-        raise UserError(f"{path}: unet = {index['unet'][1]!r}: only UNet2DModel is supported")
+        raise UserError(f"{path}: unet = {json.dumps(index['unet'][1])}: only UNet2DModel is supported")
     for name in sorted(index.keys() - {"unet", "scheduler"}):
         if isinstance(index[name], list) and any(index[name]):
             raise UserError(f"{path}: the pipeline also has {name!r}: only a unet and a scheduler are supported")
@@ -167,10 +259,17 @@ def _read_tensors(folder: Path) -> dict[str, Any]:
     if not isinstance(places, dict) or not places:
         raise UserError(f"{index}: weight_map is missing; copy the folder again")
     tensors: dict[str, Any] = {}
-    for name in sorted({str(place) for place in places.values()}):
-        if Path(name).name != name:
-            raise UserError(f"{index}: {name!r} lies outside of the folder; shards lie beside their index")
-        tensors |= _read_file(folder / name)
+    for shard in sorted({str(place) for place in places.values()}):
+        if Path(shard).name != shard:
+            raise UserError(f"{index}: {shard!r} lies outside of the folder; shards lie beside their index")
+        found = _read_file(folder / shard)
+        for name in sorted(found):
+            if name in places and places[name] != shard:
+                raise UserError(
+                    f"{folder / shard}: has tensor {name!r}, which {index.name} places in {places[name]}; copy the "
+                    "folder again"
+                )
+        tensors |= found
     wrong = sorted(places.keys() ^ tensors.keys())
     if wrong:
         raise UserError(f"{index}: tensor {wrong[0]!r} is in the index or in the shards alone; copy the folder again")
@@ -178,10 +277,19 @@ def _read_tensors(folder: Path) -> dict[str, Any]:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.flax import load_file
 
+    if not path.is_file():
+        raise UserError(f"{path} is missing; copy the folder again")
     try:
+        with safe_open(path, "numpy") as file:  # the header: some types are not to be had as arrays
+            kinds = {name: file.get_slice(name).get_dtype() for name in sorted(file.keys())}
+        for name, kind in kinds.items():
+            if kind not in _FLOATS:
+                raise UserError(
+                    f"{path}: tensor {name!r} holds {kind}: floats of 16 to 64 bits are supported, not quantised ones"
+                )
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: no whole safetensors file ({error}); copy it again") from error
@@ -189,16 +297,57 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def export(reference: str, run: Path | None, folder: Path) -> str:
     """Writes the shadow `reference` (as `read_generator`) as a pipeline; returns what to say about it."""
+    _check_new(folder)  # before weights are read, which may take long
     generator = read_generator(reference, run)
     write_pipeline(generator, folder)
     lines = [f"{folder}: open it with diffusers.DDPMPipeline.from_pretrained({str(folder)!r})"]
-    pile = generator.pile
-    if pile is not None and pile.sampler == "ddim" and pile.use_clipped_model_output:
+    pile, diffusion = generator.pile, generator.diffusion
+    if pile is not None and diffusion is not None:
+        options: dict[str, Any] = {"num_inference_steps": pile.sampler_steps}
+        if pile.sampler == "ddim":
+            options |= {"eta": pile.eta, "use_clipped_model_output": pile.clip_sample and pile.use_clipped_model_output}
+        named = ", ".join(f"{name}={value}" for name, value in options.items())
         lines.append(
-            "the shadow's own piles are those of diffusers.DDIMPipeline called with "
-            f"num_inference_steps={pile.sampler_steps}, eta={pile.eta}, use_clipped_model_output=True"
+            f"the images that shadowprint draws of it are those of diffusers.{_kind(pile)} called with {named}"
         )
+        if uneven(pile, diffusion.timesteps):
+            lines.append("but nearly: " + UNEVEN.format(pile.sampler_steps, diffusion.timesteps))
     return "\n".join(lines)
+
+
+UNEVEN = "{} steps do not divide {} times, and DDIM's trailing steps are then not of one length there and here"
+
+
+def uneven(pile: PileConfig, timesteps: int) -> bool:
+    """Does DDIM end its steps elsewhere than in diffusers? See `samplers`."""
+    return pile.sampler == "ddim" and pile.timestep_spacing == "trailing" and timesteps % pile.sampler_steps > 0
+
+
+def _kind(pile: PileConfig) -> str:
+    """The class of the pipeline that draws so."""
+    return "DDIMPipeline" if pile.sampler == "ddim" else "DDPMPipeline"
+
+
+def _check_new(folder: Path) -> None:
+    """Refuses a folder that is there or cannot be made. Raises UserError."""
+    if folder.exists() or folder.is_symlink():
+        raise UserError(f"{folder} is there already: name a new folder, or remove it")
+    check_parents(folder)
+
+
+def check_parents(folder: Path) -> None:
+    """Raises UserError where something above `folder` is no folder."""
+    for parent in folder.absolute().parents:
+        if (parent.exists() or parent.is_symlink()) and not parent.is_dir():
+            raise UserError(f"{folder}: {parent} is no folder; name another one")
+
+
+def _remove(path: Path) -> None:
+    """What a killed process left: a folder, or anything else."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_pipeline(generator: Generator, folder: Path) -> None:
@@ -213,24 +362,24 @@ def write_pipeline(generator: Generator, folder: Path) -> None:
         )
     if generator.diffusion is None or generator.pile is None:
         raise UserError(f"{generator.name}: is a network without a scheduler, which a pipeline needs")
-    if folder.exists():
-        raise UserError(f"{folder} is there already: name a new folder, or remove it")
-    from safetensors.numpy import save_file
+    _check_new(folder)
+    from safetensors.numpy import save
 
     scheduler, fields = dialect.scheduler_config(generator.diffusion, generator.pile)
     part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of a killed process
+    _remove(part)
     try:
         parts = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", scheduler]}
-        kind = "DDIMPipeline" if scheduler == "DDIMScheduler" else "DDPMPipeline"
-        _write_config(part, kind, "model_index.json", parts)
+        _write_config(part, _kind(generator.pile), "model_index.json", parts)
         unet = unet2d_config.to_diffusers(generator.denoiser.unet, generator.size)
         _write_config(part / "unet", "UNet2DModel", "config.json", unet)
         _write_config(part / "scheduler", scheduler, "scheduler_config.json", fields)
-        save_file(weights.to_diffusers(generator.params), part / "unet" / _WEIGHTS, metadata={"format": "pt"})
+        tensors = save(weights.to_diffusers(generator.params), {"format": "pt"})
+        files.write_bytes(part / "unet" / _WEIGHTS, tensors)  # says of a full disk what it is, which `save_file` hides
+        files.write_json(part / _OURS, {name: getattr(generator.pile, name) for name in _OF_CALL})
         os.replace(part, folder)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _remove(part)
 
 
 def _write_config(folder: Path, kind: str, name: str, fields: dict[str, Any]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,45 +17,99 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from shadow import files, keys, piles, train
-from shadow.config import Config, DiffusionConfig, PileConfig, validate
+from shadow import files, hub, keys, piles, train
+from shadow.config import SEEDS, DiffusionConfig, PileConfig
 from shadow.denoisers import weights
-from shadow.diffusion import samplers
+from shadow.denoisers.build import build
+from shadow.diffusion import rules, samplers
 from shadow.errors import UserError
 from shadow.fleet import conduct, worker
-from shadow.hub import Generator, read_pipeline
+from shadow.hub import Generator, check_parents, read_pipeline
 
-_OURS = ("count", "sampler_steps", "eta", "batch_size")  # of the run's config; all else is the generator's own
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601: gray values of a colour network's images
 
 
-def audit_pile(pipeline: Path, folder: Path, config: Config) -> str:
+# What can be asked for, by the names of a run's config; all else is the generator's own.
+OPTIONS = {
+    "pile.count": "count",
+    "pile.batch_size": "batch_size",
+    "pile.sampler_steps": "sampler_steps",
+    "pile.eta": "eta",
+    "denoiser.dtype": "dtype",
+    "seed": "seed",
+}
+_UNREAD = ("name", "notes")  # of a description: they change no image
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a generator; None is what its pipeline does where its caller asks for nothing."""
+
+    count: int = 250  # images
+    batch_size: int = 50  # images drawn together
+    sampler_steps: int | None = None
+    eta: float | None = None  # of DDIM
+    dtype: str = "float32"  # of the computation, or bfloat16
+    seed: int = 0
+
+
+def wanted(options: Mapping[str, Any]) -> Wanted:
+    """What the fields of a run's config that were given ask for. Raises UserError on any that is not in `OPTIONS`, and
+    on values that make no sense."""
+    for name in options:
+        if name not in OPTIONS:
+            raise UserError(
+                f"--config.{name} is not for import, which takes {', '.join(OPTIONS)}; all else is the generator's own"
+            )
+    asked = Wanted(**{OPTIONS[name]: value for name, value in options.items()})
+    for name in ("pile.count", "pile.batch_size", "pile.sampler_steps"):
+        value = getattr(asked, OPTIONS[name])
+        if value is not None and value < 1:
+            raise UserError(f"{name} = {value}: must be 1 or more")
+    if asked.eta is not None and not 0 <= asked.eta < math.inf:
+        raise UserError(f"pile.eta = {asked.eta}: must be 0 or more, and finite")
+    if not 0 <= asked.seed < SEEDS:
+        raise UserError(f"seed = {asked.seed}: must lie between 0 and {SEEDS - 1}")
+    if asked.dtype not in ("float32", "bfloat16"):
+        raise UserError(f"denoiser.dtype = {asked.dtype!r}: use 'float32' or 'bfloat16'")
+    return asked
+
+
+def audit_pile(pipeline: Path, folder: Path, options: Mapping[str, Any]) -> str:
     """Checks the generator in `pipeline` and draws a pile of it into `folder`, with a bar on a terminal; returns what
-    to say about it. Raises UserError as `read_pipeline` and `draw`."""
-    validate(config)
+    to say about it. Raises UserError as `wanted`, `read_pipeline` and `draw`."""
+    asked = wanted(options)
+    _check_folder(folder)  # before weights are read, which may take long
     generator = read_pipeline(pipeline)
-    wanted = pile_config(generator, config.pile)
-    bar = tqdm(total=wanted.count, desc=generator.name, unit="image", disable=None, leave=False)
+    config = pile_config(generator, asked)
+    bar = tqdm(total=config.count, desc=generator.name, unit="image", disable=None, leave=False)
 
     def progress(done: int, total: int, rate: float, loss: float | None = None) -> None:
         bar.update(done - bar.n)
 
     with bar, conduct.stoppable():
-        images = draw(generator, folder, config.pile, config.seed, progress, worker.stopping)
+        images = draw(generator, folder, asked, progress, worker.stopping)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(generator.params))
+    times = (generator.diffusion or DiffusionConfig()).timesteps
+    own = dataclasses.asdict(config)
+    for name in ("count", "sampler", "sampler_steps", "batch_size", "steps", "png"):
+        del own[name]
+    idle = {name.removeprefix("pile.") for name in rules.idle(generator.diffusion or DiffusionConfig(), config)}
     return "\n".join(
         [
             f"{generator.name}: UNet2DModel of {parameters:,} parameters, {generator.size} x {generator.size}",
             *(f"note: {note}" for note in generator.notes),
-            f"{images}: {wanted.count} images by {wanted.sampler} in {wanted.sampler_steps} steps",
+            *(["note: " + hub.UNEVEN.format(config.sampler_steps, times)] if hub.uneven(config, times) else []),
+            f"{images}: {config.count} images by {config.sampler} in {config.sampler_steps} steps, seed {asked.seed}, "
+            f"{asked.dtype}; " + ", ".join(f"{name} = {value}" for name, value in own.items() if name not in idle),
         ]
     )
 
 
-def pile_config(generator: Generator, wanted: PileConfig) -> PileConfig:
-    """The generator's own sampler, with the number of images and of steps that are wanted.
+def pile_config(generator: Generator, asked: Wanted) -> PileConfig:
+    """The generator's own sampler, with what is asked for.
 
-    Raises UserError where the generator cannot be sampled.
+    Raises UserError where the generator cannot be sampled, or not so.
     """
     if generator.diffusion is None or generator.pile is None:
         raise UserError(f"{generator.name}: is a network without a scheduler; import the pipeline's folder")
@@ -75,16 +131,21 @@ def pile_config(generator: Generator, wanted: PileConfig) -> PileConfig:
             f"{generator.name}: time_embedding_type = 'fourier': its logarithm has no time 0, which the scheduler "
             "visits; use shadow.hub.load_denoiser"
         )
-    taken = {name: getattr(wanted, name) for name in _OURS}
-    if generator.pile.sampler != "ddim":
-        del taken["eta"]
-    config = dataclasses.replace(generator.pile, **taken)
+    rows, times = unet.num_train_timesteps, generator.diffusion.timesteps
+    if unet.time_embedding_type == "learned" and rows < times:
+        raise UserError(
+            f"{generator.name}: unet/config.json has num_train_timesteps = {rows}: the scheduler visits {times} times, "
+            "and the network has learned fewer"
+        )
+    named = {"sampler_steps": asked.sampler_steps, "eta": asked.eta}
+    taken: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    config = dataclasses.replace(generator.pile, count=asked.count, batch_size=asked.batch_size, **taken)
     samplers.make(config, generator.diffusion)  # refuses what does not fit
     return config
 
 
-def describe(generator: Generator, config: PileConfig, seed: int) -> dict[str, Any]:
-    """What a pile depends on, for a file beside it."""
+def describe(generator: Generator, config: PileConfig, asked: Wanted) -> dict[str, Any]:
+    """What a pile depends on (but for `_UNREAD`), for a file beside it."""
     sha = hashlib.sha256()
     for name, tensor in sorted(weights.to_diffusers(generator.params).items()):
         sha.update(f"{name} {tensor.shape}\n".encode())
@@ -94,57 +155,79 @@ def describe(generator: Generator, config: PileConfig, seed: int) -> dict[str, A
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(generator.params)),
         "weights_sha256": sha.hexdigest(),
         "size": generator.size,
-        "denoiser": dataclasses.asdict(generator.denoiser),
+        "denoiser": dataclasses.asdict(generator.denoiser) | {"dtype": asked.dtype},
         "diffusion": dataclasses.asdict(generator.diffusion) if generator.diffusion else None,
         "pile": dataclasses.asdict(config),
-        "seed": seed,
+        "seed": asked.seed,
         "notes": list(generator.notes),
     }
     return json.loads(json.dumps(content))
 
 
+def _check_folder(folder: Path) -> None:
+    """Refuses to write into what is not ours. Raises UserError."""
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(f"{folder}: is a link to nowhere: name another folder")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is no folder: name another one")
+    check_parents(folder)
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    # a process killed in its first moment leaves no more than the part
+    if "generator.json" not in names and names - {".generator.json.part"}:
+        raise UserError(f"{folder}: is no empty folder, and holds no pile of ours: name another one")
+
+
 def draw(
     generator: Generator,
     folder: Path,
-    wanted: PileConfig,
-    seed: int,
+    asked: Wanted,
     progress: train.Progress = train.silent,
     stop: Callable[[], bool] = train.never,
 ) -> Path:
     """Writes FOLDER/generator.json, FOLDER/pile.npy and the same as 8-bit gray images FOLDER/pile/00000.png, ...;
     returns the latter. Image i of a conditional generator is of class i mod their number. Resumes.
 
-    Raises UserError as `pile_config`, and where `folder` holds another pile.
+    Raises UserError as `pile_config`, where `folder` holds another pile or anything else, and where the network's
+    images are not finite.
     """
-    config = pile_config(generator, wanted)
-    description = describe(generator, config, seed)
+    config = pile_config(generator, asked)
+    description = describe(generator, config, asked)
     path = folder / "generator.json"
-    if folder.exists() and not path.is_file() and any(folder.iterdir()):
-        raise UserError(f"{folder}: is no empty folder, and holds no pile of ours: name another one")
+    _check_folder(folder)
     if path.is_file():
-        try:
-            before = json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(f"{path}: damaged ({error}); remove {folder}") from error
-        if before != description:
-            changed = sorted(k for k in before.keys() | description.keys() if before.get(k) != description.get(k))
-            raise UserError(f"{folder}: other generator or config ({', '.join(changed)}); name another")
+        _check_same(path, description)
     else:
         files.write_json(path, description)
     pile = folder / "pile.npy"
-    if not pile.exists():
-        assert generator.diffusion is not None
-        drawn = make_draw(generator, config, generator.diffusion, seed)
-        piles.fill([pile], generator.size, config, drawn, progress, stop)
+    if pile.exists():
+        piles.state_of([pile]).unlink(missing_ok=True)  # of a process killed after the last rename
+    else:
+        piles.fill([pile], generator.size, config, make_draw(generator, config, asked), progress, stop)
     return piles.export_png(pile)
 
 
-def make_draw(
-    generator: Generator, config: PileConfig, diffusion: DiffusionConfig, seed: int
-) -> Callable[[int], np.ndarray]:
-    """batch -> uint8 [1, image, size, size], a pure function of (seed, batch)."""
+def _check_same(path: Path, description: Mapping[str, Any]) -> None:
+    """Refuses to go on with a pile of another `description`. Raises UserError."""
+    try:
+        before = json.loads(path.read_text())
+        if not isinstance(before, dict):
+            raise ValueError("no object of fields")
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); remove {path.parent}") from error
+    fields = (before.keys() | description.keys()) - set(_UNREAD)
+    changed = sorted(name for name in fields if before.get(name) != description.get(name))
+    if changed:
+        raise UserError(f"{path.parent}: other generator or config ({', '.join(changed)}); name another")
+
+
+def make_draw(generator: Generator, config: PileConfig, asked: Wanted) -> Callable[[int], np.ndarray]:
+    """batch -> uint8 [1, image, size, size], a pure function of (seed, batch). Raises UserError on a batch that is not
+    finite."""
+    diffusion = generator.diffusion
+    assert diffusion is not None  # pile_config has looked
+    denoiser = dataclasses.replace(generator.denoiser, dtype=asked.dtype)
     sampler, unet = samplers.make(config, diffusion), generator.denoiser.unet
-    apply, params = generator.network.apply, jax.tree.map(jnp.asarray, generator.params)
+    apply, params = build(denoiser, generator.size).apply, jax.tree.map(jnp.asarray, generator.params)
     shape = (config.batch_size, generator.size, generator.size, unet.in_channels)
 
     @partial(jax.jit, donate_argnums=1)
@@ -160,13 +243,18 @@ def make_draw(
         return sampler.step(denoiser, state, index, noise)
 
     def drawn(batch: int) -> np.ndarray:
-        key = keys.key(seed, "imported/pile", batch)
+        key = keys.key(asked.seed, "imported/pile", batch)
         labels = None
         if unet.num_class_embeds:
             labels = (batch * config.batch_size + jnp.arange(config.batch_size)) % unet.num_class_embeds
         state = sampler.start(jax.random.normal(jax.random.fold_in(key, diffusion.timesteps), shape))
         for index in range(len(sampler.times)):
             state = step(params, state, key, jnp.int32(index), labels)
+        if not bool(jnp.isfinite(state.x).all()):
+            raise UserError(
+                f"{generator.name}: the images of batch {batch} are not finite; the weights do not fit the scheduler"
+                + (", or bfloat16 is too coarse for them" if asked.dtype == "bfloat16" else "")
+            )
         gray = state.x[..., 0] if unet.in_channels == 1 else state.x @ jnp.asarray(_LUMINANCE)
         return np.asarray(piles.to_gray(gray))[None]
 

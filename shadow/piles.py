@@ -126,7 +126,7 @@ def draw_piles(
     when `stop()` says so.
     """
     if all(path.exists() for path in paths):
-        _state_of(paths).unlink(missing_ok=True)  # of a process killed after the last rename
+        state_of(paths).unlink(missing_ok=True)  # of a process killed after the last rename
         return
     size = spec.images.shape[-1]
     network = build(spec.denoiser, size)
@@ -141,7 +141,8 @@ def draw_piles(
     fill(paths, size, config, draw, progress, stop)
 
 
-def _state_of(paths: Sequence[Path]) -> Path:
+def state_of(paths: Sequence[Path]) -> Path:
+    """Where it says how many batches of these piles are whole."""
     return paths[0].with_name(f".{paths[0].name}.part.json")
 
 
@@ -155,7 +156,7 @@ def fill(
 ) -> None:
     """Writes piles that are drawn together, batch by batch: `draw(b)` is uint8 [pile, image, size, size], and a pure
     function of b. Resumes and stops as `draw_piles`."""
-    state, count, batch = _state_of(paths), config.count, config.batch_size
+    state, count, batch = state_of(paths), config.count, config.batch_size
     batches = -(-count // batch)
     parts = [path.with_name(f".{path.name}.part") for path in paths]
     done = 0

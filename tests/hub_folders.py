@@ -28,7 +28,7 @@ def generator(unet=UNET, size=SIZE, diffusion=None, pile=None, seed=0) -> Genera
 
 
 def shadow_run(root: Path, kind: str = "unet2d") -> tuple[Path, train.State]:
-    """A run's folder with checkpoints of shadow 3 at steps 10 and 20, whose raw and averaged weights differ."""
+    """A run's folder with checkpoints of shadow 3 at steps 10 and 20: raw and averaged weights, four that differ."""
     config = Config()
     config.data.resolution = SIZE
     config.denoiser.kind, config.denoiser.unet = kind, UNET
@@ -39,7 +39,8 @@ def shadow_run(root: Path, kind: str = "unet2d") -> tuple[Path, train.State]:
     folder = root / "shadows" / "0003"
     for step in (10, 20):
         moved = jax.tree.map(lambda leaf, step=step: leaf + step, state.params)
-        state = state._replace(step=jnp.full(1, step, jnp.int32), params=moved)
+        average = jax.tree.map(lambda leaf, step=step: leaf + step / 100, state.ema)
+        state = state._replace(step=jnp.full(1, step, jnp.int32), params=moved, ema=average)
         checkpoint.save_pack([folder], step, state, (10, 20))
     return root, state
 

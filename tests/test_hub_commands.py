@@ -9,14 +9,9 @@ import numpy as np
 import pytest
 from hub_folders import edit, shadow_run
 from PIL import Image
-from tiny_run import fails, leftovers
+from tiny_run import TINY, fails, leftovers
 
-SMALL = (
-    "--config.pile.count=3",
-    "--config.pile.sampler_steps=2",
-    "--config.pile.batch_size=2",
-    "--config.attack.pile=3",
-)
+SMALL = ("--config.pile.count=3", "--config.pile.sampler_steps=2", "--config.pile.batch_size=2")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +33,7 @@ def test_export_then_import(exported, launch, tmp_path):
     said = launch("import", f"--pipeline={exported}", f"--to={out}", *SMALL)
     assert said.returncode == 0, said.stderr
     assert "3 images by ddim in 2 steps" in said.stdout
+    assert "use_clipped_model_output = True" in said.stdout
     images = [np.asarray(Image.open(path)) for path in sorted((out / "pile").iterdir())]
     np.testing.assert_array_equal(np.stack(images), np.load(out / "pile.npy"))
     assert json.loads((out / "generator.json").read_text())["size"] == 8
@@ -56,11 +52,26 @@ def test_export_then_import(exported, launch, tmp_path):
         (("export", "--checkpoint=shadows/0007", "--to=out"), "shadows/0007: neither a shadow with checkpoints"),
         (("export", "--checkpoint=shadows/0003@7", "--to=out"), "no checkpoint of step 7; there are: 10, 20"),
         (("import", "--to=out"), "--pipeline is missing"),
-        (("import", "--pipeline=nowhere", "--to=out"), "nowhere/config.json: no readable JSON"),
+        (("export", "--checkpoint=shadows/0003@0", "--to=out"), "no checkpoint of step 0; there are: 10, 20"),
+        (("export", "--checkpoint=shadows/0003", f"--to={__file__}/out"), "is no folder"),
+        (("import", "--pipeline=google/ddpm-cat-256", "--to=out"), "no such folder; a pipeline of the Hub"),
+        (
+            ("import", "--pipeline=here", "--to=out", "--workdir=run"),
+            "--workdir and --config=RECIPE are not for import",
+        ),
+        (
+            ("import", "--pipeline=here", "--to=out", f"--config={TINY}"),
+            "--workdir and --config=RECIPE are not for import",
+        ),
+        (("import", "--pipeline=here", "--to=out", "--config.pile.sampler=ddpm"), "--config.pile.sampler is not for"),
+        (("import", "--pipeline=here", "--to=out", "--config.attack.pile=3"), "--config.attack.pile is not for"),
+        (("import", "--pipeline=here", f"--to={__file__}"), "is no folder"),
+        (("import", "--pipeline=here", f"--to={'long' * 100}"), "File name too long"),
     ],
 )
 def test_wrong_arguments(run, launch, tmp_path, arguments, said):
-    result = launch(*arguments, f"--workdir={run}", cwd=tmp_path)
+    workdir = [f"--workdir={run}"] if arguments[0] == "export" else []
+    result = launch(*arguments, *workdir, cwd=tmp_path)
     assert said in fails(result)
     assert not list(tmp_path.iterdir())
 

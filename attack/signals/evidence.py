@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -48,7 +49,7 @@ def tiles(vectors: np.ndarray) -> list[np.ndarray]:
         raise ValueError(f"{vectors.shape[1]} features are no square image")
     images = vectors.reshape(len(vectors), side, side)
     cuts = np.linspace(0, side, min(_TILES, side) + 1).round().astype(int)
-    spans = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    spans = [slice(a, b) for a, b in itertools.pairwise(cuts)]
     return [np.ascontiguousarray(images[:, y, x].reshape(len(images), -1)) for y in spans for x in spans]
 
 

@@ -35,7 +35,8 @@ class Apply(Protocol):
     ) -> jax.Array:
         """x [batch, size, size, channels] float32 and t [batch] -> prediction, float32 and of that shape.
 
-        `class_labels` as a conditional UNet2D asks for them; `key` switches its dropout on.
+        `class_labels` as a conditional UNet2D asks for them; `key` switches its dropout on. Raises ValueError on labels
+        that are missing or not asked for, and as the network.
         """
 
 
@@ -97,6 +98,8 @@ def build(config: DenoiserConfig, size: int) -> Network:
         state = jax.tree.map(lambda leaf: leaf, shapes)
         nnx.replace_by_pure_dict(state, params)
         model = nnx.merge(graph, state)
+        if config.kind == "dit" and class_labels is not None:
+            raise ValueError("class_labels are not asked for: denoiser.kind = 'dit' has no classes")
         out = model(x, t, class_labels, key) if config.kind == "unet2d" else model(x, t)
         return out if dtype == jnp.float32 else out.astype(jnp.float32)
 

@@ -11,13 +11,7 @@ import numpy as np
 from flax import nnx
 
 from shadow.denoisers import layers
-
-
-def time_features(t: jax.Array, width: int) -> jax.Array:
-    """Sinusoids of t [batch] at geometric frequencies: [batch, width], width even."""
-    frequencies = np.exp(-np.log(10_000.0) * np.arange(width // 2) / (width // 2)).astype(np.float32)
-    angles = t.astype(jnp.float32)[:, None] * frequencies
-    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+from shadow.denoisers.times import time_features
 
 
 def position_features(side: int, width: int) -> np.ndarray:

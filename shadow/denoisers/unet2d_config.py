@@ -2,7 +2,9 @@
 
 # Annotations are not postponed here: ml_collections reads the types of the fields.
 import dataclasses
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,12 +88,25 @@ _NONE_OR_MORE = (
 )
 
 
+_Refuse = Callable[[str, str], None]  # (field, why): raises UserError
+
+
 def check(config: UNet2DConfig, where: str) -> None:
-    """Refuses values that we do not support or that contradict each other: UserError `where.field = value: why`."""
+    """Refuses values that are of another type, that we do not support or that contradict each other: UserError
+    `where.field = value: why`."""
 
     def refuse(name: str, why: str) -> None:
         raise UserError(f"{where}.{name} = {getattr(config, name)!r}: {why}")
 
+    _check(config, refuse)
+
+
+def _check(config: UNet2DConfig, refuse: _Refuse) -> None:
+    default = UNet2DConfig()
+    for field in dataclasses.fields(UNet2DConfig):
+        like = getattr(default, field.name)
+        if not _is_like(field.name, getattr(config, field.name), like):
+            refuse(field.name, f"must be a {_kind(field.name, like, 'tuple')}")
     widths, levels = config.block_out_channels, len(config.block_out_channels)
     if not widths:
         refuse("block_out_channels", "must not be empty")
@@ -107,7 +122,8 @@ def check(config: UNet2DConfig, where: str) -> None:
         if len(blocks) != levels:
             refuse(name, f"must be as many as block_out_channels, {levels}")
         if not set(blocks) <= set(known):
-            refuse(name, f"use {' or '.join(map(repr, known))}")
+            skips = any("Skip" in block for block in blocks)
+            refuse(name, f"{'NCSN++ is not supported; ' if skips else ''}use {' or '.join(map(repr, known))}")
     for name in _COUNTS:
         if getattr(config, name) < 1:
             refuse(name, "must be 1 or more")
@@ -117,15 +133,16 @@ def check(config: UNet2DConfig, where: str) -> None:
     for width in widths:
         if width % config.norm_num_groups:
             refuse("block_out_channels", f"{width} is not divisible by norm_num_groups = {config.norm_num_groups}")
-    if config.norm_eps <= 0 or config.mid_block_scale_factor == 0:
-        refuse("norm_eps" if config.norm_eps <= 0 else "mid_block_scale_factor", "must be above 0")
+    for name in ("norm_eps", "mid_block_scale_factor"):
+        if not 0 < getattr(config, name) < math.inf:
+            refuse(name, "must be above 0, and finite")
     if not 0 <= config.dropout < 1:
         refuse("dropout", "must be 0 or more, and below 1")
     _check_attention(config, refuse)
     _check_embeddings(config, refuse)
 
 
-def _check_attention(config: UNet2DConfig, refuse: Any) -> None:
+def _check_attention(config: UNet2DConfig, refuse: _Refuse) -> None:
     widths = [
         width
         for types in (config.down_blocks, config.up_blocks[::-1])
@@ -142,7 +159,7 @@ def _check_attention(config: UNet2DConfig, refuse: Any) -> None:
             refuse("attention_head_dim", f"does not divide {width}, one of block_out_channels that have attention")
 
 
-def _check_embeddings(config: UNet2DConfig, refuse: Any) -> None:
+def _check_embeddings(config: UNet2DConfig, refuse: _Refuse) -> None:
     first = config.block_out_channels[0]
     if config.time_embedding_type == "positional":
         if first % 2:
@@ -172,7 +189,7 @@ def check_trained(config: UNet2DConfig, where: str, timesteps: int) -> None:
         )
 
 
-# Fields that diffusers writes as None; in this order None is 0 or "" here.
+# Fields that diffusers writes as None, which is 0 or "" here.
 _OPTIONAL = (*_NONE_OR_MORE, "class_embed_type", "mid_block_type")
 _DEFAULTS_OF_DIFFUSERS = {  # where they are not ours; for files that leave fields out, as older ones do
     "in_channels": 3,
@@ -186,6 +203,12 @@ _DEFAULTS_OF_DIFFUSERS = {  # where they are not ours; for files that leave fiel
 }
 
 
+# What diffusers' EMAModel writes into the config of the network whose average it saves.
+_OF_AVERAGES = (
+    *("decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"),
+)
+
+
 def to_diffusers(config: UNet2DConfig, sample_size: int) -> dict[str, Any]:
     """Every field of `UNet2DModel`, as diffusers would write it."""
     content = {"sample_size": sample_size} | dataclasses.asdict(config)
@@ -193,47 +216,70 @@ def to_diffusers(config: UNet2DConfig, sample_size: int) -> dict[str, Any]:
     return content | {name: content[name] or None for name in _OPTIONAL}
 
 
+def notes(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """One a field of a `unet/config.json` that does nothing and that `from_diffusers` leaves out."""
+    return tuple(
+        f"{name} = {_shown(content[name])} is of the training's average (EMAModel) and does nothing"
+        for name in _OF_AVERAGES
+        if name in content
+    )
+
+
 def from_diffusers(content: Mapping[str, Any], where: str) -> tuple[UNet2DConfig, int | None]:
     """The config in a `unet/config.json` (`where`, for messages), and its sample_size.
 
-    Raises UserError naming the field where one is unknown, of another type, or not supported.
+    Raises UserError `where: field = value: why` where a field is unknown, of another type, or not supported.
     """
-    content = {name: value for name, value in content.items() if not name.startswith("_")}
-    size = content.pop("sample_size", None)
+
+    def refuse(name: str, why: str) -> None:
+        otherwise = defaults.get(name) or None if name in _OPTIONAL else defaults.get(name)
+        raise UserError(f"{where}: {name} = {_shown(content.get(name, otherwise))}: {why}")
+
+    fields: dict[str, Any] = dataclasses.asdict(UNet2DConfig())
+    defaults = fields | _DEFAULTS_OF_DIFFUSERS
+    size = content.get("sample_size")
     if isinstance(size, list | tuple):
-        if len(set(size)) != 1:
-            raise UserError(f"{where}: sample_size = {list(size)}: only square images are supported")
+        if len(set(map(str, size))) != 1:
+            refuse("sample_size", "only square images are supported")
         size = size[0]
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise UserError(f"{where}: sample_size = {size!r}: must be a whole number above 0")
-    fields: dict[str, Any] = dataclasses.asdict(UNet2DConfig())
-    for name in sorted(content.keys() - fields.keys()):
-        raise UserError(f"{where}: the field {name!r} is unknown: this is no UNet2DModel, or a newer one")
+        refuse("sample_size", "must be a whole number above 0")
+    for name in sorted(content.keys() - fields.keys() - {"sample_size", *_OF_AVERAGES}):
+        if not name.startswith("_"):
+            raise UserError(f"{where}: the field {name!r} is unknown: this is no UNet2DModel, or a newer one")
     values: dict[str, Any] = {}
-    for name, default in (fields | _DEFAULTS_OF_DIFFUSERS).items():
+    for name, default in defaults.items():
         value = content.get(name, default)
         if name in _OPTIONAL and name in content:
             if value == 0 and name != "time_embedding_dim":
-                raise UserError(f"{where}: {name} = 0: use null, or a number above 0")
+                refuse(name, "use null, or a number above 0")
             value = type(fields[name])() if value is None else value
-        like = fields[name]
-        if isinstance(like, tuple) and isinstance(value, list):
+        if name in ("downsample_type", "upsample_type") and value is None:
+            value = "conv"  # as diffusers' blocks take it
+        if isinstance(fields[name], tuple) and isinstance(value, list):
             value = tuple(value)
-        if isinstance(like, float) and type(value) is int:
-            value = float(value)
-        if type(value) is not type(like) or (isinstance(like, tuple) and not _uniform(name, value)):
-            raise UserError(f"{where}: {name} = {content.get(name)!r}: is not supported, a {_kind(name, like)} is")
-        values[name] = value
+        if not _is_like(name, value, fields[name]):
+            refuse(name, f"is not supported, a {_kind(name, fields[name], 'list')} is")
+        values[name] = float(value) if isinstance(fields[name], float) else value
     config = UNet2DConfig(**values)
-    check(config, where)
+    _check(config, refuse)
     return config, size
 
 
-def _uniform(name: str, value: tuple[Any, ...]) -> bool:
-    return all(type(item) is (int if name == "block_out_channels" else str) for item in value)
+def _shown(value: object) -> str:
+    """As it stands in the file."""
+    return json.dumps(value, default=repr)
 
 
-def _kind(name: str, like: Any) -> str:
+def _is_like(name: str, value: object, like: object) -> bool:
+    """Is `value` of the type of `like`, where a whole number may stand for a float? True and False are no numbers."""
     if isinstance(like, tuple):
-        return "list of numbers" if name == "block_out_channels" else "list of names"
+        item = int if name == "block_out_channels" else str
+        return type(value) is tuple and all(type(inner) is item for inner in value)
+    return type(value) is type(like) or (isinstance(like, float) and type(value) is int)
+
+
+def _kind(name: str, like: object, many: str) -> str:
+    if isinstance(like, tuple):
+        return f"{many} of whole numbers" if name == "block_out_channels" else f"{many} of names"
     return {bool: "true or false", int: "whole number", float: "number", str: "name"}[type(like)]

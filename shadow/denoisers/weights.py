@@ -52,14 +52,14 @@ def from_diffusers(tensors: Mapping[str, Any], like: Params, where: str) -> Para
         renamed[".".join(parts)] = tensor
     if len(renamed) < len(tensors):
         raise UserError(f"{where}: has attention weights under their former and their present names; keep one of them")
-    wanted = {_name(path): path for path in _flatten(like)}
+    leaves = _flatten(like)
+    wanted = {_name(path): path for path in leaves}
     for name in sorted(wanted.keys() - renamed.keys()):
         raise UserError(f"{where}: tensor {name!r} is missing; the config beside it is of another network")
     for name in sorted(renamed.keys() - wanted.keys()):
         raise UserError(f"{where}: tensor {name!r} has no place in the network of the config beside it")
     found = {
-        path: _fitting(renamed[name], path, leaf, f"{where}: tensor {name!r}")
-        for name, path, leaf in ((name, path, _flatten(like)[path]) for name, path in wanted.items())
+        path: _fitting(renamed[name], path, leaves[path], f"{where}: tensor {name!r}") for name, path in wanted.items()
     }
     return _nest(like, found)
 

@@ -1,14 +1,16 @@
 """Our process and sampler in the words of diffusers, there and back: the fields of a `scheduler_config.json`.
 
 Known are `DDIMScheduler`, `DDPMScheduler` and `DPMSolverMultistepScheduler`, with the fields of diffusers 0.42. A file
-may hold less; diffusers' defaults stand for the rest, as they do there. Some of our options are no part of a
-scheduler: the number of steps, eta and `use_clipped_model_output` are arguments of diffusers' loop over steps, and
-`max_weight` and `weighting` belong to training.
+may hold less; diffusers' defaults stand for the rest, as they do there. It may hold more: diffusers carries fields of
+other schedulers along, which the named one does not read. Some of our options are no part of a scheduler: the number
+of steps, eta and `use_clipped_model_output` are arguments of diffusers' loop over steps, and `max_weight` and
+`weighting` belong to training.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -82,7 +84,30 @@ _OF_SAMPLER = {
         "euler_at_final",
     ),
 }
-_VERSION = ("_class_name", "_diffusers_version")
+# Null is diffusers' former False.
+_NULL_IS_FALSE = (
+    *("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas"),
+)
+# Every field of any scheduler of diffusers 0.42. `from_config` keeps those of the class that a config came from in the
+# config of the class that is made of it, where nothing reads them.
+_OF_ANY = """
+algorithm_type alpha_cum_end alpha_cum_start base_image_seq_len base_shift beta_end beta_max beta_min beta_schedule
+beta_start block_length clip_denoised clip_sample clip_sample_range correct_steps corrector_k corrector_order
+corrector_selection corrector_selection_tau corrector_steps disable_corrector dynamic_thresholding_ratio
+editing_threshold entropy_bound eps eta euler_at_final final_sigmas_type final_step_size_scale flow_shift gamma
+gamma_cum_end gamma_cum_start interpolation_type invert_sigmas lambda_min_clipped lower_order_final mask_token_id
+masking_schedule max_image_seq_len max_shift minimal_topk n_grid noise_mode noise_sampler_seed num_inference_steps
+num_policy_substeps num_train_timesteps num_vec_classes original_inference_steps predict_x0 prediction_type
+predictor_order rescale_betas_zero_snr rho s s_churn s_max s_min s_noise sample_max_value sampling_eps scale_factors
+scaler schedule_mode scheduler_type set_alpha_to_one shift shift_terminal sigma_data sigma_max sigma_min
+sigma_schedule skip_prk_steps snr snr_shift_scale solver_order solver_p solver_type stage_range stages steps_offset
+stochastic_sampling t_lim_ode t_lim_ode_below t_max t_min tail_step_multiplier tail_steps tau_func threshold
+thresholding time_shift_type timestep_scaling timestep_spacing timestep_type trained_betas tsr_k tsr_sigma
+upscale_mode use_beta_sigmas use_dynamic_shifting use_exponential_sigmas use_flow_sigmas use_karras_sigmas
+use_lu_lambdas variance_type
+"""
+_FIXED_VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")
+_KINDS = {bool: "true or false,", int: "a whole number", float: "a number", str: "a name"}
 
 
 class Scheduler(NamedTuple):
@@ -122,8 +147,9 @@ def scheduler_config(diffusion: DiffusionConfig, pile: PileConfig) -> tuple[str,
 def read_scheduler(content: Mapping[str, Any], where: str) -> Scheduler:
     """The process and sampler of a parsed `scheduler_config.json`; `where` is its name in messages.
 
-    Raises UserError on another class, on unknown fields, and on every value that would make another trajectory than
-    ours: by its name, with what can be had instead.
+    Fields of other schedulers and of former versions of diffusers are noted or translated, those that begin with "_"
+    ignored. Raises UserError on another class, on unknown fields, and on every value that would make another
+    trajectory than ours: by its name, with what can be had instead.
     """
     if not isinstance(content, Mapping):
         raise UserError(f"{where}: no object of fields; use the scheduler_config.json that diffusers wrote")
@@ -131,12 +157,13 @@ def read_scheduler(content: Mapping[str, Any], where: str) -> Scheduler:
     name = content.get("_class_name")
     if not isinstance(name, str) or name not in ours:
         raise UserError(
-            f"{where}: _class_name = {name!r} is no scheduler that we have; make one of "
+            f"{where}: _class_name = {_shown(name)} is no scheduler that we have; make one of "
             f"{', '.join(_CLASSES.values())} of it, by that class's from_config in diffusers"
         )
     sampler = ours[name]
+    content, notes = _of_today(content, sampler, f"{where}: {name}.")
     fields = _checked(content, sampler, f"{where}: {name}.")
-    notes = [_note(field, fields[field]) for field in _INERT if fields.get(field) != _DEFAULTS[sampler].get(field)]
+    notes += [_note(field, fields[field]) for field in _INERT if fields.get(field) != _DEFAULTS[sampler].get(field)]
     taken = {field: fields[field] for field in _OF_SAMPLER[sampler]}
     if sampler == "dpmpp_2m":
         taken["clip_sample"] = fields["thresholding"]
@@ -171,7 +198,46 @@ def _without_idle(diffusion: DiffusionConfig, pile: PileConfig, notes: list[str]
 
 
 def _note(field: str, value: object) -> str:
-    return f"{field} = {value!r} does nothing beside the other fields and is left out"
+    return f"{field} = {_shown(value)} does nothing beside the other fields and is left out"
+
+
+def _shown(value: object) -> str:
+    """As it stands in the file."""
+    return json.dumps(value, default=repr)
+
+
+def _of_today(content: Mapping[str, Any], sampler: str, prefix: str) -> tuple[dict[str, Any], list[str]]:
+    """The fields without those of other schedulers and of former versions; and a note for each that did nothing.
+
+    Raises UserError on a name that no scheduler has, and on a former field that says what we do not have.
+    """
+    defaults, kept, notes = _DEFAULTS[sampler], {}, []
+    for field, value in content.items():
+        if field.startswith("_") or field == "predict_epsilon":
+            continue
+        if field == "timestep_values" and value is not None:
+            raise UserError(f"{prefix}{field} = {_shown(value)}: times of one's own are not supported; use null")
+        if field in ("tensor_format", "timestep_values"):
+            notes.append(f"{field} = {_shown(value)} is of former versions and does nothing")
+        elif sampler == "dpmpp_2m" and field == "variance_type" and value in _FIXED_VARIANCES:
+            notes.append(_note(field, value))
+        elif field in defaults:
+            kept[field] = False if value is None and field in _NULL_IS_FALSE else value
+        elif field in _OF_ANY.split():
+            notes.append(f"{field} = {_shown(value)} is of another scheduler and does nothing in this one")
+        else:
+            raise UserError(f"{prefix}{field}: no scheduler of diffusers 0.42 has such a field; remove it")
+    if "predict_epsilon" in content:
+        value = content["predict_epsilon"]
+        if not isinstance(value, bool):
+            raise UserError(f"{prefix}predict_epsilon = {_shown(value)}: must be true or false")
+        meant = "epsilon" if value else "sample"
+        if kept.setdefault("prediction_type", meant) != meant:
+            raise UserError(
+                f"{prefix}predict_epsilon = {_shown(value)}: contradicts prediction_type = "
+                f"{_shown(kept['prediction_type'])}; remove one of them"
+            )
+    return kept, notes
 
 
 def _word(words: dict[str, str], theirs: str) -> str:
@@ -179,13 +245,10 @@ def _word(words: dict[str, str], theirs: str) -> str:
     return {value: key for key, value in words.items()}[theirs]
 
 
-def _checked(content: Mapping[str, Any], sampler: str, prefix: str) -> dict[str, Any]:
+def _checked(content: dict[str, Any], sampler: str, prefix: str) -> dict[str, Any]:
     """All fields of the class, each of the type of its default and with a value that we have. Raises UserError."""
     defaults = _DEFAULTS[sampler]
-    for field in content:
-        if field not in defaults and field not in _VERSION:
-            raise UserError(f"{prefix}{field}: diffusers 0.42 has no such field here; remove it")
-    fields = defaults | {field: value for field, value in content.items() if field in defaults}
+    fields = defaults | content
     allowed: dict[str, tuple[Any, ...]] = {field: (defaults[field],) for field in _FIXED[sampler]}
     allowed |= {"beta_schedule": tuple(_SCHEDULES.values()), "prediction_type": tuple(_PREDICTIONS.values())}
     for name, choices in rules.CHOICES.items():
@@ -195,7 +258,7 @@ def _checked(content: Mapping[str, Any], sampler: str, prefix: str) -> dict[str,
     for field, value in fields.items():
         if field in allowed and not any(type(value) is type(a) and value == a for a in allowed[field]):
             raise UserError(
-                f"{prefix}{field} = {value!r}: is not supported, use {' or '.join(map(repr, allowed[field]))}"
+                f"{prefix}{field} = {_shown(value)}: is not supported, use {' or '.join(map(_shown, allowed[field]))}"
             )
         if field not in allowed:
             fields[field] = _typed(prefix + field, value, defaults[field])
@@ -203,13 +266,13 @@ def _checked(content: Mapping[str, Any], sampler: str, prefix: str) -> dict[str,
         raise UserError(f"{prefix}num_train_timesteps = {fields['num_train_timesteps']}: must be 1 or more")
     if fields["thresholding"] and fields["sample_max_value"] != 1:
         raise UserError(
-            f"{prefix}thresholding = True: is not supported with sample_max_value = {fields['sample_max_value']}, "
-            "which moves pixels within the range too; use sample_max_value = 1.0, a plain clip, or thresholding = False"
+            f"{prefix}thresholding = true: is not supported with sample_max_value = {fields['sample_max_value']}, "
+            "which moves pixels within the range too; use sample_max_value = 1.0, a plain clip, or thresholding = false"
         )
     if fields["rescale_betas_zero_snr"] and fields["prediction_type"] == "epsilon":
         raise UserError(
-            f"{prefix}rescale_betas_zero_snr = True: is not supported with prediction_type = 'epsilon', which says "
-            "nothing about the image where x_t is nothing but noise; use 'v_prediction' or 'sample'"
+            f'{prefix}rescale_betas_zero_snr = true: is not supported with prediction_type = "epsilon", which says '
+            'nothing about the image where x_t is nothing but noise; use "v_prediction" or "sample"'
         )
     return fields
 
@@ -219,5 +282,5 @@ def _typed(name: str, value: object, default: Any) -> Any:
     if type(default) is float and type(value) is int:
         value = float(value)
     if type(value) is not type(default) or (isinstance(value, float) and not math.isfinite(value)):
-        raise UserError(f"{name} = {value!r}: must be a {type(default).__name__} like {default!r}")
+        raise UserError(f"{name} = {_shown(value)}: must be {_KINDS[type(default)]} like {_shown(default)}")
     return value

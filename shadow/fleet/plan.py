@@ -29,7 +29,7 @@ VERSION = 2
 _TRAINER = (
     *("keys.py", "train.py", "diffusion/process.py", "data/decoding.py"),
     *("denoisers/build.py", "denoisers/dit.py", "denoisers/layers.py"),
-    *("denoisers/unet2d.py", "denoisers/unet2d_config.py"),
+    *("denoisers/times.py", "denoisers/unet2d.py", "denoisers/unet2d_blocks.py", "denoisers/unet2d_config.py"),
 )
 _SAMPLER = ("piles.py", "diffusion/samplers.py")
 

@@ -1,5 +1,7 @@
 """Every signal and embedding against a naive loop."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -96,8 +98,8 @@ def test_mosaic_against_a_loop(side):
     found = evidence.mosaic_distances(c, pile)
     for i in range(len(c)):
         total = 0.0
-        for top, bottom in zip(cuts, cuts[1:], strict=False):
-            for left, right in zip(cuts, cuts[1:], strict=False):
+        for top, bottom in itertools.pairwise(cuts):
+            for left, right in itertools.pairwise(cuts):
                 part = (slice(top, bottom), slice(left, right))
                 mine = c[i].reshape(side, side)[part]
                 total += min(float(((mine - g.reshape(side, side)[part]) ** 2).sum()) for g in pile)

@@ -107,6 +107,7 @@ BAD = [
     *(("attack.embeddings", ()), ("attack.signals", ())),
     *(("fleet.pack", value) for value in ("all", "4", 2.0, True, None)),
     ("fleet.devices", 3),  # does not divide train.batch_size
+    *((name, 32) for name in ("train.shift", "challenge.train.shift")),  # data.resolution
     *((name, 2**32) for name in ("seed", "attack.seed", "challenge.seed")),
 ]
 
@@ -151,3 +152,13 @@ def test_samplers(sampler):
 @pytest.mark.parametrize("devices", [2, 4, 8])
 def test_a_batch_is_spread_evenly(devices):
     validate(changed("fleet.devices", devices))
+
+
+def test_the_target_of_a_challenge_is_checked_only_where_one_is_made():
+    """A size that the default target's patches do not divide."""
+    config = changed("denoiser.kind", "unet2d")
+    config.data.resolution = 28
+    with pytest.raises(UserError, match=r"must be divisible by challenge\.denoiser\.patch = 8"):
+        validate(config)
+    config.data.root = "folder"
+    validate(config)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 
@@ -16,7 +18,8 @@ from legal_configs import legal_unets
 from safetensors.numpy import load_file, save_file
 
 from shadow import hub
-from shadow.config import DiffusionConfig, PileConfig, UNet2DConfig
+from shadow.config import Config, DiffusionConfig, PileConfig, UNet2DConfig, validate
+from shadow.diffusion import rules
 from shadow.errors import UserError
 
 MODEL = "diffusion_pytorch_model.safetensors"
@@ -57,8 +60,10 @@ def test_any_legal_network_runs_and_comes_back_bit_for_bit(tmp_path, unet):
         labels = jnp.ones((1, unet.time_width))
     elif unet.conditional:
         labels = jnp.ones(1, jnp.int32)
-    out = jax.eval_shape(made.network.apply, made.params, x, jnp.ones(1, jnp.int32), labels)
+    with jax.disable_jit():
+        out = made.network.apply(made.params, x, jnp.ones(1, jnp.int32), labels)
     assert out.shape == (1, SIZE, SIZE, unet.out_channels)
+    assert bool(jnp.isfinite(out).all())
     folder = tmp_path / "any"
     shutil.rmtree(folder, ignore_errors=True)
     hub.write_pipeline(made, folder)
@@ -70,7 +75,10 @@ def test_any_legal_network_runs_and_comes_back_bit_for_bit(tmp_path, unet):
 
 def test_files_are_those_of_diffusers(written):
     names = {path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file()}
-    assert names == {"model_index.json", "unet/config.json", f"unet/{MODEL}", "scheduler/scheduler_config.json"}
+    of_diffusers = {"model_index.json", "unet/config.json", f"unet/{MODEL}", "scheduler/scheduler_config.json"}
+    assert names == of_diffusers | {"shadowprint.json"}
+    ours = {"sampler_steps": 25, "eta": 0.0, "use_clipped_model_output": True}
+    assert json.loads((written / "shadowprint.json").read_text()) == ours
     index = json.loads((written / "model_index.json").read_text())
     assert index["_class_name"] == "DDIMPipeline"
     assert index["unet"] == ["diffusers", "UNet2DModel"]
@@ -108,6 +116,14 @@ def test_shards(pipeline):
     index.write_text(json.dumps({"weight_map": places}))
     equal(hub.read_generator(pipeline).params, generator().params)
 
+    index.write_text(json.dumps({"weight_map": places | {names[0]: places[names[1]]}}))
+    with pytest.raises(UserError, match=rf"has tensor '{names[0]}', which .* places in .*00002"):
+        hub.read_generator(pipeline)
+    save_file({name: 0 * tensors[name] for name in names[::2] + names[1:2]}, pipeline / "unet" / places[names[0]])
+    index.write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(UserError, match=rf"has tensor '{names[1]}', which .* places in .*00002"):
+        hub.read_generator(pipeline)
+    save_file({name: tensors[name] for name in names[::2]}, pipeline / "unet" / places[names[0]])
     index.write_text(json.dumps({"weight_map": places | {"conv_in.bias": "../elsewhere.safetensors"}}))
     with pytest.raises(UserError, match="outside of the folder"):
         hub.read_generator(pipeline)
@@ -143,6 +159,32 @@ def conditional(pipeline):
     edit(pipeline / "unet" / "config.json", _class_name="UNet2DConditionModel")
 
 
+def float8(pipeline):
+    head = json.dumps({"conv_in.bias": {"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]}}).encode()
+    (pipeline / "unet" / MODEL).write_bytes(len(head).to_bytes(8, "little") + head + bytes(8))
+
+
+def whole_numbers(pipeline):
+    tensors = load_file(pipeline / "unet" / MODEL)
+    save_file(tensors | {"conv_in.bias": np.zeros(8, np.int64)}, pipeline / "unet" / MODEL)
+
+
+def unknown_option(pipeline):
+    edit(pipeline / "shadowprint.json", clip_sample=False)
+
+
+def steps_in_words(pipeline):
+    edit(pipeline / "shadowprint.json", sampler_steps="many")
+
+
+def bad_eta(pipeline):
+    edit(pipeline / "shadowprint.json", eta=-1.0)
+
+
+def no_weights(pipeline):
+    (pipeline / "unet" / MODEL).unlink()
+
+
 def latent(pipeline):
     edit(pipeline / "model_index.json", vqvae=["diffusers", "VQModel"])
 
@@ -169,6 +211,7 @@ def thresholding(pipeline):
 
 def other_scheduler(pipeline):
     edit(pipeline / "scheduler" / "scheduler_config.json", _class_name="ScoreSdeVeScheduler")
+    edit(pipeline / "model_index.json", scheduler=["diffusers", "ScoreSdeVeScheduler"])
 
 
 def no_scheduler(pipeline):
@@ -190,15 +233,21 @@ def nothing(pipeline):
         (cut_off_head, f"unet/{MODEL}: no whole safetensors file"),
         (pickled, "a pickle, whose loading runs whatever code is in it, is never opened"),
         (variant, "diffusion_pytorch_model.fp16.safetensors"),
-        (conditional, "_class_name = 'UNet2DConditionModel'"),
+        (conditional, '_class_name = "UNet2DConditionModel"'),
         (latent, "the pipeline also has 'vqvae'"),
         (unknown_field, "'encoder_hid_dim'"),
         (other_network, "is missing; the config beside it is of another network"),
         (other_widths, "has shape"),
         (odd_size, "sample_size = 7"),
         (thresholding, "thresholding"),
-        (other_scheduler, "'ScoreSdeVeScheduler'"),
-        (no_scheduler, "scheduler_config.json: no readable JSON"),
+        (other_scheduler, '"ScoreSdeVeScheduler"'),
+        (no_scheduler, "scheduler_config.json is missing"),
+        (float8, "tensor 'conv_in.bias' holds F8_E4M3"),
+        (whole_numbers, "tensor 'conv_in.bias' holds I64"),
+        (unknown_option, "shadowprint.json: clip_sample = false is not known"),
+        (steps_in_words, 'shadowprint.json: sampler_steps = "many" is not known'),
+        (bad_eta, "shadowprint.json: eta = -1.0: must be 0 or more"),
+        (no_weights, f"{MODEL} is missing (there are: no other safetensors)"),
         (no_json, "unet/config.json: no readable JSON"),
         (nothing, "neither a shadow with checkpoints"),
     ],
@@ -217,8 +266,11 @@ def test_a_shadow_by_step_averaged_or_raw(tmp_path):
     equal(raw.params, jax.tree.map(lambda leaf: leaf[0], state.params))
     early = hub.read_generator(f"{run}/shadows/0003@10:raw")
     np.testing.assert_allclose(raw.params["conv_in"]["bias"] - early.params["conv_in"]["bias"], 20, rtol=1e-6)
-    with pytest.raises(UserError, match=re.escape("no checkpoint of step 15; there are: 10, 20")):
-        hub.read_generator("shadows/0003@15", run)
+    average = hub.read_generator("shadows/0003@10", run)
+    np.testing.assert_allclose(last.params["conv_in"]["bias"] - average.params["conv_in"]["bias"], 0.2, rtol=1e-5)
+    for step in (15, 0):
+        with pytest.raises(UserError, match=re.escape(f"no checkpoint of step {step}; there are: 10, 20")):
+            hub.read_generator(f"shadows/0003@{step}", run)
     with pytest.raises(UserError, match="neither a shadow"):
         hub.read_generator("shadows/0004", run)
     x = jnp.ones((1, SIZE, SIZE, 1))
@@ -235,6 +287,161 @@ def test_export(tmp_path):
     equal(hub.read_generator(tmp_path / "out").params, jax.tree.map(lambda leaf: leaf[0], state.ema))
     with pytest.raises(UserError, match="is there already"):
         hub.export("shadows/0003", run, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("pile", "said"),
+    [
+        (PileConfig(sampler_steps=20), "DDIMPipeline called with num_inference_steps=20, eta=0.0, use_clipped"),
+        (PileConfig(sampler="ddpm"), "DDPMPipeline called with num_inference_steps=25"),
+        (PileConfig(sampler="dpmpp_2m", sampler_steps=9), "DDPMPipeline called with num_inference_steps=9"),
+        (PileConfig(sampler_steps=30), "but nearly: 30 steps do not divide 1000 times"),
+    ],
+)
+def test_export_names_the_call(tmp_path, pile, said):
+    hub.write_pipeline(generator(pile=pile), tmp_path / "in")
+    words = hub.export(str(tmp_path / "in"), None, tmp_path / "out")
+    assert said in words
+    assert "shadow's" not in words
+    assert hub.read_generator(tmp_path / "out").pile == pile
+
+
+def test_a_full_disk_is_said(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(hub.files, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        hub.write_pipeline(generator(), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_that_is_a_file_is_no_obstacle(tmp_path):
+    (tmp_path / ".out.part").write_text("of another program")
+    hub.write_pipeline(generator(), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_cannot_be_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("words")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, said in (("file", "is there already"), ("link", "is there already"), ("file/out", "is no folder")):
+        with pytest.raises(UserError, match=said):
+            hub.write_pipeline(generator(), tmp_path / name)
+
+
+def foreign(pipeline, kind, scheduler=None):
+    """As diffusers would have written it."""
+    (pipeline / "shadowprint.json").unlink()
+    edit(pipeline / "model_index.json", _class_name=kind)
+    if scheduler:
+        edit(pipeline / "scheduler" / "scheduler_config.json", _class_name=scheduler)
+        edit(pipeline / "model_index.json", scheduler=["diffusers", scheduler])
+    return hub.read_config(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheduler", "sampler", "steps"),
+    [
+        ("DDIMPipeline", "DDIMScheduler", "ddim", 50),
+        ("DDPMPipeline", "DDIMScheduler", "ddim", 1000),
+        ("DDPMPipeline", "DDPMScheduler", "ddpm", 1000),
+        ("DDIMPipeline", "DDPMScheduler", "ddim", 50),
+        ("DDIMPipeline", "DPMSolverMultistepScheduler", "ddim", 50),
+        ("DDPMPipeline", "DPMSolverMultistepScheduler", "dpmpp_2m", 50),
+    ],
+)
+def test_what_a_foreign_pipeline_does_by_itself(pipeline, kind, scheduler, sampler, steps):
+    read = foreign(pipeline, kind, scheduler)
+    assert (read.pile.sampler, read.pile.sampler_steps, read.pile.eta) == (sampler, steps, 0.0)
+    assert read.pile.use_clipped_model_output == (sampler != "ddim")
+    rules.check(read.diffusion, read.pile)
+
+
+def test_the_class_in_the_index_counts_as_in_diffusers(pipeline):
+    (pipeline / "shadowprint.json").unlink()
+    edit(pipeline / "scheduler" / "scheduler_config.json", _class_name="DDPMScheduler")
+    read = hub.read_config(pipeline)
+    assert read.pile.sampler == "ddim"
+    assert "DDIMPipeline makes a DDIMScheduler of the DDPMScheduler" in read.notes[0]
+
+
+def test_a_short_process_has_no_more_steps_than_times(pipeline):
+    edit(pipeline / "scheduler" / "scheduler_config.json", num_train_timesteps=300)
+    assert foreign(pipeline, "DDPMPipeline").pile.sampler_steps == 300
+
+
+def test_what_the_sampler_of_a_shadow_does_comes_back(tmp_path):
+    pile = PileConfig(sampler_steps=7, eta=0.5, use_clipped_model_output=False)
+    hub.write_pipeline(generator(pile=pile), tmp_path / "out")
+    assert hub.read_config(tmp_path / "out").pile == pile
+
+
+def test_a_flat_folder(pipeline):
+    """As the first pipelines of the Hub are, google/ddpm-* among them."""
+    for path in [*(pipeline / "unet").iterdir(), *(pipeline / "scheduler").iterdir()]:
+        path.rename(pipeline / path.name)
+    (pipeline / "unet").rmdir()
+    (pipeline / "scheduler").rmdir()
+    read, made = hub.read_generator(pipeline), generator()
+    equal(read.params, made.params)
+    assert (read.diffusion, read.pile) == (made.diffusion, made.pile)
+
+
+def test_the_config_alone(pipeline):
+    (pipeline / "unet" / MODEL).unlink()
+    read, made = hub.read_config(pipeline), generator()
+    assert (read.denoiser.unet.block_out_channels, read.diffusion, read.size) == ((8, 8), made.diffusion, SIZE)
+    assert read.params == {}
+    edit(pipeline / "unet" / "config.json", decay=0.99)
+    assert hub.read_config(pipeline).notes[0].startswith("decay = 0.99")
+
+
+def test_the_recipe_of_the_readme_at_a_size_that_patches_do_not_divide(tmp_path):
+    hub.write_pipeline(generator(UNET, size=10), tmp_path / "theirs")
+    config, target = Config(), hub.read_config(tmp_path / "theirs")
+    config.denoiser, config.diffusion, config.data.resolution = target.denoiser, target.diffusion, target.size
+    config.fleet.pack = 1
+    config.data.root = "folder"
+    validate(config)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_of_16_bits(pipeline, dtype):
+    from safetensors.flax import save_file as save
+
+    path = pipeline / "unet" / MODEL
+    rounded = {name: jnp.asarray(tensor, dtype) for name, tensor in load_file(path).items()}
+    save(rounded, path)
+    params = hub.read_generator(pipeline).params
+    equal(
+        params, jax.tree.map(lambda leaf: np.asarray(jnp.asarray(leaf, dtype).astype(jnp.float32)), generator().params)
+    )
+
+
+def test_labels_and_times_outside_of_their_table_are_refused(tmp_path):
+    unet = UNet2DConfig(
+        block_out_channels=(8,), norm_num_groups=4, num_class_embeds=3, time_embedding_type="learned",
+        num_train_timesteps=9,
+    )  # fmt: skip
+    hub.write_pipeline(
+        generator(unet, diffusion=DiffusionConfig(timesteps=9), pile=PileConfig(sampler_steps=9)), tmp_path / "a"
+    )
+    denoiser, x = hub.load_denoiser(tmp_path / "a"), np.zeros((2, SIZE, SIZE, 1))
+    assert denoiser(x, [0, 8], [0, 2]).shape == x.shape  # lists will do
+    for t, labels, said in (
+        ([0, 9], [0, 2], "t go from 0 to 9: must lie between 0 and 8"),
+        ([-1, 8], [0, 2], "t go from -1"),
+        ([0, 8], [0, 3], "class_labels go from 0 to 3: must lie between 0 and 2"),
+        ([0, 8], [0.0, 2.0], "class_labels are float32: must be whole numbers"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            denoiser(x, t, labels)
+
+
+def test_a_name_is_that_of_the_folder(pipeline, monkeypatch):
+    monkeypatch.chdir(pipeline)
+    assert hub.read_config(".").name == "pipeline"
 
 
 def test_a_dit_is_not_exported(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import warnings
 
 import jax
@@ -15,7 +16,7 @@ from legal_configs import legal_unets
 
 from shadow import hub
 from shadow.config import DiffusionConfig, PileConfig
-from shadow.diffusion import samplers
+from shadow.diffusion import dialect, samplers
 
 torch = pytest.importorskip("torch", reason="parity is checked where PyTorch is (extra `parity`)")
 
@@ -28,10 +29,10 @@ def noises(count=STEPS + 1):
     return rng.standard_normal((count, COUNT, SIZE, SIZE, 1)).astype(np.float32)
 
 
-def ours(folder, given):
+def ours(folder, given, **changed):
     """Images in [0, 1] of a folder, from the first noise; the rest are those of the steps."""
     read = hub.read_generator(folder)
-    config = dataclasses.replace(read.pile, sampler_steps=STEPS)
+    config = dataclasses.replace(read.pile, sampler_steps=STEPS, **changed)
     sampler = samplers.make(config, read.diffusion)
     step = jax.jit(lambda s, i, noise: sampler.step(lambda x, t: read.network.apply(read.params, x, t), s, i, noise))
     state = sampler.start(jnp.asarray(given[0]))
@@ -77,15 +78,74 @@ def test_an_exported_folder_gives_the_same_images_there(tmp_path, monkeypatch, s
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpmpp_2m"])
-def test_ddpm_pipeline_opens_all_of_them(tmp_path, sampler):
+def test_ddpm_pipeline_opens_all_of_them(tmp_path, monkeypatch, sampler, caplog):
+    """Without a word about our file beside; DDIM without `use_clipped_model_output`, which that pipeline cannot ask."""
     from diffusers import DDPMPipeline
+    from diffusers.utils import logging
 
-    hub.write_pipeline(generator(pile=PileConfig(sampler=sampler)), tmp_path / "out")
-    pipeline = DDPMPipeline.from_pretrained(tmp_path / "out")
-    pipeline.set_progress_bar_config(disable=True)
-    images = pipeline(batch_size=1, num_inference_steps=3, output_type="np").images
-    assert images.shape == (1, SIZE, SIZE, 1)
-    assert np.isfinite(images).all()
+    bites = {"use_clipped_model_output": False} if sampler == "ddim" else {}
+    pile = PileConfig(sampler=sampler, sampler_steps=STEPS, **bites)
+    hub.write_pipeline(generator(pile=pile), tmp_path / "out")
+    logging.enable_propagation()
+    try:
+        with caplog.at_level("WARNING"):
+            pipeline = DDPMPipeline.from_pretrained(tmp_path / "out")
+    finally:
+        logging.disable_propagation()
+    assert "shadowprint" not in caplog.text
+    found = theirs(pipeline, noises(), monkeypatch)
+    expected = ours(tmp_path / "out", noises())
+    assert expected.std() > 0.05
+    assert np.abs(found - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "DDPMScheduler"])
+def test_a_ddim_pipeline_of_diffusers_draws_here_what_it_draws_there(tmp_path, monkeypatch, scheduler):
+    """Called with nothing but noise. The clip bites: with the noise computed anew the images are others."""
+    import diffusers
+
+    blocks = {"down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2}
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DModel(SIZE, 1, 1, block_out_channels=[8, 8], norm_num_groups=4, **blocks)
+    kind = getattr(diffusers, scheduler)
+    pipeline = diffusers.DDIMPipeline(unet, kind(prediction_type="sample", clip_sample_range=0.1))
+    pipeline.save_pretrained(tmp_path / "theirs")
+    if scheduler == "DDPMScheduler":  # the pipeline makes DDIM of it, but a folder may hold what it was
+        kind(prediction_type="sample", clip_sample_range=0.1).save_pretrained(tmp_path / "theirs" / "scheduler")
+        pipeline = diffusers.DDIMPipeline.from_pretrained(tmp_path / "theirs")
+    expected = theirs(pipeline, noises(), monkeypatch)
+    assert np.abs(ours(tmp_path / "theirs", noises()) - expected).max() < 1e-4
+    assert np.abs(ours(tmp_path / "theirs", noises(), use_clipped_model_output=True) - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["DDIMPipeline", "DDPMPipeline"])
+def test_steps_are_the_default_of_the_pipeline(name):
+    import inspect
+
+    import diffusers
+
+    default = inspect.signature(getattr(diffusers, name).__call__).parameters["num_inference_steps"].default
+    assert hub._STEPS[name] == default
+
+
+@pytest.mark.parametrize("ours_name", ["DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler"])
+@pytest.mark.parametrize(
+    ("source", "field", "value"),
+    [
+        ("PNDMScheduler", "skip_prk_steps", True),
+        ("EulerDiscreteScheduler", "interpolation_type", "log_linear"),
+        ("UniPCMultistepScheduler", "predict_x0", False),
+    ],
+)
+def test_a_scheduler_made_of_another_is_read(tmp_path, ours_name, source, field, value):
+    """diffusers carries the fields of the other along, and writes them."""
+    import diffusers
+
+    made = getattr(diffusers, ours_name).from_config(getattr(diffusers, source)(**{field: value}).config)
+    made.save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "scheduler_config.json").read_text())
+    read = dialect.read_scheduler(content, "scheduler_config.json")
+    assert any(note.startswith(f"{field} = ") and "is of another scheduler" in note for note in read.notes)
 
 
 def test_a_ddpm_pipeline_of_diffusers_is_read_here(tmp_path, monkeypatch):

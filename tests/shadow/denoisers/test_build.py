@@ -63,6 +63,14 @@ def test_apply_has_gradients_in_every_parameter():
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
 
 
+def test_labels_that_are_not_asked_for_are_refused():
+    for config in (DIT, UNET):
+        network = build(config, 8)
+        params = jax.eval_shape(network.init, keys.key(0, "a"))
+        with pytest.raises(ValueError, match="class_labels are not asked for"):
+            jax.eval_shape(network.apply, params, X[0], T, np.zeros(3, np.int32))
+
+
 @pytest.mark.parametrize(
     ("config", "field"),
     [

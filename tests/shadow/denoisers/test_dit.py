@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from shadow.denoisers.dit import DiT, position_features, time_features
+from shadow.denoisers.dit import DiT, position_features
+from shadow.denoisers.times import time_features
 
 SHAPE = {"size": 8, "patch": 4, "width": 8, "depth": 1, "heads": 2}
 RNG = np.random.default_rng(0)

@@ -13,7 +13,9 @@ from flax import nnx
 
 from shadow.config import DenoiserConfig
 from shadow.denoisers.build import build
-from shadow.denoisers.unet2d import GroupNorm, UNet2D, Upsample2D, dropout, time_features
+from shadow.denoisers.times import time_features
+from shadow.denoisers.unet2d import UNet2D
+from shadow.denoisers.unet2d_blocks import GroupNorm, Upsample2D, dropout
 from shadow.denoisers.unet2d_config import UNet2DConfig
 
 SMALL = {"block_out_channels": (8, 16), "norm_num_groups": 4}

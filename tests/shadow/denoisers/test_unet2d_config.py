@@ -49,6 +49,7 @@ def test_the_defaults_are_those_of_diffusers():
     assert ours == theirs
 
 
+NAN, INF = float("nan"), float("inf")
 BAD = [
     ({"block_out_channels": ()}, "block_out_channels"),
     ({"block_out_channels": (8, 0)}, "block_out_channels"),
@@ -73,8 +74,14 @@ BAD = [
     ({"time_embedding_type": "random"}, "time_embedding_type"),
     ({"time_embedding_type": "learned"}, "num_train_timesteps"),
     ({"freq_shift": 16}, "freq_shift"),
-    ({"norm_eps": 0.0}, "norm_eps"),
-    ({"mid_block_scale_factor": 0.0}, "mid_block_scale_factor"),
+    *(({name: value}, name) for name in ("norm_eps", "mid_block_scale_factor") for value in (0.0, -1.0, NAN, INF)),
+    ({"block_out_channels": [8, 8]}, "block_out_channels = [8, 8]: must be a tuple of whole numbers"),
+    ({"block_out_channels": (8, True)}, "block_out_channels = (8, True): must be a tuple of whole numbers"),
+    ({"down_block_types": ["DownBlock2D"] * 3}, "must be a tuple of names"),
+    ({"layers_per_block": True}, "layers_per_block = True: must be a whole number"),
+    ({"layers_per_block": 1.0}, "layers_per_block = 1.0: must be a whole number"),
+    ({"add_attention": 1}, "add_attention = 1: must be a true or false"),
+    ({"down_block_types": ("SkipDownBlock2D",) * 3}, "NCSN++ is not supported"),
     ({"class_embed_type": "simple_projection"}, "class_embed_type"),
     ({"class_embed_type": "timestep", "num_class_embeds": 4}, "num_class_embeds"),
 ]
@@ -109,16 +116,37 @@ def test_what_only_imported_networks_may_have_is_refused_for_shadows(changed, sa
     [
         ({"cross_attention_dim": 768}, "the field 'cross_attention_dim' is unknown"),
         ({"sample_size": [32, 16]}, "only square images"),
-        ({"sample_size": "32"}, "sample_size = '32'"),
-        ({"block_out_channels": 32}, "block_out_channels = 32: is not supported, a list of numbers is"),
+        ({"sample_size": "32"}, 'sample_size = "32"'),
+        ({"block_out_channels": 32}, "block_out_channels = 32: is not supported, a list of whole numbers is"),
         ({"block_out_channels": [32, "64", 64, 64]}, "block_out_channels"),
-        ({"norm_num_groups": None}, "norm_num_groups = None"),
+        ({"norm_num_groups": None}, "norm_num_groups = null"),
         ({"add_attention": 1}, "add_attention = 1: is not supported, a true or false is"),
         ({"attention_head_dim": 0}, "attention_head_dim = 0: use null"),
         ({"norm_eps": "1e-5"}, "norm_eps"),
+        ({"norm_eps": 0}, "unet/config.json: norm_eps = 0: must be above 0"),
+        ({"mid_block_type": "Mid"}, 'mid_block_type = "Mid"'),
+        ({"time_embedding_type": "learned"}, "unet/config.json: num_train_timesteps = null: "),
+        ({"down_block_types": ["AttnSkipDownBlock2D"] * 4}, "NCSN++ is not supported"),
+        ({"sample_size": []}, "sample_size = []"),
     ],
 )
 def test_files_that_cannot_be_read_are_refused_by_name(content, said):
     with pytest.raises(UserError, match=r"^unet/config\.json") as caught:
         unet2d_config.from_diffusers(content, "unet/config.json")
     assert said in str(caught.value)
+
+
+def test_the_configs_of_averages_are_read():
+    """As diffusers' EMAModel.save_pretrained writes them."""
+    average = {"decay": 0.9999, "inv_gamma": 1.0, "min_decay": 0.0, "optimization_step": 100, "power": 0.75}
+    average |= {"update_after_step": 0, "use_ema_warmup": False}
+    assert unet2d_config.from_diffusers(average, "config.json") == unet2d_config.from_diffusers({}, "config.json")
+    notes = unet2d_config.notes(average)
+    assert len(notes) == 7
+    assert notes[0].startswith("decay = 0.9999 ")
+    assert unet2d_config.notes({}) == ()
+
+
+def test_null_resizes_by_convolutions():
+    config, _ = unet2d_config.from_diffusers({"downsample_type": None, "upsample_type": None}, "config.json")
+    assert (config.downsample_type, config.upsample_type) == ("conv", "conv")

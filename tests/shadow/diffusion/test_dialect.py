@@ -1,7 +1,11 @@
 """Schedulers in the words of diffusers: there and back, and everything that cannot be said refused by its name."""
 
+import ast
+import importlib.metadata
+import importlib.util
 import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -114,9 +118,16 @@ def test_whole_numbers_may_stand_for_floats():
         (DDIM, {"beta_schedule": "squaredcos_cap_v2", "beta_end": 0.012}, "beta_end = 0.012"),
         (DDIM, {"timestep_spacing": "trailing", "steps_offset": 1}, "steps_offset = 1"),
         (DDPM, {"clip_sample": False, "clip_sample_range": 3.0}, "clip_sample_range = 3.0"),
+        (DDPM, {"tensor_format": "pt"}, 'tensor_format = "pt"'),
+        (DDIM, {"timestep_values": None}, "timestep_values = null"),
+        (DDIM, {"skip_prk_steps": True}, "skip_prk_steps = true"),
+        (DDIM, {"variance_type": "fixed_large"}, 'variance_type = "fixed_large"'),
+        (DDPM, {"set_alpha_to_one": True}, "set_alpha_to_one = true"),
+        (DPM, {"clip_sample": True}, "clip_sample = true"),
+        *((DPM, {"variance_type": f"fixed_{kind}"}, f'variance_type = "fixed_{kind}"') for kind in ("small", "large")),
         (DDPM, {"dynamic_thresholding_ratio": 0.9}, "dynamic_thresholding_ratio = 0.9"),
         (DDIM, {"sample_max_value": 1.5}, "sample_max_value = 1.5"),
-        (DPM, {"euler_at_final": True}, "euler_at_final = True"),
+        (DPM, {"euler_at_final": True}, "euler_at_final = true"),
         (DPM, {"flow_shift": 3.0}, "flow_shift = 3.0"),
     ],
 )
@@ -135,14 +146,14 @@ REFUSED = [
     *((name, "prediction_type", "flow_prediction") for name in (DDIM, DPM)),
     *((name, "beta_schedule", other) for name in (DDIM, DDPM) for other in ("sigmoid", "laplace", None, 3)),
     *((DDPM, "variance_type", other) for other in ("learned", "learned_range", "fixed_large_log")),
-    *((DPM, "variance_type", other) for other in ("learned", "fixed_small")),
+    *((DPM, "variance_type", other) for other in ("learned", "learned_range")),
     *((DPM, f"use_{kind}_sigmas", True) for kind in SIGMAS),
     *((DPM, name, True) for name in ("use_lu_lambdas", "use_dynamic_shifting")),
     *((DPM, "algorithm_type", other) for other in ("dpmsolver", "sde-dpmsolver++", "deis")),
     *((DPM, "solver_order", other) for other in (1, 3)),
     *((DPM, "solver_type", "bh2"), (DPM, "final_sigmas_type", "max"), (DPM, "lambda_min_clipped", -5.1)),
-    *((DDIM, "timestep_spacing", "karras"), (DDIM, "skip_prk_steps", True), (DDPM, "set_alpha_to_one", True)),
-    *((DPM, "clip_sample", False), (DDIM, "_private", 1)),
+    *((DDIM, "timestep_spacing", "karras"), (DDIM, "timestep_values", [1, 2])),
+    *((DPM, "skip_steps", False), (DDIM, "clip_samples", 1), (DDIM, "predict_epsilon", 1)),
     *((DDIM, "clip_sample", value) for value in (1, "true", None)),
     *((DDIM, "beta_start", value) for value in ("1e-4", True, math.nan, math.inf, 0.0, -1.0, 0.5)),
     *((DDIM, "beta_end", value) for value in (1.0, 2)),
@@ -158,8 +169,45 @@ def test_what_we_do_not_have_is_refused_by_name(name, field, value):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", SIGMAS)
+def test_null_is_the_former_false(kind):
+    assert read(DPM, **{f"use_{kind}_sigmas": None}) == read(DPM)
+
+
+@pytest.mark.parametrize("name", [DDIM, DDPM, DPM])
+def test_private_fields_are_ignored(name):
+    assert read(name, _use_default_values=["prediction_type"]) == read(name)
+
+
+@pytest.mark.parametrize(("predicts", "kind"), [(True, "epsilon"), (False, "sample")])
+def test_the_former_field_of_the_prediction(predicts, kind):
+    assert read(DDPM, predict_epsilon=predicts).diffusion.prediction == kind
+    assert read(DDPM, predict_epsilon=predicts, prediction_type=kind).diffusion.prediction == kind
+    with pytest.raises(UserError, match='contradicts prediction_type = "v_prediction"'):
+        read(DDPM, predict_epsilon=predicts, prediction_type="v_prediction")
+
+
+def test_fields_of_other_schedulers_are_those_of_diffusers():
+    """Read from the installed diffusers' source, which without PyTorch cannot be imported."""
+    root = Path(importlib.util.find_spec("diffusers").submodule_search_locations[0]) / "schedulers"
+    found = {
+        argument.arg
+        for path in root.rglob("*.py")
+        for kind in ast.walk(ast.parse(path.read_text()))
+        if isinstance(kind, ast.ClassDef) and any(getattr(base, "id", "") == "ConfigMixin" for base in kind.bases)
+        for method in kind.body
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__"
+        for argument in (*method.args.args[1:], *method.args.kwonlyargs)
+    }
+    assert len(found) > 50
+    known = set(dialect._OF_ANY.split())
+    assert found <= known
+    if importlib.metadata.version("diffusers").startswith("0.42."):
+        assert found == known
+
+
 def test_a_threshold_that_is_no_clip_is_refused():
-    with pytest.raises(UserError, match=r"thresholding = True.*sample_max_value = 1\.5"):
+    with pytest.raises(UserError, match=r"thresholding = true.*sample_max_value = 1\.5"):
         read(DPM, thresholding=True, sample_max_value=1.5)
 
 
@@ -171,7 +219,7 @@ def test_what_is_no_scheduler_is_refused(content):
 
 @pytest.mark.parametrize("name", ["PNDMScheduler", "EulerDiscreteScheduler", "UniPCMultistepScheduler"])
 def test_other_schedulers_are_refused_with_a_mend(name):
-    with pytest.raises(UserError, match=rf"_class_name = '{name}'.* DDIMScheduler, .*from_config"):
+    with pytest.raises(UserError, match=rf'_class_name = "{name}".* DDIMScheduler, .*from_config'):
         read(name)
 
 
