@@ -147,8 +147,10 @@ def test_outputs_and_gradients_agree(content):
     largest = max(float(p.grad.abs().max()) for p in peer.parameters() if p.grad is not None)
     trained = {name: p.grad for name, p in peer.named_parameters() if p.grad is not None}
     for name, gradient in trained.items():
-        # 1e-4 of the tensor's own largest entry; a key's bias changes no softmax, so its gradient is rounding alone
-        own = max(float(gradient.abs().max()), 1e-3 * largest)
+        # 1e-4 of the tensor's own largest entry. A key's bias changes no softmax, and a bias before a norm of single
+        # channels nothing at all: such gradients are rounding alone, and 1e-6 of the largest gradient is allowed
+        own = float(gradient.abs().max())
+        own = own if own > 1e-4 * largest else 1e-2 * largest
         assert np.abs(found[name] - gradient.numpy()).max() <= 1e-4 * own, name
     assert found.keys() - trained.keys() <= {"time_proj.weight"}  # the random frequencies are never trained
 
