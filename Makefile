@@ -7,7 +7,7 @@ EXTRAS ?= test,lint
 # For the parity tests, which are skipped without it, and for benchmarks; nothing else needs it.
 TORCH ?= torch==2.13.0
 
-.PHONY: venv torch demo test test-slurm lint bench bench-unet2d clean
+.PHONY: venv torch demo test test-slurm lint bench bench-unet2d bench-attack clean
 
 venv: $(VENV)/.installed
 
@@ -35,11 +35,15 @@ lint: venv
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: venv
+bench: venv bench-unet2d
 	$(RUN) benchmarks/throughput.py
 
 bench-unet2d: venv torch
 	$(RUN) benchmarks/unet2d.py
+
+# Takes hours: challenges are made and attacked below ROOT.
+bench-attack: venv
+	$(RUN) benchmarks/attack.py --root=$(ROOT)
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info
