@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 WORKDIR ?= runs/demo
+ROOT ?= runs/bench
 EXTRAS ?= test,lint
 # For the parity tests, which are skipped without it, and for benchmarks; nothing else needs it.
 TORCH ?= torch==2.13.0
