@@ -23,7 +23,7 @@ from absl import app, flags
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-_ROOT = flags.DEFINE_string("root", "", "Folder of the runs.", required=True)
+_ROOT = flags.DEFINE_string("root", None, "Folder of the runs.", required=True)
 _CASES = flags.DEFINE_list("cases", ["phantom.dit.1", "phantom.unet2d.1", "phantom.dit.2.slice.nothing"], "Cases.")
 _POOL = flags.DEFINE_string("pool", "", "Folder of real slices, for cases of `real`.")
 _PATIENTS = flags.DEFINE_string("patients", "", "csv `file,patient` of them.")
@@ -135,8 +135,10 @@ def pooled(cases: dict[str, dict[str, Any]]) -> None:
     means = [aucs[0].mean(0)]
     means += [aucs[b + 1, rng.integers(0, len(cases), len(cases))].mean(0) for b in range(RESAMPLES)]
     ours, theirs = np.array(means).T
-    for what, value in (("ours", ours), ("best baseline", theirs), ("cut of 1 - AUC", 1 - (1 - ours) / (1 - theirs))):
-        low, high = np.quantile(value[1:], (0.025, 0.975))
+    # resamples in which the baseline is perfect have nothing to cut
+    cut = 1 - np.divide(1 - ours, 1 - theirs, out=np.full(len(ours), np.nan), where=theirs < 1)
+    for what, value in (("ours", ours), ("best baseline", theirs), ("cut of 1 - AUC", cut)):
+        low, high = np.nanquantile(value[1:], (0.025, 0.975))
         print(f"pooled over {len(cases)}: {what} {value[0]:.3f} [{low:.3f}, {high:.3f}]")
 
 
