@@ -199,9 +199,7 @@ def draw(
     else:
         files.write_json(path, description)
     pile = folder / "pile.npy"
-    if pile.exists():
-        piles.state_of([pile]).unlink(missing_ok=True)  # of a process killed after the last rename
-    else:
+    if not piles.are_whole([pile]):
         piles.fill([pile], generator.size, config, make_draw(generator, config, asked), progress, stop)
     return piles.export_png(pile)
 

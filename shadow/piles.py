@@ -125,8 +125,7 @@ def draw_piles(
     how many batches are whole. Raises DamagedError where a checkpoint is damaged, and Stopped between two batches
     when `stop()` says so.
     """
-    if all(path.exists() for path in paths):
-        state_of(paths).unlink(missing_ok=True)  # of a process killed after the last rename
+    if are_whole(paths):
         return
     size = spec.images.shape[-1]
     network = build(spec.denoiser, size)
@@ -141,9 +140,18 @@ def draw_piles(
     fill(paths, size, config, draw, progress, stop)
 
 
-def state_of(paths: Sequence[Path]) -> Path:
+def _state_of(paths: Sequence[Path]) -> Path:
     """Where it says how many batches of these piles are whole."""
     return paths[0].with_name(f".{paths[0].name}.part.json")
+
+
+def are_whole(paths: Sequence[Path]) -> bool:
+    """Are these piles, which are drawn together, all done? Then what a process left that was killed after the last
+    rename goes."""
+    done = all(path.exists() for path in paths)
+    if done:
+        _state_of(paths).unlink(missing_ok=True)
+    return done
 
 
 def fill(
@@ -156,7 +164,7 @@ def fill(
 ) -> None:
     """Writes piles that are drawn together, batch by batch: `draw(b)` is uint8 [pile, image, size, size], and a pure
     function of b. Resumes and stops as `draw_piles`."""
-    state, count, batch = state_of(paths), config.count, config.batch_size
+    state, count, batch = _state_of(paths), config.count, config.batch_size
     batches = -(-count // batch)
     parts = [path.with_name(f".{path.name}.part") for path in paths]
     done = 0
