@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
+from scipy.optimize import minimize
 from scipy.stats import gaussian_kde, multivariate_normal
 from skimage.metrics import structural_similarity
 from sklearn.decomposition import PCA
 
-from attack import baselines
-from attack.baselines import BASELINES, Inputs, decisions, score_all
+from attack.baselines import BASELINES, Inputs, decisions, inputs, score_all
+from attack.baselines.density import log_density
 from attack.embeddings import embed
 from attack.metrics import auc
 
@@ -90,19 +91,19 @@ def test_density_against_scipy():
     # a sum of normal densities, as the docstring says
     covariance = (39 * np.cov(data.T) + 3 * np.eye(3)) / (39 + 3) * 40 ** (-2 / 7)
     summed = [np.log(np.mean([multivariate_normal(row, covariance).pdf(x) for row in data])) for x in points]
-    np.testing.assert_allclose(baselines.log_density(points, data), summed, rtol=1e-9)
+    np.testing.assert_allclose(log_density(points, data), summed, rtol=1e-9)
     # scipy's own, where drawing the covariance towards the identity changes nothing ...
     white = (data - data.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(data.T))).T
-    np.testing.assert_allclose(baselines.log_density(points, white), gaussian_kde(white.T).logpdf(points.T), rtol=1e-9)
+    np.testing.assert_allclose(log_density(points, white), gaussian_kde(white.T).logpdf(points.T), rtol=1e-9)
     # ... and hardly does, where there is much data
     many = rng.normal(size=(5000, 2)) * (0.5, 3)
     np.testing.assert_allclose(
-        baselines.log_density(points[:, :2], many), gaussian_kde(many.T).logpdf(points[:, :2].T), atol=0.01
+        log_density(points[:, :2], many), gaussian_kde(many.T).logpdf(points[:, :2].T), atol=0.01
     )
 
 
 def test_far_away_the_density_is_small_not_zero():
-    assert -np.inf < baselines.log_density(np.full((1, 2), 1e4), np.zeros((5, 2)))[0] < -1e6
+    assert -np.inf < log_density(np.full((1, 2), 1e4), np.zeros((5, 2)))[0] < -1e6
 
 
 def test_components_are_whitened_principal_components(images):
@@ -117,7 +118,7 @@ def test_components_are_whitened_principal_components(images):
 def test_domias_is_the_ratio_of_densities(images, scores):
     names = ("candidates", "pile", "reference")
     x, pile, reference = (Inputs(*images).components(name).astype(np.float64) for name in names)
-    wanted = baselines.log_density(x, pile) - baselines.log_density(x, reference)
+    wanted = log_density(x, pile) - log_density(x, reference)
     np.testing.assert_allclose(scores["domias"], wanted, rtol=1e-9)
 
 
@@ -173,6 +174,59 @@ def test_scores_of_deciders_against_loops(images, scores):
     np.testing.assert_allclose(scores["vcmi.retrieval.highpass"], np.log(1 + np.array(votes)) - np.log(1.5))
     ahead = [np.mean([rival[g] > row[g] for rival in others for g in range(len(pile))]) for row in own]
     np.testing.assert_allclose(scores["vcmi.ranking.highpass"], 0.5 - np.array(ahead), atol=1e-12)
+
+
+@pytest.mark.parametrize("space", SIMILARITIES)
+def test_thresholds_of_deciders_against_loops(images, scores, space):
+    candidates, pile, reference = images
+    own, others = (matrix(likeness, part, pile, space) for part in (candidates, reference))
+    square, generated = (matrix(likeness, part, part, space) for part in (reference, pile))
+    off = [square[r, q] for r in range(len(reference)) for q in range(len(reference)) if r != q]
+    made = [generated[g, h] for g in range(len(pile)) for h in range(len(pile)) if g != h]
+    best = np.array([max(row) for row in own])
+    beside = np.array([max(row) for row in matrix(likeness, candidates, reference, space)])
+    joint = np.array([*off, *others.ravel(), *others.ravel(), *made])
+    wanted = {
+        "threshold_max": best - max(off),
+        "threshold_3sd": best - np.mean(off) - 3 * np.std(off),
+        "clustering": np.maximum(best, beside) - joint.mean() - 3 * joint.std(),
+    }
+    for name, values in wanted.items():
+        np.testing.assert_allclose(scores[f"vcmi.{name}.{space}"], values, atol=1e-5, err_msg=name)
+    parts = [scores[f"vcmi.{name}.{space}"] for name in ("ranking", "threshold_max", "retrieval")]
+    either = [min(found, max(rank, most)) for rank, most, found in zip(*parts, strict=True)]
+    np.testing.assert_array_equal(scores[f"vcmi.ensemble.{space}"], either)
+
+
+def test_monte_carlo_in_components_against_a_loop(images, scores):
+    x, pile, reference = Inputs(*images).points()
+
+    def gaps(rows):
+        return np.array([[np.linalg.norm(row - g) for g in pile] for row in rows])
+
+    radius = np.median([row.min() for row in gaps(reference)])
+    wanted = [np.mean([d <= radius for d in row]) for row in gaps(x)]
+    np.testing.assert_allclose(scores["monte_carlo.pca"], wanted, atol=1e-12)
+
+
+def test_the_linear_discriminator_against_a_plain_minimiser(images, scores):
+    x, pile, reference = Inputs(*images).points()
+    features, sign = np.vstack([pile, reference]), np.repeat([1, -1], [len(pile), len(reference)])
+    weight = np.where(sign > 0, len(sign) / 2 / len(pile), len(sign) / 2 / len(reference))
+
+    def loss(theta):
+        return (weight * np.logaddexp(0, -sign * (features @ theta[1:] + theta[0]))).sum() + theta[1:] @ theta[1:] / 2
+
+    found = minimize(loss, np.zeros(1 + features.shape[1]), options={"gtol": 1e-7}).x
+    np.testing.assert_allclose(scores["logan_d1_linear"], x @ found[1:] + found[0], rtol=0.01, atol=0.02)
+
+
+def test_some_baselines_alone_score_as_among_all(images, scores):
+    names = ("domias", "vcmi.ranking.pixels", "ratio.raw")
+    alone = score_all(*images, names=names)
+    assert sorted(alone) == sorted(names)
+    for name in names:
+        np.testing.assert_array_equal(alone[name], scores[name])
 
 
 def test_planted_members_are_found(scores):
@@ -257,8 +311,8 @@ def test_scores_are_finite_for_any_images(data):
 def test_a_large_pile_has_ssim_with_the_nearest_only(images, scores, monkeypatch):
     candidates, pile, _ = images
     whole = Inputs(*images).similarity("ssim", "candidates", "pile")
-    monkeypatch.setattr(baselines, "ALL_PAIRS", pile.size - 1)
-    monkeypatch.setattr(baselines, "SSIM_NEAREST", 4)
+    monkeypatch.setattr(inputs, "ALL_PAIRS", pile.size - 1)
+    monkeypatch.setattr(inputs, "SSIM_NEAREST", 4)
     part = Inputs(*images).similarity("ssim", "candidates", "pile")
     order = np.argsort(matrix(distance, candidates, pile, "pixels"), axis=1)
     for i in range(len(candidates)):
@@ -269,7 +323,7 @@ def test_a_large_pile_has_ssim_with_the_nearest_only(images, scores, monkeypatch
 
 
 def test_the_pile_in_parts(images, scores, monkeypatch):
-    monkeypatch.setattr(baselines, "_CHUNK", 16 * 16 * 7)
+    monkeypatch.setattr(inputs, "_CHUNK", 16 * 16 * 7)
     for name, values in score_all(*images).items():
         np.testing.assert_allclose(values, scores[name], atol=1e-3, err_msg=name)
 

@@ -3,7 +3,8 @@ pile and real images.
 
 There the real images are the candidates themselves; `rivals` says who stands in for them: "reference", or "candidates"
 as published. The paper's deciders say 0 or 1; ours give a score [candidate] that is above 0 where they say 1. `space`
-is a space of `Inputs.similarity`.
+is a space of `Inputs.similarity`: s is SSIM, or 1 - mean square difference of features. x is the candidate, g a
+generated image of the pile G, r and q are real images (rivals), A = {s(r, q): r != q}.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:  # whose registry imports this file
-    from attack.baselines import Inputs
+    from attack.baselines.inputs import Inputs
 
 
 def _best(inputs: Inputs, space: str) -> np.ndarray:
@@ -27,20 +28,19 @@ def _among(inputs: Inputs, space: str, rivals: str) -> np.ndarray:
 
 
 def threshold_max(inputs: Inputs, space: str, rivals: str) -> np.ndarray:
-    """Used where the most similar generated image is more so than any two real ones are."""
+    """max_g s(x, g) - max A: used where a generated image is more like x than any two real ones are alike."""
     return _best(inputs, space) - _among(inputs, space, rivals).max()
 
 
 def threshold_3sd(inputs: Inputs, space: str, rivals: str) -> np.ndarray:
-    """As threshold_max, with the mean plus three standard deviations of the real images' similarities."""
+    """max_g s(x, g) - (mean A + 3 sd A): as threshold_max, with the usual limit of outliers for the maximum."""
     among = _among(inputs, space, rivals)
     return _best(inputs, space) - among.mean() - 3 * among.std()
 
 
 def retrieval(inputs: Inputs, space: str, rivals: str) -> np.ndarray:
-    """Used where a generated image finds the candidate most similar of all real images (ties: none of them).
-
-    Score: log(1 + such images) - log 1.5.
+    """log(1 + |{g: s(x, g) > s(r, g) for all r}|) - log 1.5: used where a generated image finds x the most similar of
+    all real images (ties: none of them).
     """
     own, others = (inputs.similarity(space, name, "pile") for name in ("candidates", rivals))
     bar = others.max(0)
@@ -50,9 +50,8 @@ def retrieval(inputs: Inputs, space: str, rivals: str) -> np.ndarray:
 
 
 def ranking(inputs: Inputs, space: str, rivals: str) -> np.ndarray:
-    """Used where the candidate's mean rank, as generated images rank real ones by similarity, is better than middling.
-
-    Score: 1/2 - mean share of rivals ahead, a tie counting half. (The published code takes argsort for ranks.)
+    """1/2 - mean over g and r of [s(r, g) > s(x, g)], a tie counting half: used where the candidate's mean rank, as
+    generated images rank real ones, is better than middling. (The published code takes argsort for ranks.)
     """
     own, others = (inputs.similarity(space, name, "pile") for name in ("candidates", rivals))
     ahead = sum(
@@ -65,9 +64,8 @@ def ranking(inputs: Inputs, space: str, rivals: str) -> np.ndarray:
 
 
 def clustering(inputs: Inputs, space: str, rivals: str) -> np.ndarray:
-    """Used where the largest similarity to any image, generated or real, exceeds the mean plus three standard
-    deviations of the similarities of all pairs (there: or equals). Pairs with generated images are averaged over a
-    sample of the pile."""
+    """max_{y in G or rivals} s(x, y) - (mean B + 3 sd B), B the similarities of all pairs of images, generated and real
+    (there: or equals). Pairs with generated images are averaged over a sample of the pile."""
     beside = inputs.similarity(space, "candidates", rivals)
     if rivals == "candidates":
         beside = np.where(np.eye(len(beside), dtype=bool), -np.inf, beside)
@@ -83,7 +81,8 @@ def clustering(inputs: Inputs, space: str, rivals: str) -> np.ndarray:
 
 
 def ensemble(inputs: Inputs, space: str, rivals: str) -> np.ndarray:
-    """ranking, but used where threshold_max says so, and not used where retrieval says so: by minimum and maximum."""
+    """min(retrieval, max(ranking, threshold_max)): ranking, but used where threshold_max says so, and then not used
+    where retrieval says so."""
     either = np.maximum(ranking(inputs, space, rivals), threshold_max(inputs, space, rivals))
     return np.minimum(retrieval(inputs, space, rivals), either)
 
