@@ -54,12 +54,15 @@ def _run(settle: bool = True) -> Any:
 
     if not _WORKDIR.value:
         raise UserError("--workdir is missing: name the folder of the run")
-    folder = Path(_WORKDIR.value)
-    if worker.is_worker() or _PACK.value is not None:
+    folder, shadows = Path(_WORKDIR.value), _CONFIG.value.fleet.shadows
+    if worker.is_worker() or (_PACK.value is not None and shadows):
         return worker.Worker(folder, _CONFIG.value, _PACK.value)
-    from attack.pipeline import Run  # the floor above, which a worker has no time to wait for
-
-    return Run(folder, _CONFIG.value, _EXECUTOR.value, [Path(name) for name in _REUSE.value], settle)
+    # the floor above, which a worker has no time to wait for
+    if shadows:
+        from attack.pipeline import Run as Kind
+    else:
+        from attack.quick.run import QuickRun as Kind
+    return Kind(folder, _CONFIG.value, _EXECUTOR.value, [Path(name) for name in _REUSE.value], settle)
 
 
 def _score() -> None:

@@ -39,6 +39,9 @@ class Run:
     started with other training fields.
     """
 
+    stages = STAGES
+    commands: tuple[str, ...] = ("plan", "sample", "signals", "fit", "predict", "report")  # of `run`, in order
+
     def __init__(
         self,
         folder: Path,
@@ -69,12 +72,8 @@ class Run:
         before = _newest(self.folder)
         if not self.config.data.root:
             self.challenge()
-        self.plan()
-        self.sample()
-        self.signals()
-        self.fit()
-        self.predict()
-        self.report()
+        for command in self.commands:
+            getattr(self, command)()
         if _newest(self.folder) == before:
             print("everything is done; nothing was changed")
         print(self._headline())
@@ -103,10 +102,13 @@ class Run:
 
     def status(self) -> None:
         print(f"challenge  {'given' if self.config.data.root else _yes((self.folder / 'challenge').is_dir())}")
-        for line in conduct.describe(self.folder, self.data_root, self.config):
+        for line in self._describe():
             print(line)
-        for stage in STAGES:
+        for stage in self.stages:
             print(f"{stage:10} {_yes(self._done(stage))}")
+
+    def _describe(self) -> list[str]:
+        return conduct.describe(self.folder, self.data_root, self.config)
 
     def signals(self) -> None:
         with self._stage("signals") as wanted:
@@ -141,26 +143,33 @@ class Run:
         with self._alone():
             wanted = not self._done(stage)
             if wanted:
-                before, later_stages = _around(stage)
+                before, later_stages = self._around(stage)
                 if before:
                     self._need(stage, before[-1])
-                else:
-                    self._check_fleet()
-                fleet.Fleet(self.folder, self.data_root, self.config).check_members()
+                self._check_inputs(first=not before)
                 for later in later_stages:
-                    workdir.unstamp(self.folder / STAGES[later][0], later)
+                    workdir.unstamp(self.folder / self.stages[later][0], later)
             yield wanted
             if wanted:
-                workdir.stamp(self.folder / STAGES[stage][0], stage, self.config)
+                workdir.stamp(self.folder / self.stages[stage][0], stage, self.config)
 
     def _done(self, stage: str) -> bool:
         """Is the stage done with this config and these shadows, and every stage before it?"""
-        for name in [*_around(stage)[0], stage]:
-            folder, made = STAGES[name]
+        for name in [*self._around(stage)[0], stage]:
+            folder, made = self.stages[name]
             stamped = workdir.is_done(self.folder / folder, name, self.config)
             if not stamped or not all((self.folder / path).exists() for path in made):
                 return False
+        return self._is_current()
+
+    def _is_current(self) -> bool:
+        """Were the signals measured on the shadows that are there?"""
         return store.shadows_in(self.folder) == (fleet.present(self.folder, self.config), self.config.fleet.shadows)
+
+    def _around(self, stage: str) -> tuple[list[str], list[str]]:
+        """The stages before this one, and this one with those that rest on it."""
+        stages = list(self.stages)
+        return stages[: stages.index(stage)], stages[stages.index(stage) :]
 
     def _need(self, stage: str, before: str) -> None:
         if not self._done(before):
@@ -175,6 +184,12 @@ class Run:
         said = sentence.verdict(evaluation, evaluation["submission"]["candidates"]).sentence
         gone = sentence.missing(evaluation)
         return f"{said} Only {gone}." if gone else said
+
+    def _check_inputs(self, first: bool) -> None:
+        """UserError where what the stages rest on is not there; `first`: the first of them asks."""
+        if first:
+            self._check_fleet()
+        fleet.Fleet(self.folder, self.data_root, self.config).check_members()
 
     def _check_fleet(self) -> None:
         """UserError where shadows are missing and the config does not allow that, or where the attack cannot work with
@@ -203,12 +218,6 @@ class Run:
     def _alone(self, name: str = ".lock") -> contextlib.AbstractContextManager[Any]:
         """One process a stage; a killed one's lock is free at once."""
         return patient_lock(self.folder / name, f"{self.folder} is being worked on by another process")
-
-
-def _around(stage: str) -> tuple[list[str], list[str]]:
-    """The stages before this one, and this one with those that rest on it."""
-    stages = list(STAGES)
-    return stages[: stages.index(stage)], stages[stages.index(stage) :]
 
 
 def _yes(done: bool) -> str:

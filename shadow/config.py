@@ -108,7 +108,7 @@ class MembershipConfig:
 class FleetConfig:
     """How many shadows, how they are trained together, and by whom."""
 
-    shadows: int = 8  # may grow by whole blocks later
+    shadows: int = 8  # may grow by whole blocks later; 0: none at all, baselines only (configs/baselines.py)
     pack: object = 4  # shadows trained together in one step: a number, or "auto" to measure what is fastest here
     workers: int = 2  # processes at once on this machine; on GPUs one a `devices`, whatever this says
     threads: int = 1  # CPU threads a worker
@@ -155,6 +155,7 @@ class AttackConfig:
     redraws: int = 19  # memberships redrawn for the control: two-way AUCs of an answer that means nothing
     bootstrap: int = 100  # resamples of shadows and groups behind probability_low/high
     same_generator: bool = False  # the dev pile and the test pile come from one generator
+    baseline: str = ""  # without shadows: whose labels submission.csv has; empty: see attack/quick/choice.py
     objective: str = "f1"  # what submission.csv maximises in expectation: f1 | kappa | accuracy
     seed: int = 0
 
@@ -281,10 +282,12 @@ def validate(config: Config) -> None:
         if not value > 0:
             raise UserError(f"{name} = {value}: must be above 0")
     attack, block = config.attack, config.membership.block
-    if config.fleet.shadows < 6:
+    if config.fleet.shadows and attack.baseline:
+        raise UserError(f"attack.baseline = {attack.baseline!r}: only without shadows, with fleet.shadows = 0")
+    if config.fleet.shadows and config.fleet.shadows < 6:
         raise UserError(
             f"fleet.shadows = {config.fleet.shadows}: use at least 6, so that a held-out shadow, the one "
-            "asked about and a reference are three"
+            "asked about and a reference are three; or 0 for baselines without shadows"
         )
     if block < 2 or block % 2 or config.fleet.shadows % block:
         raise UserError(
@@ -297,7 +300,7 @@ def validate(config: Config) -> None:
         raise UserError(
             f"train.batch_size = {config.train.batch_size}: must be divisible by fleet.devices = {config.fleet.devices}"
         )
-    trained = [("", config.denoiser, config.train)]
+    trained = [("", config.denoiser, config.train)] if config.fleet.shadows else []
     if not config.data.root:  # else no challenge is made
         trained.append(("challenge.", config.challenge.denoiser, config.challenge.train))
     for prefix, denoiser, train in trained:
@@ -311,7 +314,7 @@ def validate(config: Config) -> None:
     rules.check_times(config.pile, config.diffusion.timesteps)
     if not all(1 <= step <= config.train.steps for step in config.pile.steps):
         raise UserError(f"pile.steps = {config.pile.steps}: must lie between 1 and train.steps = {config.train.steps}")
-    if attack.pile > config.pile.count:
+    if config.fleet.shadows and attack.pile > config.pile.count:
         raise UserError(f"attack.pile = {attack.pile} is above pile.count = {config.pile.count}: shadows have no more")
     for name, value, below in (("prior", attack.prior, 1.0), ("fpr", attack.fpr, 0.5)):
         if not 0 < value < below:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import platform
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -86,10 +86,10 @@ def _version(name: str) -> str:
         return "unknown"
 
 
-def hashes(workdir: Path) -> list[tuple[str, str]]:
+def hashes(workdir: Path, hashed: Sequence[str] = HASHED) -> list[tuple[str, str]]:
     return [
         (name, hashlib.sha256((workdir / name).read_bytes()).hexdigest())
-        for name in HASHED
+        for name in hashed
         if (workdir / name).is_file()
     ]
 

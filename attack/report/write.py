@@ -38,7 +38,7 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
     candidates = _candidates(predictions, known)
     two_way, headline = evaluation.get("two_way") or {}, sentence.headline(evaluation)
     prior = evaluation.get("prior") or config.attack.prior
-    page = _template().render(
+    page = template("template.html").render(
         verdict=sentence.verdict(evaluation, len(predictions.ids)),
         hero=scale.track(
             headline.get("auc"),
@@ -71,7 +71,8 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
     return path
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """The page `name` of this folder; a figure it asks for and does not get is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -81,7 +82,7 @@ def _template() -> jinja2.Template:
         keep_trailing_newline=True,
     )
     environment.filters["percent"] = sentence.percent
-    return environment.get_template("template.html")
+    return environment.get_template(name)
 
 
 def _held_out(path: Path) -> dict[str, np.ndarray] | None:

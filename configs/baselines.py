@@ -1,0 +1,17 @@
+"""Quick look without shadows: every published baseline on a folder, and a plain warning of what they cannot say.
+
+Data      --config.data.root=FOLDER of edition 2023, 2025 or own (--config.data.edition)
+Hardware  2 CPU cores
+Time      under a minute for a 2023 folder at 32 x 32 pixels (docs/results.md)
+Expected  scores.csv, submission.csv and report.html; no probability and no verdict
+Command   python launch.py run --config=configs/baselines.py --workdir=runs/quick --config.data.root=FOLDER
+"""
+
+from shadow.config import Config
+
+
+def get_config() -> Config:
+    config = Config()
+    config.fleet.shadows = 0
+    config.attack.pile = 10_000
+    return config
