@@ -12,7 +12,11 @@ from PIL import Image
 from tiny_run import LAUNCH, fails, leftovers, snapshot
 
 from attack.baselines import BASELINES, score_all
+from attack.quick.run import QuickRun
+from configs import baselines
+from shadow.config import AttackConfig, Config, validate
 from shadow.data import decoding
+from shadow.errors import UserError
 
 QUICK = LAUNCH.parent / "configs" / "baselines.py"
 FILES = {"config.json", "manifest.csv", "scores.csv", "predictions.csv", "submission.csv", "report.html", "attack"}
@@ -111,16 +115,30 @@ def test_the_report_leads_with_what_it_cannot_say(done):
     assert str(done[0]) not in page
 
 
-def test_running_again_changes_nothing_and_other_options_redo_it(quick, done, tmp_path):
+def other(workdir, data, **attack) -> QuickRun:
+    """A run in this process; `attack`: fields of its config."""
+    recipe = baselines.get_config()
+    recipe.data.root, recipe.data.resolution, recipe.attack.folds = str(data), 16, 2
+    for name, value in attack.items():
+        setattr(recipe.attack, name, value)
+    return QuickRun(workdir, recipe)
+
+
+def test_running_again_changes_nothing_and_other_options_redo_it(done, folder, tmp_path, capsys):
     workdir = tmp_path / "run"
     shutil.copytree(done[0], workdir)
     before = snapshot(workdir)
-    again = quick("run", workdir, "--config.attack.same_generator=true")
-    assert "nothing was changed" in again.stdout
+    again = other(workdir, folder, same_generator=True)
+    again.everything()
+    assert "nothing was changed" in capsys.readouterr().out
     assert snapshot(workdir) == before
-    assert "not yet" not in quick("status", workdir, "--config.attack.same_generator=true").stdout
-    other = quick("run", workdir, "--config.attack.baseline=vcmi.retrieval.ssim", "--config.report.gallery=false")
-    assert (other.returncode, other.stderr) == (0, "")
+    again.status()
+    said = capsys.readouterr().out
+    assert "not yet" not in said
+    assert "shadows    none" in said
+    changed = other(workdir, folder, baseline="vcmi.retrieval.ssim")
+    changed.config.report.gallery = False
+    changed.everything()
     content = json.loads((workdir / "attack/baselines.json").read_text())
     assert content["chosen"] == {"name": "vcmi.retrieval.ssim", "by": "user"}
     assert "best" not in content["dev"]  # whose generator that is, nobody said
@@ -129,29 +147,35 @@ def test_running_again_changes_nothing_and_other_options_redo_it(quick, done, tm
     assert "data:image/png" not in page
 
 
-def test_commands_about_shadows_are_refused(quick, tmp_path):
-    for command in ("train", "sample", "signals", "fit"):
-        line = fails(quick(command, tmp_path / "run"))
-        assert line.startswith(f"error: {command}: fleet.shadows = 0")
-    assert "--executor" in fails(quick("run", tmp_path / "run", "--executor=slurm"))
-    assert "fleet.shadows = 0" in fails(quick("train", tmp_path / "run", "--pack=0"))
-    assert "shadows    none" in quick("status", tmp_path / "run").stdout
-    assert "`launch.py plan`" in fails(quick("predict", tmp_path / "run"))
+def test_other_images_are_scored_anew(done, folder, tmp_path):
+    data, workdir = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(folder, data)
+    shutil.copytree(done[0], workdir)
+    (data / "test/real_unknown_1/real_unknown_0001.png").unlink()
+    other(workdir, data, same_generator=True).everything()
+    assert len(table(workdir / "scores.csv")) == 7
 
 
-@pytest.mark.parametrize(
-    ("argument", "named"),
-    [
-        ("--config.attack.baseline=nearst", "nearst"),
-        ("--config.data.resolution=6", "data.resolution = 6"),
-        ("--config.data.resolution=32", "data.resolution"),
-        ("--config.fleet.shadows=3", "fleet.shadows = 3"),
-        ("--config.attack.pile=0", "attack.pile"),
-    ],
-)
-def test_wrong_options_are_named(quick, tmp_path, argument, named):
-    assert named in fails(quick("run", tmp_path / "run", argument))
-    assert leftovers(tmp_path) == []
+@pytest.mark.parametrize("command", ["train", "sample", "signals", "fit"])
+def test_commands_about_shadows_are_refused(folder, tmp_path, command):
+    with pytest.raises(UserError, match=f"^{command}: fleet.shadows = 0"):
+        getattr(other(tmp_path / "run", folder), command)()
+
+
+def test_stages_ask_for_what_they_need(folder, tmp_path):
+    with pytest.raises(UserError, match=r"`launch\.py plan`"):
+        other(tmp_path / "run", folder).predict()
+    with pytest.raises(UserError, match="--executor"):
+        QuickRun(tmp_path / "run", baselines.get_config(), "slurm")
+    with pytest.raises(UserError, match="nearst"):
+        other(tmp_path / "new", folder, baseline="nearst")
+    assert not (tmp_path / "new").exists()
+    small = baselines.get_config()
+    small.data.resolution = 6
+    with pytest.raises(UserError, match=r"data\.resolution = 6"):
+        QuickRun(tmp_path / "new", small)
+    with pytest.raises(UserError, match=r"attack\.baseline"):
+        validate(Config(attack=AttackConfig(baseline="domias")))
 
 
 def one_candidate(root) -> int:
@@ -167,20 +191,25 @@ def one_generated(root) -> int:
 
 
 @pytest.mark.parametrize("spoil", [one_candidate, one_generated])
-def test_the_fewest_images_will_do(quick, folder, tmp_path, spoil):
+def test_the_fewest_images_will_do(folder, tmp_path, spoil):
     data = tmp_path / "data"
     shutil.copytree(folder, data)
     count = spoil(data)
-    result = quick("run", tmp_path / "run", data=data)
-    assert (result.returncode, result.stderr) == (0, "")
+    other(tmp_path / "run", data).everything()
     assert len(table(tmp_path / "run/scores.csv")) == count
 
 
-def test_missing_and_wrong_images_are_named(quick, folder, tmp_path):
+def test_wrong_images_are_named(quick, folder, tmp_path):
     data = tmp_path / "data"
     assert str(data) in fails(quick("run", tmp_path / "a", data=data))
     shutil.copytree(folder, data)
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(data / "test/real_unknown_1/real_unknown_0003.png")
-    assert "real_unknown_0003.png: 8 x 8" in fails(quick("run", tmp_path / "b", data=data))
+    with pytest.raises(UserError, match=r"real_unknown_0003\.png: 8 x 8"):
+        other(tmp_path / "b", data).everything()
     shutil.rmtree(data / "test/real_unknown_1")
-    assert "unknown" in fails(quick("run", tmp_path / "c", data=data))
+    with pytest.raises(UserError, match="unknown"):
+        other(tmp_path / "b", data).everything()
+    large = other(tmp_path / "c", folder)
+    large.config.data.resolution = 32
+    with pytest.raises(UserError, match=r"data\.resolution"):
+        large.everything()
