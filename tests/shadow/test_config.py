@@ -78,7 +78,7 @@ TRAIN = ("steps", "batch_size", "learning_rate", "clip_norm", "checkpoint_every"
 POSITIVE = [
     *(f"{prefix}.{name}" for prefix in ("train", "challenge.train") for name in TRAIN),
     *("data.resolution", "data.group_distance", "pile.count", "pile.sampler_steps", "pile.batch_size"),
-    *("fleet.shadows", "fleet.pack", "fleet.workers", "fleet.threads", "fleet.devices", "challenge.threads"),
+    *("fleet.pack", "fleet.workers", "fleet.threads", "fleet.devices", "challenge.threads"),
     *("attack.pile", "attack.references", "attack.draws", "attack.bootstrap", "attack.folds"),
     *("challenge.dev_generated", "challenge.test_generated", "challenge.slices_a_patient"),
     *(f"challenge.{part}_{side}" for part in ("dev", "test") for side in ("used", "not_used")),
@@ -101,7 +101,7 @@ BAD = [
     *((f"{p}denoiser.kind", "unet3d") for p in ("", "challenge.")),
     *(("diffusion.schedule", "sigmoid"), ("diffusion.prediction", "x0"), ("pile.sampler", "euler")),
     *(("membership.unit", "patient"), ("challenge.split", "patient"), ("attack.objective", "auc")),
-    *(("fleet.shadows", 5), ("attack.folds", 1), ("attack.pile", 251), ("attack.fpr", 0.5)),
+    *(("fleet.shadows", 5), ("fleet.shadows", -8), ("attack.folds", 1), ("attack.pile", 251), ("attack.fpr", 0.5)),
     *(("membership.block", 7), ("membership.block", 6), ("membership.block", 16)),
     *(("pile.sampler_steps", 1001), ("pile.steps", (0, 10)), ("pile.steps", (10, 1601))),
     *(("attack.embeddings", ()), ("attack.signals", ())),
