@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from attack import controls, crossfit, embeddings, estimate, metrics, model, regime, store, submission, target
+from attack import controls, crossfit, embeddings, estimate, metrics, model, regime, store, submission, target, transfer
 from attack.crossfit import Labelled, Options
+from attack.recalibration import Pairs
 from shadow import files, fleet
 from shadow.config import Config
 from shadow.data.manifest import Manifest
-from shadow.errors import UserError
 
 FPRS = (0.1, 0.01, 0.001)
 PRIORS = (0.5, 0.1, 0.01)
@@ -247,9 +247,21 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     step = summary["regime"]["step"]
     data = store.read(workdir, manifest, config)
     known, asked = data.labelled(step, "generated_test"), data.target("generated_test", step)
-    predictions = predict_candidates(folder, known, asked, config)
-
-    dev = dev_transfer(data, step, config)
+    _, before = model.from_json(json.loads((folder / "model.json").read_text()))
+    dev = transfer.measured(
+        transfer.dev_labels(data, step, "generated_dev", options(config), attack.draws),
+        before,
+        attack.same_generator,
+        attack.seed,
+    )
+    on_dev = None
+    if attack.recalibrate == "dev":  # on the pile that the candidates are scored on, which is of the same generator
+        labels = transfer.dev_labels(data, step, "generated_test", options(config), attack.draws)
+        pairs = held_pairs(folder)
+        on_dev = transfer.on_dev(labels, pairs, attack.fpr)
+        dev["recalibration"] = transfer.recalibrated(on_dev, pairs, before, attack.folds, attack.seed)
+        summary |= transfer.thresholds(summary, on_dev)
+    predictions = predict_candidates(folder, known, asked, config, on_dev)
     expected = expect(summary, dev, len(asked.ids))
     leaks = expected["interval"] is not None and expected["interval"][0] > 0.5
     decisions = decide(predictions["score"], summary) if leaks else np.full(len(asked.ids), "undetermined")
@@ -324,19 +336,29 @@ def decide(score: np.ndarray, summary: dict[str, Any]) -> np.ndarray:
     return np.where(used, "used", np.where(not_used, "not used", "undetermined"))
 
 
-def predict_candidates(folder: Path, known: Labelled, asked: target.Target, config: Config) -> dict[str, np.ndarray]:
+def held_pairs(folder: Path) -> Pairs:
+    """The shadows' held-out pairs."""
+    with np.load(folder / "heldout.npz", allow_pickle=False) as found:
+        return Pairs(found["score"], found["label"])
+
+
+def predict_candidates(
+    folder: Path, known: Labelled, asked: target.Target, config: Config, on_dev: transfer.OnDev | None = None
+) -> dict[str, np.ndarray]:
     """score, probability, probability_low and probability_high [candidate], from the fitted attack in `folder`.
 
-    Each is a function of the candidate, the piles and the dev images alone.
+    Each is a function of the candidate, the piles and the dev images alone; of the labels of dev slices with `on_dev`.
     """
     attack = config.attack
     content = json.loads((folder / "model.json").read_text())
     combiners, recalibration = model.from_json(content)
     pooled = [np.array(p) for p in content["pooled_variance"]]
     score = target.score(known, asked, list(zip(combiners, pooled, strict=True)), options(config))
-    with np.load(folder / "heldout.npz", allow_pickle=False) as held:
-        held_out = held["score"].reshape(known.bank.member.shape)
-    spread = target.bootstrap_logits(known, asked, held_out, options(config), attack.draws, attack.bootstrap)
+    if on_dev is not None:
+        recalibration = on_dev.recalibration
+    held_out = held_pairs(folder).score.reshape(known.bank.member.shape)
+    labels = None if on_dev is None else on_dev.labels
+    spread = target.bootstrap_logits(known, asked, held_out, options(config), attack.draws, attack.bootstrap, labels)
     probability = recalibration.probability(score, attack.prior)
     low, high = np.quantile(special.expit(spread + special.logit(attack.prior)), (0.025, 0.975), axis=0)
     return {
@@ -344,21 +366,4 @@ def predict_candidates(folder: Path, known: Labelled, asked: target.Target, conf
         "probability": probability,
         "probability_low": np.minimum(low, probability),
         "probability_high": np.maximum(high, probability),
-    }
-
-
-def dev_transfer(data: store.Store, step: int, config: Config) -> dict[str, Any]:
-    """The attack on the labelled dev slices of the dev pile, each by an attack fitted without its group."""
-    known = data.labelled(step, "generated_dev")
-    score = target.score_dev(known, data.dev_target(step), options(config), config.attack.draws)
-    label = (~data.not_used).astype(int)
-    if not 0 < label.sum() < len(label):
-        raise UserError("the dev folder holds only one class: both used and not used slices are needed")
-    low, high = metrics.auc_interval_grouped(score, label, known.group)
-    return {
-        "auc": metrics.auc(score, label),
-        "interval": [low, high],
-        "members": int(label.sum()),
-        "non_members": int((1 - label).sum()),
-        "same_generator": config.attack.same_generator,
     }

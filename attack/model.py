@@ -28,7 +28,7 @@ def _logistic_loss(margin: np.ndarray, label: np.ndarray, weight: np.ndarray) ->
     return loss, weight * (special.expit(margin) - label)
 
 
-def _balanced(label: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+def balanced(label: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """Weights of the items that sum to one half in each class, in proportion to `weight`."""
     weight = np.ones(len(label)) if weight is None else weight.astype(np.float64)
     members = label == 1
@@ -46,7 +46,7 @@ def fit_combiner(
     in a balanced membership matrix the share of members among the pairs left for fitting tells that of the pairs
     held out, and an intercept that followed it would flatter the estimate (the null self-test showed .53).
     """
-    share = _balanced(label, weight)
+    share = balanced(label, weight)
     columns = z.shape[1]
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -79,7 +79,11 @@ class Recalibration:
 
 def fit_recalibration(score: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None) -> Recalibration:
     """Fitted on held-out scores; classes are weighted to one half each, and slope 0 means "the scores say nothing"."""
-    share = _balanced(label, weight)
+    return fit_platt(score, label, balanced(label, weight))
+
+
+def fit_platt(score: np.ndarray, label: np.ndarray, share: np.ndarray) -> Recalibration:
+    """As `fit_recalibration`, with the weights `share` of the items, which sum to 1."""
     scale = max(float(np.std(score)), 1e-9)
     x = score / scale
 

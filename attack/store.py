@@ -170,9 +170,9 @@ class Store:
         )
         return Target(pile[:dev], pile[chosen], self.not_used, bank, ids)
 
-    def dev_target(self, step: int) -> Target:
-        """The target's dev pile about the dev images themselves."""
-        data, pile = self.labelled(step, "generated_dev"), self.values[self.piles.index("generated_dev")]
+    def dev_target(self, step: int, name: str = "generated_dev") -> Target:
+        """The target's pile `name` about the dev images themselves."""
+        data, pile = self.labelled(step, name), self.values[self.piles.index(name)]
         about = pile[: len(self.dev)]
         return Target(about, about, self.not_used, data.bank, self.dev)
 

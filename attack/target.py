@@ -9,7 +9,9 @@ import numpy as np
 from attack import calibration, crossfit
 from attack.calibration import Bank
 from attack.crossfit import Labelled, Options
-from attack.model import Combiner, Recalibration, fit_recalibration
+from attack.model import Combiner, fit_recalibration
+from attack.recalibration import Labels, Pairs
+from attack.recalibration import fit as fit_on_dev
 from shadow import keys
 
 
@@ -89,9 +91,11 @@ def bootstrap_logits(
     options: Options,
     draws: int,
     resamples: int,
+    dev: Labels | None = None,
 ) -> np.ndarray:
     """Recalibrated log odds [resample, candidate] when shadows and groups of dev images are drawn anew with
-    replacement: how well the probability is known. Resample b uses draw b mod draws."""
+    replacement: how well the probability is known. Resample b uses draw b mod draws. `dev`: scored dev slices of the
+    target's own generator, [dev image], on which the recalibration is fitted too."""
     shadows, groups = len(data.bank.values), data.groups
     count = calibration.reference_count(data.bank.member, options.references)
     nobody = np.zeros(groups, bool)
@@ -114,6 +118,10 @@ def bootstrap_logits(
             weight[:] = 1.0  # a resample without one of the classes says nothing: the plain fit stands in
             per_pair = weight[:, data.group]
         combiner, _ = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge, weight)
-        recalibration: Recalibration = fit_recalibration(held_out.ravel(), pairs.ravel(), per_pair.ravel())
+        if dev is None:
+            recalibration = fit_recalibration(held_out.ravel(), pairs.ravel(), per_pair.ravel())
+        else:
+            shadows_pairs = Pairs(held_out.ravel(), pairs.ravel())
+            recalibration = fit_on_dev(dev, shadows_pairs, drawn_groups[data.group].astype(float), per_pair.ravel())
         result[b] = recalibration.logit(combiner.logit(z))
     return result

@@ -155,6 +155,7 @@ class AttackConfig:
     redraws: int = 19  # memberships redrawn for the control: two-way AUCs of an answer that means nothing
     bootstrap: int = 100  # resamples of shadows and groups behind probability_low/high
     same_generator: bool = False  # the dev pile and the test pile come from one generator
+    recalibrate: str = "none"  # none | dev: probabilities and thresholds set on dev labels (needs same_generator)
     baseline: str = ""  # without shadows: whose labels submission.csv has; empty: see attack/quick/choice.py
     objective: str = "f1"  # what submission.csv maximises in expectation: f1 | kappa | accuracy
     seed: int = 0
@@ -240,6 +241,7 @@ _CHOICES = {
     "membership.unit": ("image", "group", "mixed"),
     "challenge.split": ("slice", "group"),
     "attack.objective": ("f1", "kappa", "accuracy"),
+    "attack.recalibrate": ("none", "dev"),
 }
 _NOT_NEGATIVE = ("train.shift", "warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge")
 SEEDS = 2**32  # JAX uses 32 bits of a seed
@@ -319,6 +321,11 @@ def validate(config: Config) -> None:
     for name, value, below in (("prior", attack.prior, 1.0), ("fpr", attack.fpr, 0.5)):
         if not 0 < value < below:
             raise UserError(f"attack.{name} = {value}: must lie between 0 and {below}")
+    if attack.recalibrate == "dev" and not attack.same_generator:
+        raise UserError(
+            "attack.recalibrate = 'dev': labels of the dev slices say nothing of another generator; use 'none', or set "
+            "attack.same_generator where one generator made both piles"
+        )
     if attack.folds < 2:
         raise UserError(f"attack.folds = {attack.folds}: use 2 or more")
     if not attack.embeddings or not attack.signals:

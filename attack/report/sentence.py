@@ -182,6 +182,19 @@ def alarms(evaluation: dict[str, Any]) -> list[str]:
     return found
 
 
+def recalibrated(evaluation: dict[str, Any]) -> str:
+    """What the dev labels set; empty where nothing."""
+    found = (evaluation.get("dev") or {}).get("recalibration")
+    if not found:
+        return ""
+    limit = found["threshold_used_from"] == "dev"
+    return (
+        f"The probabilities{' and the threshold of “used”' if limit else ''} were set on the labels of these "
+        f"{found['slices']} slices, so they are no longer an independent check of them: the figures on the right are "
+        "cross-validated over patients, those on the left use no dev label. The AUC is not touched by it."
+    )
+
+
 def decided(evaluation: dict[str, Any]) -> str:
     """The rule of the decisions, and what submission.csv says."""
     rule = ""

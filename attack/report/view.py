@@ -228,6 +228,24 @@ def regime_rows(evaluation: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def transfer_rows(dev: dict[str, Any] | None) -> list[Row]:
+    """Quality of the probabilities of the labelled dev slices by the shadows' map; beside it, where their labels set
+    another, by maps that had not seen the slice's group."""
+    if not dev or not dev.get("brier"):
+        return []
+    mended = dev.get("recalibration")
+    before = (mended or {}).get("before") or dev
+    rows = []
+    for key, name in (("brier", "Brier score"), ("log_loss", "Log loss"), ("ece", "Calibration error")):
+        cells = tuple(
+            f"{sentence.number(figure['value'])} {sentence.interval((figure['low'], figure['high']))}"
+            for figure in ([mended["cross_validated"][key]] if mended else [])
+        )
+        limits = (before[key]["low"], before[key]["high"])
+        rows.append(Row(name, sentence.number(before[key]["value"]), sentence.interval(limits), cells=cells))
+    return rows
+
+
 def probability_rows(two_way: dict[str, Any]) -> list[Row]:
     rows = []
     for key, name, note in (

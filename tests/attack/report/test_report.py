@@ -496,3 +496,30 @@ def test_a_long_row_of_numbers_is_cut_short():
 def test_a_users_matplotlibrc_changes_nothing(run, page):
     with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 20, "svg.fonttype": "path"}):
         assert write_report(run[0], config(), run[1]).read_text() == page
+
+
+def quality(value):
+    return {name: {"value": value, "low": value / 2, "high": 2 * value} for name in ("brier", "log_loss", "ece")}
+
+
+def test_recalibration_on_dev_labels_is_said_and_shown(run):
+    work, root = run
+    evaluation = copy.deepcopy(EVALUATION)
+    evaluation["dev"] |= quality(0.111)
+    files.write_json(work / "attack" / "evaluation.json", evaluation)
+    plain = write_report(work, config(), root).read_text()
+    assert "0.11 [0.06, 0.22]" in Page(plain).text
+    assert "no longer an independent check" not in plain
+    evaluation["dev"]["recalibration"] = {
+        "slices": 40,
+        "threshold_used_from": "dev",
+        "before": quality(0.222),
+        "cross_validated": quality(0.033),
+    }
+    files.write_json(work / "attack" / "evaluation.json", evaluation)
+    mended = Page(write_report(work, config(), root).read_text()).text
+    files.write_json(work / "attack" / "evaluation.json", EVALUATION)
+    assert "and the threshold of “used” were set on the labels of these 40 slices" in mended
+    assert "no longer an independent check" in mended
+    assert "0.22 [0.11, 0.44]" in mended
+    assert "0.03 [0.02, 0.07]" in mended
