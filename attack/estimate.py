@@ -24,7 +24,7 @@ class MeanAuc:
     within: np.ndarray  # [shadow]
 
 
-def _interval(auc: float, variance: float, freedom: float, units: int) -> Interval:
+def _interval(auc: float, variance: float, freedom: float, units: float) -> Interval:
     """Student-t interval on the logit scale. Next to 0 or 1 the variance estimate dies and would claim certainty:
     there a Clopper-Pearson interval for `units` independent trials stands in."""
     if not 0.005 < auc < 0.995:
@@ -63,6 +63,7 @@ def mean_auc(
     group: np.ndarray,
     target_candidates: int,
     weight: np.ndarray | None = None,
+    excess: float = 0.0,
 ) -> MeanAuc:
     """Figures of scores [shadow, candidate] with the answer member bool [shadow, candidate].
 
@@ -74,7 +75,8 @@ def mean_auc(
     generator around that mean: the variance between the shadows' AUCs (which holds the chance of the images they were
     judged on), at least the chance of judging on `target_candidates` images, half of them members. Both
     with Student's t, shadows - 1 degrees of freedom. `weight` >= 0 [shadow, candidate] of non-members gives another mix
-    of them (0 leaves a pair out); shadows without both classes drop out. Raises ValueError where fewer than two
+    of them (0 leaves a pair out); shadows without both classes drop out. `excess` >= 0 (`regime.excess`) multiplies the
+    variance of the one generator by 1 + excess: it lies outside the shadows. Raises ValueError where fewer than two
     shadows are left.
     """
     weight = np.ones(member.shape) if weight is None else weight
@@ -96,11 +98,12 @@ def mean_auc(
     variance = max(between / count + group_square - pair_square, pair_square / 2, 1e-6)
     half = max(target_candidates // 2, 1)
     chance = hanley_mcneil(float(np.clip(mean, 0.02, 0.98)), half, half)
-    one = max(between + max(0.0, chance - float(judged.mean())), chance)
+    one = (1 + excess) * max(between + max(0.0, chance - float(judged.mean())), chance)
+    units = min(used_groups, half) / (1 + excess)
     return MeanAuc(
         mean,
         _interval(mean, variance, count - 1, used_groups),
-        attainable(_interval(mean, variance + one, count - 1, min(used_groups, half)), target_candidates),
+        attainable(_interval(mean, variance + one, count - 1, units), target_candidates),
         aucs,
     )
 

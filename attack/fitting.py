@@ -9,7 +9,20 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from attack import controls, crossfit, embeddings, estimate, metrics, model, regime, store, submission, target, transfer
+from attack import (
+    controls,
+    crossfit,
+    embeddings,
+    estimate,
+    metrics,
+    model,
+    patients,
+    regime,
+    store,
+    submission,
+    target,
+    transfer,
+)
 from attack.crossfit import Labelled, Options
 from attack.recalibration import Pairs
 from shadow import files, fleet
@@ -39,10 +52,11 @@ def choose_step(data: store.Store, config: Config) -> tuple[int, dict[str, Any]]
         found[step] = (*regime.likeness(wanted, shadows), shadows)
     step = min(found, key=lambda s: found[s][0])
     distance, z, shadows = found[step]
-    outside = [name for name, value in zip(regime.STATISTICS, z, strict=True) if abs(value) > 3]
+    outside = [name for name, value in zip(regime.STATISTICS, z, strict=True) if abs(value) > regime.OUTSIDE]
     message = (
         f"The target's pile lies outside the shadows' in {', '.join(outside)}: its generator was trained or works "
-        "differently, and the figures of the shadows may not hold for it."
+        "differently, and the figures of the shadows may not hold for it. The prediction interval is widened by how "
+        "far outside it lies."
         if outside
         else "The target's pile looks like the shadows' piles in all statistics."
     )
@@ -54,6 +68,7 @@ def choose_step(data: store.Store, config: Config) -> tuple[int, dict[str, Any]]
             for name, t, s in zip(regime.STATISTICS, wanted, shadows.T, strict=True)
         ],
         "inside": not outside,
+        "excess": regime.excess(z),
         "message": message,
     }
 
@@ -90,7 +105,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     content = model.to_json([combiner for combiner, _ in fitted], recalibration)
     content["pooled_variance"] = [pooled.tolist() for _, pooled in fitted]
     files.write_json(folder / "model.json", content)
-    two_way = _two_way_figures(known, logit, probability, len(data.test), attack.prior, weight)
+    two_way = _two_way_figures(known, logit, probability, len(data.test), attack.prior, weight, likeness["excess"])
     controls_found = [
         controls.redrawn(
             known,
@@ -117,6 +132,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
             **two_way,
             "nearness": {"edges": list(mix.edges[:-1]), "target": mix.target, "shadows": mix.shadows, "thin": mix.thin},
         },
+        "patients": _patient_figures(data, known, logit, patients.known(manifest, config)),
         "controls": controls_found,
         "signals": _signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test), weight),
         "regime": likeness,
@@ -127,9 +143,18 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     files.write_json(folder / "fit.json", summary)
 
 
-def _auc_figures(known: Labelled, score: np.ndarray, candidates: int, weight: np.ndarray) -> dict[str, Any]:
+def _patient_figures(data: store.Store, known: Labelled, logit: np.ndarray, named: bool) -> dict[str, Any]:
+    if not named:
+        return {"why": patients.UNKNOWN}
+    asked = len(set(data.groups[len(data.dev) :]))
+    return patients.on_shadows(logit, known.bank.member, known.group, asked)
+
+
+def _auc_figures(
+    known: Labelled, score: np.ndarray, candidates: int, weight: np.ndarray, excess: float = 0.0
+) -> dict[str, Any]:
     try:
-        found = estimate.mean_auc(score, known.bank.member, known.group, candidates, weight)
+        found = estimate.mean_auc(score, known.bank.member, known.group, candidates, weight, excess)
     except ValueError as error:
         return {"auc": None, "interval": None, "why": str(error)}
     return {
@@ -141,7 +166,13 @@ def _auc_figures(known: Labelled, score: np.ndarray, candidates: int, weight: np
 
 
 def _two_way_figures(
-    known: Labelled, logit: np.ndarray, probability: np.ndarray, candidates: int, prior: float, weight: np.ndarray
+    known: Labelled,
+    logit: np.ndarray,
+    probability: np.ndarray,
+    candidates: int,
+    prior: float,
+    weight: np.ndarray,
+    excess: float,
 ) -> dict[str, Any]:
     """AUC for non-members as near to members as the target's are expected to be; rates, calibration and strata as they
     are among the shadows' pairs."""
@@ -177,7 +208,7 @@ def _two_way_figures(
     strata = []
     for name in STRATA:
         wanted = known.bank.touched if name == "sibling" else ~known.bank.touched
-        figures = _auc_figures(known, logit, candidates, (~member & wanted).astype(float))
+        figures = _auc_figures(known, logit, candidates, (~member & wanted).astype(float), excess)
         strata.append(
             {
                 "stratum": name,
@@ -187,7 +218,7 @@ def _two_way_figures(
             }
         )
     return {
-        **_auc_figures(known, logit, candidates, weight),
+        **_auc_figures(known, logit, candidates, weight, excess),
         "pairs": member.size,
         "members": int(member.sum()),
         "non_members": int((~member).sum()),
@@ -276,6 +307,11 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
         ("id", "score", "probability", "probability_low", "probability_high", "decision"),
         rows,
     )
+    if patients.known(manifest, config):
+        mine = store.groups_of(manifest, asked.ids)
+        patients.write(workdir, asked.ids, mine, predictions["score"], predictions["probability"])
+    else:
+        (workdir / "patients.csv").unlink(missing_ok=True)  # of a time when they were known
     labelling = metrics.decide(predictions["probability"], attack.objective)
     submission.write(workdir / "submission.csv", asked.ids, labelling.labels, config.data.edition)
     half = max(len(asked.ids) // 2, 1)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attack import pooling
 from attack.deciding import (
     OBJECTIVES,
     Decision,
@@ -225,6 +226,17 @@ def _strata(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: in
     return result
 
 
+def _any_used(probability: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, Any]:
+    """Brier, log loss and ECE of the probability that anything of a group was used, items taken for independent."""
+    unique, numbers = group_numbers(groups, len(labels))
+    touched = (np.bincount(numbers, weights=labels) > 0).astype(int)
+    if touched.all():
+        return _absent("every group has a member, so there is nothing to tell apart")
+    chance = pooling.pool(probability, numbers, len(unique), pooling.any_used)
+    found = calibration_figures(chance, touched, None, LEVEL, seed)
+    return {name: found[name] for name in ("brier", "log_loss", "ece")}
+
+
 def evaluate(
     scores: ArrayLike,
     labels: ArrayLike,
@@ -252,7 +264,8 @@ def evaluate(
     undetermined_as_not_used, settled_only (or None and settled_only_why): as `decision_figures`, ppv};
     `probability` (None without): {brier, log_loss, ece, reliability (as `calibration_figures`), best: for f1,
     kappa, accuracy {expected, claimed, all_ones, reached, figures}};
-    `baselines` (as `trivial_labellings`); `per_group` (as `per_group`; None without groups); `strata` (None
+    `baselines` (as `trivial_labellings`); `per_group` (as `per_group`, and with probabilities `any_used`: brier,
+    log_loss and ece of the chance that anything of a group was used; None without groups); `strata` (None
     without groups): AUC of members against `other_item_of_a_member_group` and `item_of_a_non_member_group`.
 
     ValueError on other lengths, one class only, scores that are not finite, or values outside their range.
@@ -301,4 +314,6 @@ def evaluate(
             **calibration_figures(sure, target, names, LEVEL, seed),
             "best": _best_labellings(sure, target, names, seed),
         }
+        if names is not None:
+            result["per_group"]["any_used"] = _any_used(sure, target, names, seed)
     return result

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
+from attack import pooling
 from attack.intervals import (
     Interval,
     bootstrap_weights,
@@ -265,33 +266,30 @@ def smallest_detectable_auc(
 
 
 def per_group(scores: ArrayLike, labels: ArrayLike, groups: ArrayLike, level: float = 0.95) -> dict[str, Any]:
-    """Was anything of this group (patient) used? Ranked by its highest and by its mean score.
+    """Was anything of this group (patient) used? Ranked by each score of `pooling.SCORES`.
 
-    A group's label is 1 if any item of it is a member. Returns `groups`, `member_groups`, `max` and `mean`
-    (each {value, low, high}, an AUC over groups with DeLong's interval; None and `why` where all groups have
-    one label) and `table`, a list of {group, label, items, members, max, mean} by falling maximum.
+    A group's label is 1 if any item of it is a member. Returns `groups`, `member_groups`, for each pooled score
+    {value, low, high}, an AUC over groups with DeLong's interval (None and `why` where all groups have one label), and
+    `table`, a list of {group, label, items, members, and the scores} by falling maximum.
     """
     target = check_labels(labels)
     values = check_scores(scores, len(target))
     names, numbers = group_numbers(groups, len(target))
     sizes = np.bincount(numbers)
     members = np.bincount(numbers, weights=target).astype(int)
-    highest = np.full(len(names), -np.inf)
-    np.maximum.at(highest, numbers, values)
-    mean = np.bincount(numbers, weights=values) / sizes
+    pooled = {name: pooling.pool(values, numbers, len(names), how) for name, how in pooling.SCORES.items()}
     table = [
         {
             "group": str(names[i]),
             "label": int(members[i] > 0),
             "items": int(sizes[i]),
             "members": int(members[i]),
-            "max": float(highest[i]),
-            "mean": float(mean[i]),
+            **{name: float(scored[i]) for name, scored in pooled.items()},
         }
-        for i in np.argsort(-highest, kind="stable")
+        for i in np.argsort(-pooled["max"], kind="stable")
     ]
     result: dict[str, Any] = {"groups": len(names), "member_groups": int((members > 0).sum())}
-    for name, scored in (("max", highest), ("mean", mean)):
+    for name, scored in pooled.items():
         if (members > 0).all():
             why = "every group has a member, so there is nothing to tell apart"
             result[name] = {"value": None, "low": None, "high": None, "why": why}

@@ -7,6 +7,7 @@ import numpy as np
 from attack.embeddings import detail, distances, standardised
 
 STATISTICS = ("nearest-neighbour distance", "near-duplicates", "spread", "fine detail")
+OUTSIDE = 3.0  # |z| of a statistic above which the target lies outside the shadows
 _NEAR = 0.5  # distance of standardised images below which two are near-duplicates (config data.group_distance)
 
 
@@ -41,3 +42,14 @@ def likeness(target: np.ndarray, shadows: np.ndarray) -> tuple[float, np.ndarray
     """
     z = (target - shadows.mean(0)) / np.sqrt(shadows.var(0, ddof=1) + 0.05**2)
     return float(np.sqrt((z**2).mean())), z
+
+
+def excess(z: np.ndarray) -> float:
+    """How far outside the target lies: the squared excess of its largest |z| [statistic] over `OUTSIDE`, 0 inside.
+
+    The shadows say nothing of generators there. If the AUC changes with a statistic as steeply as it can among the
+    shadows, by one standard deviation for one of the statistic, that of a target so far beyond them has moved by as
+    many standard deviations: variance in proportion to the square (`estimate.mean_auc`). The largest and not the sum,
+    since the statistics go together.
+    """
+    return float(max(0.0, np.abs(z).max() - OUTSIDE) ** 2)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from attack import pooling
 from attack.metrics import DECISIONS, evaluate
 from shadow import files
 from shadow.errors import UserError
@@ -193,7 +194,7 @@ def _ranking_lines(result: dict[str, Any]) -> list[str]:
             lines.append(_line(title, figure, f"{figure['non_members']} non-members"))
         by_group = result["per_group"]
         counts = f"{by_group['member_groups']} of {by_group['groups']} groups have a member"
-        lines += [_line(f"AUC by group, {name}", by_group[name], counts) for name in ("max", "mean")]
+        lines += [_line(f"AUC by group, {name}", by_group[name], counts) for name in pooling.SCORES]
     for point in result["tpr_at_fpr"]:
         notes = []
         if point["attainable"]:

@@ -182,6 +182,19 @@ def alarms(evaluation: dict[str, Any]) -> list[str]:
     return found
 
 
+def patients(evaluation: dict[str, Any]) -> str:
+    """How exposed single patients are on the shadows."""
+    found = evaluation.get("patients") or {}
+    if not found.get("success"):
+        return not_measurable(found.get("why"))
+    return (
+        f"{found['above_all']} of {found['judged']} patients stand above every unused slice with all their used "
+        f"slices, in every shadow. The most exposed tenth ({found['worst_decile_patients']}) is found in "
+        f"{of_100(found['worst_decile'])} of 100 comparisons on average, the middle patient in "
+        f"{of_100(found['median'])}: single patients can be exposed while the average looks harmless."
+    )
+
+
 def recalibrated(evaluation: dict[str, Any]) -> str:
     """What the dev labels set; empty where nothing."""
     found = (evaluation.get("dev") or {}).get("recalibration")

@@ -71,6 +71,12 @@ def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
     predicted = sentence.headline(evaluation)
     wide = predicted.get("prediction_interval") or predicted.get("interval")
     rows = [_figure("AUC", result["auc"], expected(predicted.get("auc"), wide))]
+    patients = {row["score"]: row for row in (evaluation.get("patients") or {}).get("auc") or []}
+    if patients and result["per_group"]:
+        mine, measured = patients["logmeanexp"], result["per_group"]
+        note = f"{measured['member_groups']} of {measured['groups']} patients have a used slice"
+        said = expected(mine["auc"], mine.get("prediction_interval"))
+        rows.append(_figure("AUC over patients", measured["logmeanexp"], said, note))
     points = {point["fpr"]: point for point in two_way.get("tpr_at_fpr") or []}
     for point in result["tpr_at_fpr"]:
         mine = points.get(point["wanted_fpr"], {})

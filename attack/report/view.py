@@ -85,6 +85,7 @@ def auc_scale(evaluation: dict[str, Any]) -> Scale:
     two_way = evaluation.get("two_way") or {}
     nodes = [two_way, evaluation.get("dev") or {}, *two_way.get("strata", [])]
     nodes += [*evaluation.get("signals", []), *evaluation.get("controls", [])]
+    nodes += (evaluation.get("patients") or {}).get("auc") or []
     found = [0.4, *(two_way.get("within_shadow") or [])]
     for node in nodes:
         found += [node.get("auc"), *(node.get("interval") or []), *(node.get("prediction_interval") or [])]
@@ -226,6 +227,31 @@ def regime_rows(evaluation: dict[str, Any]) -> list[Row]:
         note = "" if inside else "beyond the range of the shadows"
         rows.append(Row(row["name"], sentence.number(target), spread, note, track=track))
     return rows
+
+
+PATIENT_SCORES = {
+    "logmeanexp": "Log of the mean odds",
+    "top3": "Mean of the three highest",
+    "max": "Highest slice",
+    "mean": "Mean of all slices",
+}
+
+
+def patient_rows(patients: dict[str, Any], scale: Scale) -> list[Row]:
+    """A line a pooled score: AUC of telling patients with a used slice from those without."""
+    return [auc_row(PATIENT_SCORES[row["score"]], row, scale) for row in patients.get("auc") or []]
+
+
+def success_row(patients: dict[str, Any]) -> Row | None:
+    """How surely single patients' used slices are found, a dot a patient."""
+    shares = patients.get("success")
+    if not shares:
+        return None
+    scale = Scale(min(0.4, *shares), 1.0, 0.5)
+    spread = f"{sentence.number(shares[0])} to {sentence.number(shares[-1])}"
+    return Row(
+        "Every patient (dots)", sentence.number(patients["median"]), spread, track=scale.track(None, dots=shares)
+    )
 
 
 def transfer_rows(dev: dict[str, Any] | None) -> list[Row]:

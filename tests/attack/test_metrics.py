@@ -549,7 +549,15 @@ def test_per_group():
     result = metrics.per_group(scores, labels, groups)
     assert (result["groups"], result["member_groups"]) == (4, 2)
     assert [row["group"] for row in result["table"]] == ["c", "a", "b", "d"]
-    assert result["table"][1] == {"group": "a", "label": 1, "items": 2, "members": 1, "max": 3.0, "mean": 2.0}
+    row = result["table"][1]
+    assert {name: row[name] for name in ("group", "label", "items", "members")} == {
+        "group": "a",
+        "label": 1,
+        "items": 2,
+        "members": 1,
+    }
+    assert (row["max"], row["mean"], row["top3"]) == (3.0, 2.0, 2.0)
+    assert row["logmeanexp"] == pytest.approx(np.log((np.exp(3) + np.exp(1)) / 2))
     assert result["max"]["value"] == 1
     assert result["mean"]["value"] == metrics.auc([5, 2, 1, -1], [1, 1, 0, 0])
     crowded = metrics.per_group([1, 2], [1, 0], ["a", "a"])

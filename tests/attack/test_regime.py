@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import special, stats
 
 from attack import controls, estimate, fitting, regime
 from attack.crossfit import Options
@@ -44,6 +45,39 @@ def test_likeness_is_zero_at_the_mean_and_grows():
     assert here == pytest.approx(0)
     assert there > 2
     assert (z > 0).all()
+
+
+def test_excess_is_the_square_of_the_largest_beyond_three():
+    assert regime.excess(np.array([3.0, -2.9, 0.0, 1.0])) == 0
+    assert regime.excess(np.array([3.5, -5.0, 0.0, 1.0])) == pytest.approx(4.0)
+
+
+def test_a_target_outside_widens_the_prediction_interval_by_the_stated_variance():
+    """On the logit scale the half-width is t sqrt(V + (1 + excess) V_1) / (A (1 - A))."""
+    rng = np.random.default_rng(0)
+    member = rng.random((8, 60)) < 0.5
+    score, group = rng.normal(size=(8, 60)) + member, np.arange(60)
+    found = {e: estimate.mean_auc(score, member, group, 40, excess=e) for e in (0.0, 1.0, 3.0)}
+    assert len({f.auc for f in found.values()}) == len({f.interval for f in found.values()}) == 1
+    slope = found[0.0].auc * (1 - found[0.0].auc) / stats.t.ppf(0.975, 7)
+    steps = 20**2  # the interval's ends are on the steps of an AUC of 20 + 20
+
+    def variance(interval):
+        return ((special.logit(interval[1]) - special.logit(interval[0])) / 2 * slope) ** 2
+
+    inside, once, thrice = (variance(found[e].prediction) for e in (0.0, 1.0, 3.0))
+    mean = variance(found[0.0].interval)
+    one = inside - mean
+    assert once == pytest.approx(mean + 2 * one, rel=30 / steps)
+    assert thrice == pytest.approx(mean + 4 * one, rel=30 / steps)
+
+
+def test_a_target_outside_widens_it_next_to_one_too():
+    member = np.arange(40)[None] % 2 == np.arange(6)[:, None] % 2
+    found = [estimate.mean_auc(member * 1.0, member, np.arange(40), 40, excess=e).prediction for e in (0.0, 8.0)]
+    assert found[0][0] > 0.75
+    assert found[1][0] < 0.5
+    assert found[0][1] == found[1][1] == 1
 
 
 def blind_case(shift):

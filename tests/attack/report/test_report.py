@@ -498,6 +498,42 @@ def test_a_users_matplotlibrc_changes_nothing(run, page):
         assert write_report(run[0], config(), run[1]).read_text() == page
 
 
+def test_patients_are_shown(run):
+    work, root = run
+    evaluation = copy.deepcopy(EVALUATION)
+    row = {"auc": 0.77, "interval": [0.6, 0.88], "prediction_interval": [0.5, 0.95]}
+    evaluation["patients"] = {
+        "patients": 4,
+        "judged": 4,
+        "auc": [{"score": name, **row} for name in ("logmeanexp", "top3", "max")]
+        + [{"score": "mean", "auc": None, "interval": None, "why": "too few"}],
+        "success": [0.3, 0.8, 0.9, 1.0],
+        "above_all": 1,
+        "worst_decile": 1.0,
+        "worst_decile_patients": 1,
+        "median": 0.85,
+    }
+    files.write_json(work / "attack" / "evaluation.json", evaluation)
+    text = Page(write_report(work, config(), root).read_text()).text
+    files.write_json(work / "attack" / "evaluation.json", EVALUATION)
+    assert "1 of 4 patients stand above every unused slice" in text
+    assert "0.77 [0.60, 0.88]" in text
+    assert "too few" in text
+    assert "0.30 to 1.00" in text
+    assert "AUC over patients" in text  # in the truth section
+    assert "0.77 [0.50, 0.95]" in text
+
+
+def test_unknown_patients_are_said(page, run):
+    assert "Patients instead of slices" in page
+    work, root = run
+    files.write_json(work / "attack" / "evaluation.json", EVALUATION | {"patients": {"why": "nobody told"}})
+    text = Page(write_report(work, config(), root).read_text()).text
+    files.write_json(work / "attack" / "evaluation.json", EVALUATION)
+    assert "nobody told" in text
+    assert "AUC over patients" not in text
+
+
 def quality(value):
     return {name: {"value": value, "low": value / 2, "high": 2 * value} for name in ("brier", "log_loss", "ece")}
 
