@@ -321,6 +321,8 @@ def validate(config: Config) -> None:
     for name, value, below in (("prior", attack.prior, 1.0), ("fpr", attack.fpr, 0.5)):
         if not 0 < value < below:
             raise UserError(f"attack.{name} = {value}: must lie between 0 and {below}")
+    if attack.recalibrate == "dev" and not config.fleet.shadows:
+        raise UserError("attack.recalibrate = 'dev': only with shadows; baselines have no probabilities")
     if attack.recalibrate == "dev" and not attack.same_generator:
         raise UserError(
             "attack.recalibrate = 'dev': labels of the dev slices say nothing of another generator; use 'none', or set "

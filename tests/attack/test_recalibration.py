@@ -151,6 +151,10 @@ def test_dev_labels_of_another_generator_are_refused():
         validate(config)
     config.attack.same_generator = True
     validate(config)
+    config.fleet.shadows = 0
+    with pytest.raises(UserError, match=r"attack\.recalibrate.*only with shadows"):
+        validate(config)
+    config.fleet.shadows = 8
     config.attack.recalibrate = "test"
     with pytest.raises(UserError, match="recalibrate"):
         validate(config)
