@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attack.signals import SIGNALS, Evidence
-from attack.signals.evidence import unpack
+from attack.layout import Layout
+from attack.signals import SIGNALS
 from shadow import keys
 from shadow.errors import UserError
 
@@ -32,20 +32,20 @@ LEAST_SHADOWS = 6
 class Bank:
     """The shadows' evidence about all candidates.
 
-    values: float32 [shadow, candidate, embedding, evidence]; member: bool [shadow, candidate], True where the shadow
-    holds the candidate; touched: bool [shadow, candidate], True where it holds anything of the candidate's group.
+    values: float32 [shadow, candidate, number], numbers as in `layout`; member: bool [shadow, candidate], True where
+    the shadow holds the candidate; touched: bool [shadow, candidate], True where it holds anything of the candidate's
+    group.
     """
 
     values: np.ndarray
     member: np.ndarray
     touched: np.ndarray
-    embeddings: tuple[str, ...]
-    signals: tuple[str, ...]
+    layout: Layout
 
     @property
     def names(self) -> list[str]:
         """Columns of z."""
-        return [f"{c}@{e}" for e in self.embeddings for s in self.signals for c in SIGNALS[s].columns]
+        return self.layout.names
 
 
 def reference_count(member: np.ndarray, most: int) -> int:
@@ -117,15 +117,15 @@ def choose_references(bank: Bank, order: np.ndarray, count: int, banned: Sequenc
 def residuals(bank: Bank, own: np.ndarray, references: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
     """Signals relative to the references: float64 [candidate, column].
 
-    own: [candidate, embedding, evidence] of the pile asked about; references: int [candidate, R] into the bank;
+    own: [candidate, number] of the pile asked about; references: int [candidate, R] into the bank;
     columns: int [candidate], which of the bank's candidates they are (all in turn where None).
     """
     columns = (np.arange(len(own)) if columns is None else columns)[:, None]
     result = []
-    for e in range(len(bank.embeddings)):
-        mine = unpack(own[:, e])
-        theirs: Evidence = unpack(bank.values[references, columns, e])
-        result += [SIGNALS[s].calibrated(mine, theirs) for s in bank.signals]
+    for signal, embedding in bank.layout.columns:
+        mine = bank.layout.evidence(own, (signal, embedding))
+        theirs = bank.layout.chosen(bank.values, (signal, embedding), references, columns)
+        result.append(SIGNALS[signal].calibrated(mine, theirs))
     return np.concatenate(result, axis=-1)
 
 

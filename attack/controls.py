@@ -16,10 +16,11 @@ import numpy as np
 from scipy import stats
 from sklearn import decomposition, linear_model, model_selection, pipeline, preprocessing
 
-from attack import calibration, crossfit, embeddings, estimate, model, ranking, target
+from attack import calibration, crossfit, embeddings, estimate, layout, model, ranking, target
 from attack.crossfit import Labelled, Options
 from attack.estimate import MeanAuc
-from attack.signals import SIGNALS, evidence
+from attack.signals import SIGNALS
+from attack.signals.sight import Block, Sight
 from attack.target import Target
 from shadow import keys, membership
 from shadow.config import MembershipConfig
@@ -91,17 +92,16 @@ def evidence_of(copies: float, seed: int, size: Size) -> Case:
     piles.append(_pile(np.concatenate([dev[dev_used], test[label]]), copies, size, rng))
 
     names, ids = tuple(embeddings.EMBEDDINGS), (*dev_ids, *test_ids)
+    plan = layout.plan(names, tuple(s for s, signal in SIGNALS.items() if isinstance(signal.block, Block)))
     real = {e: embeddings.embed(e, np.concatenate([dev, test])) for e in names}
 
-    def measured(embedding: str, pile: np.ndarray) -> np.ndarray:
-        vectors = real[embedding]
-        known = vectors[: size.dev]
-        return evidence.pack(evidence.measure(vectors, ids, embeddings.embed(embedding, pile), known, dev_ids))
+    def measured(pile: np.ndarray) -> np.ndarray:
+        return plan.measure({e: Sight(real[e], size.dev, ids, embeddings.embed(e, pile)) for e in names})
 
-    values = np.stack([np.stack([measured(e, pile) for e in names], axis=1) for pile in piles])
+    values = np.stack([measured(pile) for pile in piles])
     shadows, nobody = values[:-1], np.zeros((size.shadows, size.test), bool)
-    bank = calibration.Bank(shadows[:, : size.dev], held, held, names, tuple(SIGNALS))
-    other = calibration.Bank(shadows[:, size.dev :], nobody, nobody, names, tuple(SIGNALS))
+    bank = calibration.Bank(shadows[:, : size.dev], held, held, plan)
+    other = calibration.Bank(shadows[:, size.dev :], nobody, nobody, plan)
     asked = Target(values[-1, : size.dev], values[-1, size.dev :], ~dev_used, other, test_ids)
     return Case(Labelled(bank, dev_ids, np.arange(size.dev)), asked, label.astype(int))
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from attack import calibration, embeddings, fitting, signals, store
+from attack import calibration, embeddings, fitting, measuring, signals, store
 from attack.report import sentence
 from shadow import fleet, workdir
 from shadow.config import Config, validate
@@ -115,7 +115,7 @@ class Run:
             if wanted:
                 shadows = fleet.present(self.folder, self.config)
                 fleet.verify_piles(self.folder, shadows)
-                store.build(self.folder, self._manifest(), self.config, shadows)
+                measuring.build(self.folder, self._manifest(), self.config, shadows)
 
     def fit(self) -> None:
         self._attack_stage("fit", fitting.fit)

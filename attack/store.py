@@ -1,9 +1,8 @@
 """signals/: the evidence of every pile about every real image, on disk, and how the attack reads it.
 
-`signals/values.npy` is float32 [pile, candidate, signal]; `signals/names.json` names the three axes, says which shadows
-were there and how many the config asked for, and holds each pile's own statistics. Piles are compared at equal size:
-the first images of a shadow's pile, a random choice of the target's. Where the dev pile is smaller than the test pile,
-shadows are measured at both sizes.
+`signals/values.npy` is float32 [pile, candidate, number]; `signals/names.json` names the three axes, says which numbers
+make a block, which shadows were there and how many the config asked for, and holds each pile's own statistics. Written
+by `measuring`.
 """
 
 from __future__ import annotations
@@ -12,17 +11,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from absl import logging
-from tqdm import tqdm
 
-from attack import calibration, embeddings, regime
+from attack import calibration, layout
 from attack.crossfit import Labelled
-from attack.signals import evidence
+from attack.layout import Layout
 from attack.target import Target
-from shadow import files, fleet, keys, membership, piles
+from shadow import fleet, membership
 from shadow.config import Config
 from shadow.data.manifest import Manifest
 
@@ -34,61 +30,14 @@ def groups_of(manifest: Manifest, ids: Sequence[str]) -> list[str]:
     return [str(manifest.group[row[name]]) for name in ids]
 
 
+def group_numbers(groups: Sequence[str]) -> np.ndarray:
+    """Numbers by first appearance: those of dev images do not depend on the test images after them."""
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(name, len(number)) for name in groups])
+
+
 def pile_name(shadow: int, step: int, size: int) -> str:
     return f"{shadow:04d}@{step}x{size}"
-
-
-def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> None:
-    """Measures every pile of `shadows` and of the target against every real image and writes the store."""
-    size = config.data.resolution
-    dev, test = fleet.dev_ids(manifest), manifest.id[manifest.rows("unknown")].tolist()
-    images = manifest.images_at([*dev, *test], size)
-    groups = groups_of(manifest, [*dev, *test])
-    sizes = {role: min(config.attack.pile, len(manifest.rows(role))) for role in TARGETS}
-    for role, count in sizes.items():
-        if count < config.attack.pile:
-            said = "%s is compared at %d images, not attack.pile = %d: it has no more"
-            logging.warning(said, role, count, config.attack.pile)
-    names = [
-        pile_name(k, s, n) for s in fleet.pile_steps(config) for k in shadows for n in sorted(set(sizes.values()))
-    ] + list(TARGETS)
-
-    real = {e: embeddings.embed(e, images) for e in config.attack.embeddings}
-    columns = evidence.SIZE
-    statistics = []
-    with files.replacing(workdir / "signals" / "values.npy") as part, part.open("wb") as stream:
-        shape = (len(names), len(images), columns * len(real))
-        _write_header(stream, shape)
-        for name in tqdm(names, desc="signals", unit="pile", disable=None, leave=False):
-            pile = _read_pile(workdir, manifest, config, name, sizes)
-            statistics.append(regime.pile_statistics(pile).tolist())
-            row = np.zeros(shape[1:], np.float32)
-            for e, (embedding, vectors) in enumerate(real.items()):
-                known, made = vectors[: len(dev)], embeddings.embed(embedding, pile)
-                measured = evidence.measure(vectors, groups, made, known, groups[: len(dev)])
-                row[:, e * columns : (e + 1) * columns] = evidence.pack(measured)
-            stream.write(row.tobytes())
-    closeness = [f"closeness.{i + 1}" for i in range(evidence.NEAREST)]
-    signals = [f"{c}@{e}" for e in real for c in (*closeness, "votes", "mosaic")]
-    files.write_json(
-        workdir / "signals" / "names.json",
-        {
-            "piles": names,
-            "candidates": [*dev, *test],
-            "signals": signals,
-            "sizes": sizes,
-            "statistics": dict(zip(names, statistics, strict=True)),
-            "shadows": list(shadows),
-            "asked": config.fleet.shadows,
-        },
-    )
-
-
-def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
-    """The head of a `.npy` file of float32. The rows follow pile by pile, so that memory does not grow with the fleet
-    (a memory map would count as memory too, and a full disk under it is a fatal signal)."""
-    head = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(stream, head)
 
 
 def shadows_in(workdir: Path) -> tuple[list[int], int] | None:
@@ -105,24 +54,12 @@ def dev_membership(workdir: Path, shadows: Sequence[int]) -> np.ndarray:
     return np.load(workdir / "membership.npy", allow_pickle=False)[list(shadows)]
 
 
-def _read_pile(workdir: Path, manifest: Manifest, config: Config, name: str, sizes: dict[str, int]) -> np.ndarray:
-    """The images of a pile that are compared, at the shadows' resolution, [image, size, size]."""
-    size = config.data.resolution
-    if name in TARGETS:
-        rows = manifest.rows(name)
-        chosen = keys.generator(config.attack.seed, "subsample", name).choice(len(rows), sizes[name], replace=False)
-        return manifest.images_at(manifest.id[rows[np.sort(chosen)]].tolist(), size)
-    shadow, _, rest = name.partition("@")
-    step, _, count = rest.partition("x")
-    pile = piles.open_pile(piles.pile_path(fleet.shadow_folder(workdir, int(shadow)), int(step)))
-    return np.asarray(pile[: int(count)], np.float32)
-
-
 @dataclass(frozen=True)
 class Store:
     """What the attack reads: everything of `signals/`, and who is in which shadow. Axes [shadow] are of `shadows`."""
 
-    values: np.ndarray  # float32 [pile, candidate, embedding, evidence], memory-mapped
+    values: np.ndarray  # float32 [pile, candidate, number], memory-mapped
+    layout: Layout  # of the numbers
     piles: tuple[str, ...]
     dev: tuple[str, ...]
     test: tuple[str, ...]
@@ -148,10 +85,9 @@ class Store:
             self._evidence(step, like)[:, :dev],
             self.member,
             touched,
-            self.config.attack.embeddings,
-            self.config.attack.signals,
+            self.layout,
         )
-        return Labelled(bank, self.dev, self._group_numbers()[:dev])
+        return Labelled(bank, self.dev, group_numbers(self.groups)[:dev])
 
     def target(self, name: str, step: int, only: Sequence[str] | None = None) -> Target:
         """The target's pile `name` about the test candidates (`only` some of them)."""
@@ -165,8 +101,7 @@ class Store:
             self._evidence(step, name)[:, chosen],
             nobody,
             touched,
-            self.config.attack.embeddings,
-            self.config.attack.signals,
+            self.layout,
         )
         return Target(pile[:dev], pile[chosen], self.not_used, bank, ids)
 
@@ -177,15 +112,10 @@ class Store:
         return Target(about, about, self.not_used, data.bank, self.dev)
 
     def _evidence(self, step: int, like: str) -> np.ndarray:
-        """Of the shadows' piles, [shadow, candidate, embedding, evidence]: a view, not a copy of the store."""
+        """Of the shadows' piles, [shadow, candidate, number]: a view, not a copy of the store."""
         first, second = (self.piles.index(pile_name(k, step, self.sizes[like])) for k in self.shadows[:2])
         stride = second - first  # one pile a shadow, or two sizes of it
         return self.values[first : first + stride * len(self.shadows) : stride]
-
-    def _group_numbers(self) -> np.ndarray:
-        """Numbers by first appearance: those of dev images do not depend on the test images."""
-        number: dict[str, int] = {}
-        return np.array([number.setdefault(name, len(number)) for name in self.groups])
 
 
 def read(workdir: Path, manifest: Manifest, config: Config) -> Store:
@@ -195,7 +125,11 @@ def read(workdir: Path, manifest: Manifest, config: Config) -> Store:
     dev = fleet.dev_ids(manifest)
     label = {name: int(label) for name, label in zip(manifest.id.tolist(), manifest.label.tolist(), strict=True)}
     return Store(
-        values.reshape(*values.shape[:2], len(config.attack.embeddings), evidence.SIZE),
+        values,
+        Layout(
+            layout.columns_of(config.attack.embeddings, config.attack.signals),
+            {block: tuple(numbers) for block, numbers in names["blocks"].items()},
+        ),
         tuple(names["piles"]),
         tuple(dev),
         tuple(names["candidates"][len(dev) :]),

@@ -19,7 +19,7 @@ from shadow import keys
 class Target:
     """One pile of the target and the candidates asked about.
 
-    pile_dev, pile_candidates: its evidence [image, embedding, evidence] about the dev images and the candidates;
+    pile_dev, pile_candidates: its evidence [image, number] about the dev images and the candidates;
     null: bool [dev image], known not to be in its training set; bank: the shadows' evidence about the candidates.
     """
 

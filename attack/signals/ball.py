@@ -19,7 +19,7 @@ def signal(own: Evidence, references: Evidence) -> np.ndarray:
     """[..., 2]: log(1 + number within the radius) - log(1 + m), among the 50 nearest."""
     columns = []
     for m in _RANKS:
-        radius = references.closeness[..., m - 1].astype(np.float64).mean(-1)  # in -log distance
-        inside = (own.closeness >= radius[..., None]).sum(-1)
+        radius = references["closeness"][..., m - 1].astype(np.float64).mean(-1)  # in -log distance
+        inside = (own["closeness"] >= radius[..., None]).sum(-1)
         columns.append(np.log1p(inside) - np.log1p(m))
     return np.stack(columns, axis=-1)

@@ -16,7 +16,7 @@ COLUMNS = ("nearest.1", "nearest.5", "nearest.10", "nearest.50", "nearest.ratio"
 
 def raw(evidence: Evidence) -> np.ndarray:
     """Uncalibrated columns [..., 5]."""
-    close = evidence.closeness.astype(np.float64)
+    close = evidence["closeness"].astype(np.float64)
     means = [close[..., :k].mean(-1) for k in (1, 5, 10, 50)]
     ratio = close[..., 0] + np.log(np.exp(-close[..., 1:]).mean(-1))
     return np.stack([*means, ratio], axis=-1)

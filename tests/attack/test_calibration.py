@@ -5,26 +5,36 @@ import dataclasses
 import numpy as np
 import pytest
 
-from attack import calibration, crossfit, estimate, ranking
+from attack import calibration, crossfit, estimate, layout, ranking
 from attack.signals import SIGNALS
-from attack.signals.evidence import SIZE, unpack
 from shadow import keys, membership
 from shadow.config import MembershipConfig
 from shadow.errors import UserError
 
 SHADOWS, IMAGES = 8, 24
+SIGNALS_HERE = ("nearest", "ball", "mosaic", "votes")
+PLAN = layout.plan(("pixels",), SIGNALS_HERE)
+
+
+def calibrated(own, references):
+    """All columns of one pair: own [number] against references [R, number]."""
+    row = []
+    for name in SIGNALS_HERE:
+        mine, theirs = (PLAN.evidence(values, (name, "pixels")) for values in (own, references))
+        row += SIGNALS[name].calibrated(mine, theirs).tolist()
+    return row
 
 
 def make(seed=0, leak=0.0, groups=None):
     rng = np.random.default_rng(seed)
     names = groups or [f"g{i}" for i in range(IMAGES)]
     member = membership.draw(names, SHADOWS, MembershipConfig(unit="image", block=SHADOWS), seed)
-    values = np.sort(rng.normal(size=(SHADOWS, IMAGES, 1, SIZE)).astype(np.float32), axis=-1)[..., ::-1].copy()
-    values[..., 0] += leak * member[..., None]
+    values = np.sort(rng.normal(size=(SHADOWS, IMAGES, PLAN.size)).astype(np.float32), axis=-1)[..., ::-1].copy()
+    values[..., 0] += leak * member
     values[..., -1] = rng.poisson(2, values.shape[:-1])
     touched = membership.touched(member, names, names)
     numbers = np.unique(names, return_inverse=True)[1]
-    bank = calibration.Bank(values, member, touched, ("pixels",), tuple(SIGNALS))
+    bank = calibration.Bank(values, member, touched, PLAN)
     return crossfit.Labelled(bank, tuple(f"x{i}" for i in range(IMAGES)), numbers)
 
 
@@ -76,10 +86,7 @@ def test_residuals_against_a_loop():
     chosen = calibration.choose_references(data.bank, order, 2)
     found = calibration.residuals(data.bank, data.bank.values[3], chosen)
     for x in range(IMAGES):
-        row = []
-        for name in SIGNALS:
-            own, refs = unpack(data.bank.values[3, x, 0]), unpack(data.bank.values[chosen[x], x, 0])
-            row += SIGNALS[name].calibrated(own, refs).tolist()
+        row = calibrated(data.bank.values[3, x], data.bank.values[chosen[x], x])
         np.testing.assert_allclose(found[x], row, rtol=1e-12)
 
 
@@ -94,11 +101,8 @@ def test_residuals_of_shadows_against_a_loop(held_out):
         for x in range(IMAGES):
             free = [m for m in range(SHADOWS) if not data.bank.member[m, x] and m not in (k, held_out)]
             first = sorted(free, key=lambda m: order[x, m])[:2]
-            row = []
-            for name in SIGNALS:
-                own, refs = unpack(data.bank.values[k, x, 0]), unpack(data.bank.values[first, x, 0])
-                row += SIGNALS[name].calibrated(own, refs).tolist()
-            np.testing.assert_array_equal(value[k, x], row)
+            wanted = calibrated(data.bank.values[k, x], data.bank.values[first, x])
+            np.testing.assert_array_equal(value[k, x], wanted)
 
 
 @pytest.mark.parametrize(("shadows", "block"), [(6, 6), (8, 8), (8, 2), (16, 8), (24, 8), (32, 16)])
@@ -124,8 +128,8 @@ def test_every_pair_of_an_incomplete_fleet_has_as_many_references(gone):
         if held != k
     ]
     assert count == min(left)  # none has fewer, and one has no more
-    values = np.random.default_rng(0).normal(size=(len(member), IMAGES, 1, SIZE)).astype(np.float32)
-    bank = calibration.Bank(values, member, member, ("pixels",), tuple(SIGNALS))
+    values = np.random.default_rng(0).normal(size=(len(member), IMAGES, PLAN.size)).astype(np.float32)
+    bank = calibration.Bank(values, member, member, PLAN)
     data = crossfit.Labelled(bank, tuple(names), np.arange(IMAGES))
     assert np.isfinite(score(data, references=99).logit).all()
     order = calibration.priorities(names, len(member), 0, 0)

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attack import embeddings, signals
-from attack.signals import ball, evidence, mosaic, nearest, votes
+from attack import embeddings, layout, signals
+from attack.signals import ball, closeness, mosaic, nearest, votes
+from attack.signals.evidence import Evidence
+from attack.signals.sight import Sight, tiles
 from shadow.errors import UserError
 
 
@@ -77,17 +79,48 @@ def draw(seed=1, candidates=5, pile=70, reference=6, features=9):
     return c, [f"g{i}" for i in range(candidates)], p, r, ["g0", "g0", "h", "i", "g3", "j"][:reference]
 
 
-def test_evidence_against_a_loop():
+def look(candidates, groups, pile, reference, reference_groups):
+    """Candidates that are none of the known images."""
+    real = np.concatenate([reference, candidates])
+    return Sight(real, len(reference), [*reference_groups, *groups], pile, np.arange(len(reference), len(real)))
+
+
+PLAN = layout.plan(("pixels",), tuple(signals.SIGNALS))
+
+
+def measured(sight):
+    return PLAN.measure({"pixels": sight})
+
+
+def blocks(values, shadows=None):
+    """All blocks of values [..., number]."""
+    return Evidence({b.name: values[..., PLAN.place(b.name, e)] for b, e in PLAN.blocks}, shadows)
+
+
+def test_blocks_against_a_loop():
     c, groups, pile, reference, reference_groups = draw()
-    found = evidence.measure(c, groups, pile, reference, reference_groups)
+    sight = look(c, groups, pile, reference, reference_groups)
+    close, counted = closeness.measure(sight), votes.measure(sight)
     for i in range(len(c)):
         d = sorted(float(np.sqrt(((c[i].astype(float) - g) ** 2).sum())) for g in pile)
-        np.testing.assert_allclose(found.closeness[i], [-np.log(v) for v in d[: evidence.NEAREST]], atol=1e-4)
+        np.testing.assert_allclose(close[i], [-np.log(v) for v in d[: closeness.NEAREST]], atol=1e-4)
         count = 0
         for g in pile:
             rivals = [r for r, name in zip(reference, reference_groups, strict=True) if name != groups[i]]
             count += np.linalg.norm(c[i] - g) < min(np.linalg.norm(r - g) for r in rivals)
-        assert found.votes[i] == pytest.approx(np.log1p(count))
+        assert counted[i, 0] == pytest.approx(np.log1p(count))
+
+
+@pytest.mark.parametrize("known", [0, 1, 6])
+def test_votes_of_known_images_and_of_few_rivals_against_a_loop(known):
+    c, _, pile, _, _ = draw(candidates=6)
+    groups = ["a", "a", "b", "c", "b", "a"]
+    found = votes.measure(Sight(c, known, groups, pile))
+    d = [[np.linalg.norm(x - g) for g in pile] for x in c]
+    for i in range(6):
+        rivals = [d[r] for r in range(known) if groups[r] != groups[i]]
+        count = sum(all(d[i][g] < rival[g] for rival in rivals) for g in range(len(pile)))
+        assert found[i, 0] == pytest.approx(np.log1p(count))
 
 
 @pytest.mark.parametrize("side", [1, 3, 4, 6, 8])
@@ -95,7 +128,7 @@ def test_mosaic_against_a_loop(side):
     rng = np.random.default_rng(side)
     c, pile = (rng.normal(size=(n, side * side)).astype(np.float32) for n in (5, 20))
     cuts = np.linspace(0, side, min(4, side) + 1).round().astype(int).tolist()
-    found = evidence.mosaic_distances(c, pile)
+    found = mosaic.mosaic_distances(c, pile)
     for i in range(len(c)):
         total = 0.0
         for top, bottom in itertools.pairwise(cuts):
@@ -115,13 +148,13 @@ def test_a_mosaic_of_a_member_is_found_where_no_image_is_a_copy():
     for i, image in enumerate(pile):
         part = slice(2 * (i // 4), 2 * (i // 4) + 2), slice(2 * (i % 4), 2 * (i % 4) + 2)
         image.reshape(8, 8)[part] = candidate.reshape(8, 8)[part]
-    assert evidence.mosaic_distances(candidate, pile)[0] < 1e-2
+    assert mosaic.mosaic_distances(candidate, pile)[0] < 1e-2
     assert embeddings.distances(candidate, pile).min() > 5
 
 
 def test_only_square_images_have_tiles():
     with pytest.raises(ValueError, match="8 features are no square image"):
-        evidence.tiles(np.zeros((2, 8), np.float32))
+        tiles(np.zeros((2, 8), np.float32))
 
 
 @settings(deadline=None, max_examples=40)
@@ -130,32 +163,28 @@ def test_evidence_of_a_candidate_is_its_own(seed, candidates, pile_size, feature
     """To the last bit, whatever other candidates are asked about and in whatever order."""
     c, groups, pile, reference, reference_groups = draw(seed, candidates, pile_size, 6, features)
     kept = data.draw(st.lists(st.integers(0, candidates - 1), min_size=1, max_size=12, unique=True))
-    whole = evidence.measure(c, groups, pile, reference, reference_groups)
-    part = evidence.measure(c[kept], [groups[i] for i in kept], pile, reference, reference_groups)
-    np.testing.assert_array_equal(whole.closeness[kept], part.closeness)
-    np.testing.assert_array_equal(whole.votes[kept], part.votes)
-    np.testing.assert_array_equal(whole.mosaic[kept], part.mosaic)
+    whole = measured(look(c, groups, pile, reference, reference_groups))
+    part = measured(look(c[kept], [groups[i] for i in kept], pile, reference, reference_groups))
+    np.testing.assert_array_equal(whole[kept], part)
 
 
 def test_a_pile_of_one_and_a_collapsed_pile_are_finite():
     c, groups, pile, reference, reference_groups = draw()
     for odd in (pile[:1], np.repeat(pile[:1], 60, axis=0), np.repeat(c[:1], 60, axis=0)):
-        own = evidence.measure(c, groups, odd, reference, reference_groups)
+        own = measured(look(c, groups, odd, reference, reference_groups))
         for signal in signals.SIGNALS.values():
-            refs = evidence.unpack(np.stack([evidence.pack(own)] * 3, axis=1))
-            values = signal.calibrated(evidence.unpack(evidence.pack(own)), refs)
+            values = signal.calibrated(blocks(own), blocks(np.stack([own] * 3, axis=1)))
             assert values.shape == (len(c), len(signal.columns))
             assert np.isfinite(values).all()
     with pytest.raises(ValueError, match="empty pile"):
-        evidence.measure(c, groups, pile[:0], reference, reference_groups)
+        look(c, groups, pile[:0], reference, reference_groups)
 
 
 def references(seed=3, count=4):
-    own = evidence.measure(*draw(seed))
-    others = [
-        evidence.pack(evidence.measure(*draw(seed)[:2], draw(seed + 10 + i)[2], *draw(seed)[3:])) for i in range(count)
-    ]
-    return own, evidence.unpack(np.stack(others, axis=1))
+    c, groups, pile, known, known_groups = draw(seed)
+    own = measured(look(c, groups, pile, known, known_groups))
+    others = [measured(look(c, groups, draw(seed + 10 + i)[2], known, known_groups)) for i in range(count)]
+    return blocks(own), blocks(np.stack(others, axis=1))
 
 
 def test_nearest_against_a_loop():
@@ -168,7 +197,7 @@ def test_nearest_against_a_loop():
         return np.array([*means, -np.log(d[0] / np.mean(d[1:]))])
 
     for i in range(len(found)):
-        wanted = raw(own.closeness[i]) - np.mean([raw(refs.closeness[i, r]) for r in range(4)], axis=0)
+        wanted = raw(own["closeness"][i]) - np.mean([raw(refs["closeness"][i, r]) for r in range(4)], axis=0)
         np.testing.assert_allclose(found[i], wanted, atol=1e-5)
 
 
@@ -177,8 +206,8 @@ def test_ball_against_a_loop():
     found = ball.signal(own, refs)
     for i in range(len(found)):
         for column, m in enumerate((1, 5)):
-            radius = np.exp(np.mean([-float(refs.closeness[i, r, m - 1]) for r in range(4)]))
-            inside = sum(np.exp(-float(v)) <= radius * (1 + 1e-7) for v in own.closeness[i])
+            radius = np.exp(np.mean([-float(refs["closeness"][i, r, m - 1]) for r in range(4)]))
+            inside = sum(np.exp(-float(v)) <= radius * (1 + 1e-7) for v in own["closeness"][i])
             assert found[i, column] == pytest.approx(np.log1p(inside) - np.log1p(m))
 
 
@@ -186,24 +215,24 @@ def test_votes_against_a_loop():
     own, refs = references()
     found = votes.signal(own, refs)
     for i in range(len(found)):
-        assert found[i, 0] == pytest.approx(own.votes[i] - np.mean(refs.votes[i]), abs=1e-6)
+        assert found[i, 0] == pytest.approx(own["votes"][i, 0] - np.mean(refs["votes"][i]), abs=1e-6)
 
 
 def test_mosaic_signal_against_a_loop():
     own, refs = references()
     found = mosaic.signal(own, refs)
     for i in range(len(found)):
-        assert found[i, 0] == pytest.approx(own.mosaic[i] - np.mean(refs.mosaic[i]), abs=1e-6)
+        assert found[i, 0] == pytest.approx(own["mosaic"][i, 0] - np.mean(refs["mosaic"][i]), abs=1e-6)
 
 
 def test_more_alike_means_more_likely_a_member():
     """Direction of every column: a pile that holds the candidate itself scores higher than one that does not."""
     c, groups, pile, reference, reference_groups = draw()
     copy = np.concatenate([c + 0.01, pile[len(c) :]])
-    without = evidence.pack(evidence.measure(c, groups, pile, reference, reference_groups))
-    refs = evidence.unpack(np.stack([without] * 3, axis=1))
+    without = measured(look(c, groups, pile, reference, reference_groups))
+    refs = blocks(np.stack([without] * 3, axis=1))
     for signal in signals.SIGNALS.values():
-        high = signal.calibrated(evidence.measure(c, groups, copy, reference, reference_groups), refs)
-        low = signal.calibrated(evidence.unpack(without), refs)
+        high = signal.calibrated(blocks(measured(look(c, groups, copy, reference, reference_groups))), refs)
+        low = signal.calibrated(blocks(without), refs)
         assert (high.mean(0) >= low.mean(0)).all()
         assert high.mean() > low.mean()

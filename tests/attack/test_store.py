@@ -8,9 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from attack import controls, embeddings, fitting, store
+from attack import controls, embeddings, fitting, measuring, store
 from attack.crossfit import Options
-from attack.signals import evidence
+from attack.signals import SIGNALS
+from attack.signals.sight import Sight
 from shadow import fleet, membership, piles
 from shadow.config import Config, MembershipConfig
 from shadow.data import manifest as manifests
@@ -49,7 +50,7 @@ def make_fleet(folder, images, shadows, config, numbers=None):
             np.save(path, pile)
     rows = member if numbers == list(shadows) else member[list(shadows)]
     np.save(folder / "membership.npy", rows)
-    store.build(folder, found, config, numbers)
+    measuring.build(folder, found, config, numbers)
     return found
 
 
@@ -62,7 +63,7 @@ def attack(folder, found, config):
 
 @pytest.mark.parametrize("steps", [(), (10, 20)])
 def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps):
-    config = recipe(pile=24)
+    config = recipe(pile=24, signals=("nearest", "ball", "mosaic"))  # the first two share a block
     config.pile.steps = steps
     shadows = [0, 3, 5, 6, 9, 12, 15]
     found = make_fleet(tmp_path, images, shadows, config)
@@ -77,12 +78,16 @@ def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps)
         parts = []
         for e in config.attack.embeddings:
             vectors, pile = embeddings.embed(e, real), embeddings.embed(e, np.load(path)[:24].astype(np.float32))
-            known = vectors[: len(dev)]
-            parts.append(evidence.pack(evidence.measure(vectors, groups, pile, known, groups[: len(dev)])))
-        rows.append(np.concatenate(parts, axis=1))
+            sight = Sight(vectors, len(dev), groups, pile)
+            parts += [SIGNALS[s].block.measure(sight) for s in ("nearest", "mosaic")]
+        rows.append(np.concatenate(parts, axis=1).astype(np.float32))
     written = (tmp_path / "signals/values.npy").read_bytes()
     values = np.load(tmp_path / "signals/values.npy")
     np.testing.assert_array_equal(values[: len(rows)], rows)
+    blocks = [[*(f"closeness.{i + 1}" for i in range(50)), "mosaic"]] * 3
+    named = [f"{n}@{e}" for e, numbers in zip(config.attack.embeddings, blocks, strict=True) for n in numbers]
+    assert names["signals"] == named  # every number of the last axis
+    assert values.shape == (len(names["piles"]), len(ids), len(named))
     plain = io.BytesIO()
     np.save(plain, values)
     assert written == plain.getvalue()
@@ -92,7 +97,7 @@ def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps)
     known = data.labelled(step, "generated_test")
     for i, k in enumerate(shadows):
         row = names["piles"].index(store.pile_name(k, step, 24))
-        np.testing.assert_array_equal(known.bank.values[i].reshape(len(dev), -1), values[row, : len(dev)])
+        np.testing.assert_array_equal(known.bank.values[i], values[row, : len(dev)])
         np.testing.assert_array_equal(known.bank.member[i], np.load(tmp_path / "membership.npy")[k])
     assert np.shares_memory(known.bank.values, data.values)  # the store is not copied
 

@@ -1,0 +1,116 @@
+"""The evidence of every pile about every real image, measured and written to `signals/` (read by `store`).
+
+Piles are compared at equal size: the first images of a shadow's pile, a random choice of the target's. Where the dev
+pile is smaller than the test pile, shadows are measured at both sizes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from attack import crossfit, embeddings, layout, regime
+from attack.signals.scene import Pile, PileBlock, Scene
+from attack.signals.sight import Sight
+from attack.store import TARGETS, group_numbers, groups_of, pile_name
+from shadow import files, fleet, keys, piles
+from shadow.config import Config
+from shadow.data.manifest import Manifest
+
+
+def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> None:
+    """Measures every pile of `shadows` and of the target against every real image and writes the store."""
+    attack, scene = config.attack, set_scene(workdir, manifest, config, shadows)
+    plan = layout.plan(attack.embeddings, attack.signals, scene)
+    whole = {block.name: block.measure(scene) for block, _ in plan.blocks if isinstance(block, PileBlock)}
+    within = {e for _, e in plan.columns if e}
+    real = {e: embeddings.embed(e, scene.images) for e in attack.embeddings if e in within}
+    statistics = {}
+    with files.replacing(workdir / "signals" / "values.npy") as part, part.open("wb") as stream:
+        _write_header(stream, (len(scene.piles), len(scene.images), plan.size))
+        for i, pile in enumerate(tqdm(scene.piles, desc="signals", unit="pile", disable=None, leave=False)):
+            made = pile.read()
+            statistics[pile.name] = regime.pile_statistics(made).tolist()
+            sights = {
+                e: Sight(vectors, scene.dev, scene.groups, embeddings.embed(e, made)) for e, vectors in real.items()
+            }
+            stream.write(plan.measure(sights, {name: values[i] for name, values in whole.items()}).tobytes())
+    files.write_json(
+        workdir / "signals" / "names.json",
+        {
+            "piles": [pile.name for pile in scene.piles],
+            "candidates": list(scene.ids),
+            "signals": plan.stored,
+            "blocks": plan.numbers,
+            "sizes": sizes_of(manifest, config),
+            "statistics": statistics,
+            "shadows": list(shadows),
+            "asked": config.fleet.shadows,
+        },
+    )
+
+
+def sizes_of(manifest: Manifest, config: Config) -> dict[str, int]:
+    """Images compared, of each pile of the target's."""
+    return {role: min(config.attack.pile, len(manifest.rows(role))) for role in TARGETS}
+
+
+def set_scene(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> Scene:
+    """All real images and all piles that are measured. Logs a warning for a target's pile of fewer than `attack.pile`
+    images."""
+    dev, test = fleet.dev_ids(manifest), manifest.id[manifest.rows("unknown")].tolist()
+    sizes = sizes_of(manifest, config)
+    for role, count in sizes.items():
+        if count < config.attack.pile:
+            said = "%s is compared at %d images, not attack.pile = %d: it has no more"
+            logging.warning(said, role, count, config.attack.pile)
+    found = [
+        Pile(pile_name(k, step, n), k, step, n, functools.partial(_of_shadow, workdir, k, step, n))
+        for step in fleet.pile_steps(config)
+        for k in shadows
+        for n in sorted(set(sizes.values()))
+    ]
+    found += [
+        Pile(role, -1, -1, n, functools.partial(_of_target, manifest, config, role, n)) for role, n in sizes.items()
+    ]
+    groups = groups_of(manifest, [*dev, *test])
+    return Scene(
+        manifest.images_at([*dev, *test], config.data.resolution),
+        (*dev, *test),
+        tuple(groups),
+        len(dev),
+        fold_of(groups[: len(dev)], config),
+        tuple(found),
+        workdir,
+        config,
+    )
+
+
+def fold_of(groups: Sequence[str], config: Config) -> np.ndarray:
+    """The fold of the cross-fitting that each dev image, of these groups, is held out with: int [dev image]."""
+    group = group_numbers(groups)
+    return crossfit.folds(group, config.attack.folds, config.attack.seed)[group]
+
+
+def _of_target(manifest: Manifest, config: Config, role: str, count: int) -> np.ndarray:
+    rows = manifest.rows(role)
+    chosen = keys.generator(config.attack.seed, "subsample", role).choice(len(rows), count, replace=False)
+    return manifest.images_at(manifest.id[rows[np.sort(chosen)]].tolist(), config.data.resolution)
+
+
+def _of_shadow(workdir: Path, shadow: int, step: int, count: int) -> np.ndarray:
+    pile = piles.open_pile(piles.pile_path(fleet.shadow_folder(workdir, shadow), step))
+    return np.asarray(pile[:count], np.float32)
+
+
+def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
+    """The head of a `.npy` file of float32. The rows follow pile by pile, so that memory does not grow with the fleet
+    (a memory map would count as memory too, and a full disk under it is a fatal signal)."""
+    head = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, head)

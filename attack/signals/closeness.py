@@ -1,0 +1,22 @@
+"""The nearest generated images: the block of evidence that `nearest` and `ball` are computed from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attack.signals.evidence import closeness_of
+from attack.signals.sight import Block, Sight
+
+NEAREST = 50  # generated images that are kept
+
+
+def measure(sight: Sight) -> np.ndarray:
+    """-log distance to the NEAREST nearest generated images, falling: [candidate, NEAREST]. A smaller pile repeats its
+    farthest image."""
+    d = sight.to_asked
+    kept = min(NEAREST, d.shape[1])
+    near = np.sort(np.partition(d, kept - 1, axis=1)[:, :kept], axis=1)
+    return closeness_of(np.pad(near, ((0, 0), (0, NEAREST - kept)), mode="edge"))
+
+
+BLOCK = Block("closeness", tuple(f"closeness.{i + 1}" for i in range(NEAREST)), measure)
