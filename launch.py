@@ -32,8 +32,9 @@ def _recipe() -> str:
 
 try:
     _CONFIG = config_flags.DEFINE_config_file("config", _recipe(), "Recipe; default: that of the run in --workdir.")
-except (UserError, KeyError) as wrong:  # the flag reads its default, and the overrides in sys.argv, at once
-    fail(f"--config: {wrong.args[0]}")
+except (UserError, LookupError) as wrong:  # the flag reads its default, and the overrides in sys.argv, at once
+    more = ": the recipe has no such element of fleet.families" if isinstance(wrong, IndexError) else ""
+    fail(f"--config: {wrong.args[0]}{more}")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run.")
 _PACK = flags.DEFINE_integer("pack", None, "train, sample: this pack only, in this process.", 0)
 _EXECUTOR = flags.DEFINE_enum("executor", "local", ["local", "slurm"], "run, train, sample: who does the packs.")
@@ -145,7 +146,7 @@ def _parse(argv: list[str]) -> list[str]:
         return rest
     except flags.Error as error:
         raise UserError(str(error)) from error
-    except (AttributeError, KeyError, TypeError, ValueError, ImportError, SyntaxError, OSError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, ImportError, SyntaxError, OSError) as error:
         raise UserError(f"--config: {error}") from error
 
 

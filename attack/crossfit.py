@@ -7,7 +7,7 @@ variances. That is the situation of the test: an unseen generator and unseen pat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,11 +19,20 @@ from shadow import keys
 
 @dataclass(frozen=True)
 class Labelled:
-    """The dev images as the shadows know them: evidence, ids and group numbers [candidate]."""
+    """The dev images as the shadows know them: evidence, ids and group numbers [candidate], and the family of each
+    shadow, int [shadow] (where it is not given, all are of one)."""
 
     bank: Bank
     ids: tuple[str, ...]
     group: np.ndarray
+    family: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+
+    def __post_init__(self) -> None:
+        shadows = len(self.bank.member)
+        if not self.family.size:
+            object.__setattr__(self, "family", np.zeros(shadows, int))
+        elif self.family.shape != (shadows,):
+            raise ValueError(f"family has the shape {self.family.shape}: must be ({shadows},)")
 
     @property
     def groups(self) -> int:

@@ -87,7 +87,8 @@ class Store:
             touched,
             self.layout,
         )
-        return Labelled(bank, self.dev, group_numbers(self.groups)[:dev])
+        family = np.array([fleet.family_of(self.config, k) for k in self.shadows])
+        return Labelled(bank, self.dev, group_numbers(self.groups)[:dev], family)
 
     def target(self, name: str, step: int, only: Sequence[str] | None = None) -> Target:
         """The target's pile `name` about the test candidates (`only` some of them)."""

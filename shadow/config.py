@@ -7,6 +7,7 @@ the comment beside the field.
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,10 +106,21 @@ class MembershipConfig:
 
 
 @dataclass
+class FamilyConfig:
+    """One architecture of a fleet that mixes several. What it does not name is the same for all of them."""
+
+    name: str = ""  # letters, digits, "-", "_" and "."; what reports call it
+    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
+    batch_size: int = 8  # in place of train.batch_size
+    learning_rate: float = 4e-3  # in place of train.learning_rate
+
+
+@dataclass
 class FleetConfig:
     """How many shadows, how they are trained together, and by whom."""
 
-    shadows: int = 8  # may grow by whole blocks later; 0: none at all, baselines only (configs/baselines.py)
+    shadows: int = 8  # may grow later, by whole blocks of each family; 0: none, baselines only (configs/baselines.py)
+    families: tuple[FamilyConfig, ...] = ()  # in a recipe only; empty: one, made of `denoiser` and `train`
     pack: object = 4  # shadows trained together in one step: a number, or "auto" to measure what is fastest here
     workers: int = 2  # processes at once on this machine; on GPUs one a `devices`, whatever this says
     threads: int = 1  # CPU threads a worker
@@ -191,11 +203,13 @@ def from_dict(content: dict[str, Any], kind: type = Config) -> Any:
     if wrong:
         raise UserError(f"config.json: field {wrong[0]!r} of {kind.__name__} is unknown or missing; use a new workdir")
     default = kind()
-    values = {}
+    values: dict[str, Any] = {}
     for name, value in content.items():
         like = getattr(default, name)
         if dataclasses.is_dataclass(like):
             values[name] = from_dict(value, type(like))
+        elif kind is FleetConfig and name == "families":
+            values[name] = tuple(from_dict(family, FamilyConfig) for family in value)
         else:
             values[name] = tuple(value) if isinstance(like, tuple) else value
     return kind(**values)
@@ -208,6 +222,9 @@ def _positive(config: Config) -> dict[str, float]:
     for prefix, train in (("train", c.train), ("challenge.train", c.challenge.train)):
         for name in ("steps", "batch_size", "learning_rate", "clip_norm", "checkpoint_every", "log_every"):
             named[f"{prefix}.{name}"] = getattr(train, name)
+    for i, family in enumerate(c.fleet.families):
+        for name in ("batch_size", "learning_rate"):
+            named[f"fleet.families[{i}].{name}"] = getattr(family, name)
     for name in ("count", "sampler_steps", "batch_size"):
         named[f"pile.{name}"] = getattr(c.pile, name)
     for name in ("workers", "threads", "devices"):
@@ -225,11 +242,14 @@ def _positive(config: Config) -> dict[str, float]:
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every field that is no dataclass, by its name on the command line."""
+    """Every field that is no dataclass and no tuple of them, by its name on the command line or in a recipe."""
     for f in dataclasses.fields(value):
         inner = getattr(value, f.name)
         if dataclasses.is_dataclass(inner):
             yield from _leaves(inner, f"{prefix}{f.name}.")
+        elif isinstance(inner, tuple) and any(map(dataclasses.is_dataclass, inner)):
+            for i, element in enumerate(inner):
+                yield from _leaves(element, f"{prefix}{f.name}[{i}].")
         else:
             yield prefix + f.name, inner
 
@@ -265,11 +285,39 @@ def _validate_denoiser(prefix: str, denoiser: DenoiserConfig, size: int, timeste
             raise UserError(f"{name} = {value}: must be divisible by {by} = {divisor}")
 
 
+def _validate_families(config: Config) -> None:
+    """Refuses families that are none or share a name, and options beside them that would do nothing."""
+    families = config.fleet.families
+    if not isinstance(families, tuple) or not all(type(family) is FamilyConfig for family in families):
+        raise UserError(
+            f"fleet.families = {families!r}: must be a tuple of FamilyConfig, in a recipe (as configs/families.py does)"
+        )
+    names: set[str] = set()
+    for i, family in enumerate(families):
+        where = f"fleet.families[{i}]"
+        for name, kind in (("name", str), ("batch_size", int), ("learning_rate", float), ("denoiser", DenoiserConfig)):
+            if type(getattr(family, name)) is not kind:
+                raise UserError(f"{where}.{name} = {getattr(family, name)!r}: must be of type {kind.__name__}")
+        if not re.fullmatch(r"[\w.-]+", family.name) or family.name in names:
+            raise UserError(
+                f"{where}.name = {family.name!r}: use letters, digits, '-', '_' and '.', another name for each family"
+            )
+        names.add(family.name)
+    unused = dict(_leaves(config.denoiser, "denoiser.")) | {
+        f"train.{name}": getattr(config.train, name) for name in ("batch_size", "learning_rate")
+    }
+    known = dict(_leaves(Config()))
+    for name, value in unused.items():
+        if families and value != known[name]:
+            raise UserError(f"{name} = {value!r}: does nothing, as each of fleet.families has its own; leave it")
+
+
 def validate(config: Config) -> None:
     """Refuses values that contradict each other or make no sense, by field. Raises UserError.
 
     The fields are frozen by the first command on a workdir, so a mistake found later costs the workdir.
     """
+    _validate_families(config)
     for name, value in _leaves(config):
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name} = {value}: must be a finite number")
@@ -295,21 +343,33 @@ def validate(config: Config) -> None:
         raise UserError(
             f"membership.block = {block}: use an even number that divides fleet.shadows = {config.fleet.shadows}"
         )
+    families = [(f"fleet.families[{i}].", family) for i, family in enumerate(config.fleet.families)]
+    if families and config.fleet.shadows % (block * len(families)):
+        raise UserError(
+            f"fleet.shadows = {config.fleet.shadows}: use a multiple of {block * len(families)}, which is "
+            f"membership.block = {block} times the number of fleet.families, so that each has whole blocks"
+        )
     pack = config.fleet.pack
     if pack != "auto" and (isinstance(pack, bool) or not isinstance(pack, int) or pack < 1):
         raise UserError(f"fleet.pack = {pack!r}: use a number of shadows, 1 or more, or 'auto'")
-    if config.train.batch_size % config.fleet.devices:
-        raise UserError(
-            f"train.batch_size = {config.train.batch_size}: must be divisible by fleet.devices = {config.fleet.devices}"
-        )
-    trained = [("", config.denoiser, config.train)] if config.fleet.shadows else []
+    denoisers = [(f"{prefix}denoiser", family.denoiser) for prefix, family in families]
+    denoisers = denoisers or [("denoiser", config.denoiser)]
+    trained = [("train", config.train)]
+    if not config.fleet.shadows:
+        denoisers, trained = [], []
+    batches = [(f"{prefix}batch_size", family.batch_size) for prefix, family in families]
+    for name, batch in batches or [("train.batch_size", config.train.batch_size)]:
+        if batch % config.fleet.devices:
+            raise UserError(f"{name} = {batch}: must be divisible by fleet.devices = {config.fleet.devices}")
     if not config.data.root:  # else no challenge is made
-        trained.append(("challenge.", config.challenge.denoiser, config.challenge.train))
-    for prefix, denoiser, train in trained:
-        _validate_denoiser(f"{prefix}denoiser", denoiser, config.data.resolution, config.diffusion.timesteps)
+        denoisers.append(("challenge.denoiser", config.challenge.denoiser))
+        trained.append(("challenge.train", config.challenge.train))
+    for name, denoiser in denoisers:
+        _validate_denoiser(name, denoiser, config.data.resolution, config.diffusion.timesteps)
+    for name, train in trained:
         if train.shift >= config.data.resolution:
             raise UserError(
-                f"{prefix}train.shift = {train.shift}: must be below data.resolution = {config.data.resolution}, or "
+                f"{name}.shift = {train.shift}: must be below data.resolution = {config.data.resolution}, or "
                 "nothing is left of an image"
             )
     rules.check(config.diffusion, config.pile)

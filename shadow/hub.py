@@ -28,6 +28,7 @@ from shadow.denoisers import unet2d_config, weights
 from shadow.denoisers.build import Network, Params, build
 from shadow.diffusion import dialect, rules
 from shadow.errors import UserError
+from shadow.fleet import families
 
 _OURS = "shadowprint.json"
 _OF_CALL = ("sampler_steps", "eta", "use_clipped_model_output")  # fields of PileConfig that _OURS holds
@@ -124,6 +125,10 @@ def _read_shadow(folder: Path, step: int | None, raw: bool, name: str) -> Genera
             f"{name}: no checkpoint of {'any step' if step is None else f'step {step}'}; there are: {named}"
         )
     config: Config = from_dict(workdir.read_config(folder.absolute().parent.parent))
+    if config.fleet.families:  # the number says which
+        if not folder.absolute().name.isdigit():
+            raise UserError(f"{name}: the run has fleet.families, so the folder's name must be the shadow's number")
+        config = families.own_config(config, int(folder.absolute().name))
     network = build(config.denoiser, config.data.resolution)
     like = jax.eval_shape(lambda: train.fresh_states(network, config.train, jnp.stack([jax.random.key(0)])))
     state = checkpoint.restore_pack([folder], there[-1] if step is None else step, like)

@@ -31,12 +31,15 @@ _FREE = (
     *("data.root", "data.patients", "challenge.pool", "challenge.patients"),
     *("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png"),
 )
+_NAMED = 6  # changed fields that an error names
 # What a first command leaves that depends on the config; before that, all of it may change.
 _BEGUN = ("plan.json", "challenge", ".challenge.part", "shadows")
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a.b": leaf} of nested dicts, in JSON's types (a tuple is a list)."""
+    """{"a.b": leaf} of nested dicts and lists of them ("a[0].b"), in JSON's types (a tuple is a list)."""
+    if isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
+        return {k: v for i, inner in enumerate(value) for k, v in flatten(inner, f"{prefix[:-1]}[{i}].").items()}
     if isinstance(value, Mapping):
         return {k: v for name, inner in value.items() for k, v in flatten(inner, f"{prefix}{name}.").items()}
     return {prefix[:-1]: list(value) if isinstance(value, tuple) else value}
@@ -54,6 +57,8 @@ def digest(value: Any) -> str:
 def stage_hashes(config: Config) -> dict[str, str]:
     """Hash of the fields each stage depends on, its predecessors' included."""
     fields = flatten(dataclasses.asdict(config))
+    if not config.fleet.families:  # as before there were any: what was made then stays done
+        del fields["fleet.families"]
     later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)
     known = {k: v for k, v in fields.items() if not _below(k, later) and not _below(k, _FREE)}
     hashes = {"train": digest(known)}
@@ -114,7 +119,8 @@ def _check_change(workdir: Path, old: dict[str, Any], new: dict[str, Any]) -> No
             )
         changed.remove(shadows)
     if changed:
-        named = ", ".join(f"{name} ({old.get(name)!r} -> {new.get(name)!r})" for name in changed)
+        named = ", ".join(f"{name} ({old.get(name)!r} -> {new.get(name)!r})" for name in changed[:_NAMED])
+        named += f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
         raise UserError(
             f"{workdir} was started with other values of {named}: shadows trained with them cannot be mixed; give "
             "them back or use a new --workdir"

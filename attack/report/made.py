@@ -16,6 +16,7 @@ import numpy as np
 from attack.report import sentence
 from shadow.config import Config
 from shadow.errors import UserError
+from shadow.fleet import families
 
 PACKAGES = (
     "jax",
@@ -140,7 +141,20 @@ def facts(workdir: Path, config: Config, evaluation: dict[str, Any]) -> list[tup
                     f"{low} to {high} of {table.shape[1]}" if low < high else f"{low} of {table.shape[1]}",
                 )
             )
-    rows.append(("Training of a shadow", f"{config.train.steps:,} steps of {config.train.batch_size} images"))
+    rows += _training(config)
     rows.append(("Images compared", f"{config.attack.pile:,} of each pile, {config.data.resolution} pixels a side"))
     rows.append(("Seeds", f"{config.seed} (shadows), {config.attack.seed} (attack)"))
+    return rows
+
+
+def _training(config: Config) -> list[tuple[str, str]]:
+    """How a shadow was trained: a row, or a row for each family."""
+    names, rows = families.family_names(config), []
+    for number, name in enumerate(names):
+        own = families.config_of(config, number)
+        said = f"{own.train.steps:,} steps of {own.train.batch_size} images"
+        if len(names) > 1:
+            rows.append((f"Training of a shadow, {name}", f"{own.denoiser.kind}, {said}"))
+        else:
+            rows.append(("Training of a shadow", said))
     return rows

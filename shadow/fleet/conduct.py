@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from shadow.config import Config, DenoiserConfig
 from shadow.data import manifest as manifests
 from shadow.denoisers.build import build
 from shadow.errors import UserError
-from shadow.fleet import compiled, local, packing, progress, reuse, slurm, worker
+from shadow.fleet import compiled, families, local, packing, progress, reuse, slurm, worker
 from shadow.fleet import plan as plans
 from shadow.fleet.packs import Fleet, read_membership
 from shadow.fleet.plan import Plan, dev_ids, pile_steps
@@ -86,15 +87,21 @@ def parameters(denoiser: DenoiserConfig, size: int) -> tuple[int, int]:
     return sum(math.prod(leaf.shape) for leaf in shapes), len(shapes)
 
 
-def disk_bytes(config: Config, shadows: int) -> int:
-    """What `shadows` shadows take at most: checkpoints kept and the newest two, piles, and their PNG files."""
+def disk_bytes(config: Config, shadows: Sequence[int]) -> int:
+    """What these shadows take at most: checkpoints kept and the newest two, piles, and their PNG files."""
+    counts = Counter(families.family_of(config, k) for k in shadows)
+    return sum(count * _shadow_bytes(families.config_of(config, family)) for family, count in counts.items())
+
+
+def _shadow_bytes(config: Config) -> int:
+    """What a shadow takes, by the config of its family."""
     steps, size = pile_steps(config), config.data.resolution
     checkpoints = len({*steps, config.train.steps}) + 2
     numbers, arrays = parameters(config.denoiser, size)
     checkpoint_bytes = _COPIES * (4 * numbers + _ARRAY * arrays) + _BLOCK
     pile = config.pile.count * (size**2 + (max(2 * size**2, _BLOCK) if config.pile.png else 0)) + _BLOCK
     rows = config.train.steps // config.train.log_every + config.train.steps // config.train.checkpoint_every + 2
-    return shadows * (checkpoints * checkpoint_bytes + len(steps) * pile + _ROW * rows)
+    return checkpoints * checkpoint_bytes + len(steps) * pile + _ROW * rows
 
 
 def carry_out(
@@ -162,11 +169,11 @@ def _read_all(paths: Iterable[Path]) -> list[bytes]:
 
 def _check_disk(fleet: Fleet, missing: Sequence[int]) -> None:
     """Prints what the missing packs will take, and refuses to begin where that is not free."""
-    shadows = sum(len(fleet.plan.packs[pack].shadows) for pack in missing)
+    shadows = [k for pack in missing for k in fleet.plan.packs[pack].shadows]
     wanted = disk_bytes(fleet.config, shadows)
     there = sum(f.stat().st_size for p in missing for d in fleet.folders(p) for f in d.rglob("*") if f.is_file())
     free = shutil.disk_usage(fleet.workdir).free
-    said = f"disk: {shadows} shadows take at most {size(wanted)}; {size(free)} are free"
+    said = f"disk: {len(shadows)} shadows take at most {size(wanted)}; {size(free)} are free"
     if wanted - there > free:
         raise UserError(f"{said}: make room in {fleet.workdir} or name a --workdir on another disk")
     print(said, file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -22,8 +23,8 @@ from shadow.config import Config
 from shadow.data import decoding
 from shadow.data import manifest as manifests
 from shadow.errors import Stopped, UserError
+from shadow.fleet import families, progress
 from shadow.fleet import plan as plans
-from shadow.fleet import progress
 from shadow.fleet.plan import Pack, Plan, pile_steps, shadow_folder
 
 COMMANDS = ("train", "sample")  # `sample` trains what is not trained yet, and draws the piles
@@ -142,7 +143,7 @@ class Fleet:
         self._check_members([pack])
         _, membership = self._members
         members = tuple(np.flatnonzero(membership[k]) for k in pack.shadows)
-        config = self.config
+        config = families.own_config(self.config, pack.shadows[0])
         return train.Spec(
             config.seed,
             "shadow",
@@ -244,11 +245,17 @@ class Fleet:
 
     def states(self, command: str = "sample", probe: bool = False) -> list[progress.State]:
         """What each pack is doing. `probe` asks the locks whether those that say they run really do."""
-        return [self._state(pack, command, probe) for pack in range(len(self.plan.packs))]
+        found = [self._state(pack, command, probe) for pack in range(len(self.plan.packs))]
+        weights = [len(pack.shadows) for pack in self.plan.packs]
+        return [dataclasses.replace(state, weight=w) for state, w in zip(found, weights, strict=True)]
 
     def _state(self, pack: int, command: str, probe: bool) -> progress.State:
         shadows = self.plan.packs[pack].shadows
-        name = f"pack {pack} (shadows {shadows[0]} to {shadows[-1]})" if len(shadows) > 1 else f"shadow {shadows[0]}"
+        names, own = families.family_names(self.config), families.family_of(self.config, shadows[0])
+        said = [f"shadows {shadows[0]} to {shadows[-1]}"] if len(shadows) > 1 else []
+        said += [names[own]] if len(names) > 1 else []
+        name = f"pack {pack}" if len(shadows) > 1 else f"shadow {shadows[0]}"
+        name += f" ({', '.join(said)})" if said else ""
         if self.done(pack, command):
             return progress.State(name, "done", 1.0)
         row = progress.read(self._report_path(pack))
@@ -257,15 +264,14 @@ class Fleet:
         if row and not (probe and self._is_free(pack)):
             where = f"{row['host']}:{row['pid']}"
             fields = {name: row[name] for name in ("stage", "done", "total", "rate", "loss")}
-            return progress.State(
-                name, "running", self._share(row["stage"], row["done"], command), where=where, **fields
-            )
+            share = self._share(pack, row["stage"], row["done"], command)
+            return progress.State(name, "running", share, where=where, **fields)
         step = checkpoint.latest_common(self.folders(pack))
         if not step:
             return progress.State(name, "waiting")
-        if step == self.config.train.steps:
-            return progress.State(name, "waiting", self._share("train", step, command), reason="trained, no piles yet")
-        steps, share = self.config.train.steps, self._share("train", step, command)
+        steps, share = self.config.train.steps, self._share(pack, "train", step, command)
+        if step == steps:
+            return progress.State(name, "waiting", share, reason="trained, no piles yet")
         return progress.State(name, "stopped", share, "train", step, steps)
 
     def _is_free(self, pack: int) -> bool:
@@ -275,9 +281,9 @@ class Fleet:
         except filelock.Timeout:
             return False
 
-    def _share(self, stage: str, done: int, command: str) -> float:
+    def _share(self, pack: int, stage: str, done: int, command: str) -> float:
         """Share of a pack's work that is behind, in passes through the network (a step of training is three)."""
-        config = self.config
+        config = families.own_config(self.config, self.plan.packs[pack].shadows[0])
         training = 3.0 * config.train.batch_size
         sampling = config.pile.sampler_steps if command == "sample" else 0
         whole = training * config.train.steps + sampling * config.pile.count * len(self.keep)

@@ -22,6 +22,7 @@ from shadow import files
 from shadow.config import Config
 from shadow.data.manifest import Manifest
 from shadow.errors import UserError
+from shadow.fleet import families
 
 VERSION = 2
 
@@ -93,10 +94,10 @@ def read_plan(path: Path) -> Plan:
 def make_plan(
     config: Config, manifest: Manifest, membership: np.ndarray, size: int, workers: int, threads: int
 ) -> Plan:
-    """Consecutive shadows share a pack of `size`. A convolutional network trains alone: its vmap is slower than one
-    by one (grouped convolutions)."""
-    size = 1 if config.denoiser.kind == "unet2d" else size
-    empty = Plan((), size, workers, threads, config.fleet.devices, *versions())
+    """Consecutive shadows of one family share a pack of up to `size` (see `families.packs`)."""
+    own = [families.config_of(config, i) for i in range(len(families.family_names(config)))]
+    largest = max(families.pack_size(each, size) for each in own)
+    empty = Plan((), largest, workers, threads, config.fleet.devices, *versions())
     return grow(empty, config, manifest, membership)
 
 
@@ -104,15 +105,18 @@ def grow(plan: Plan, config: Config, manifest: Manifest, membership: np.ndarray)
     """The plan with packs for the rows of `membership` that are not planned yet; the others stay as they are."""
     if plan.packs:
         plan.check_versions()
-    first, size = plan.shadows, plan.pack_size
-    packs = [tuple(range(a, min(a + size, len(membership)))) for a in range(first, len(membership), size)]
+    packs = families.packs(config, plan.shadows, len(membership), plan.pack_size)
     new = [Pack(shadows, training_key(plan, config, manifest, membership, shadows)) for shadows in packs]
     return dataclasses.replace(plan, packs=(*plan.packs, *new))
 
 
 def training_key(plan: Plan, config: Config, manifest: Manifest, membership: np.ndarray, shadows: Sequence[int]) -> str:
     """Hash (16 hex digits) of what the weights of a pack depend on: seed, network, process, training, threads and
-    devices, the code of the trainer, and the members of each shadow by the hashes of their files."""
+    devices, the code of the trainer, and the members of each shadow by the hashes of their files.
+
+    Network and training are those of the shadows' family, of which there is no other trace: a fleet of that family
+    alone gives the same shadows the same key."""
+    config = families.own_config(config, shadows[0])
     hashes = dict(zip(manifest.id.tolist(), manifest.sha256.tolist(), strict=True))
     dev = [hashes[name] for name in dev_ids(manifest)]
     return _digest(

@@ -34,7 +34,8 @@ _ROWS = 12  # of running and failed work in the live table
 @dataclass(frozen=True)
 class State:
     """One unit of work. state: done | running | stopped | failed | waiting; share: of its work that is done [0, 1];
-    rate: images a second; reason: of a failure; where: machine and process."""
+    rate: images a second; reason: of a failure; where: machine and process; weight: of its share in the time left, such
+    as the shadows of a pack."""
 
     name: str
     state: str
@@ -46,6 +47,7 @@ class State:
     loss: float | None = None
     reason: str = ""
     where: str = ""
+    weight: float = 1.0
 
     @property
     def line(self) -> str:
@@ -134,11 +136,12 @@ class Board:
 
     def summary(self, states: Sequence[State]) -> str:
         """Counts, rate and time left, in one line."""
-        shares = sum(state.share for state in states)
+        whole = sum(state.weight for state in states)
+        shares = sum(state.weight * state.share for state in states)
         if self._first is None:
             self._first = shares
         gained, elapsed = shares - self._first, time.monotonic() - self._began
-        left = f"; about {duration(elapsed * (len(states) - shares) / gained)} left" if gained > 0.002 else ""
+        left = f"; about {duration(elapsed * (whole - shares) / gained)} left" if gained > 0.002 else ""
         rate = sum(state.rate for state in states if state.state == "running")
         return f"{counts(states, self._unit)}; {rate:,.0f} images/s{left}"
 

@@ -169,7 +169,7 @@ def test_shares_count_passes_through_the_network(fleet, monkeypatch):
 
     def look(stage):
         def show(done, total, rate, loss=None):
-            shares.append((stage, done, round(fleet._share(stage, done, "sample") * 84)))
+            shares.append((stage, done, round(fleet._share(0, stage, done, "sample") * 84)))
 
         return show
 
@@ -178,7 +178,7 @@ def test_shares_count_passes_through_the_network(fleet, monkeypatch):
     assert shares[:4] == [("train", 2, 12), ("train", 4, 24), ("train", 6, 36), ("train", 8, 48)]
     drawn = [("sample 2", 4, 56), ("sample 2", 6, 60), ("sample 4", 4, 68), ("sample 4", 6, 72)]
     assert shares[4:] == [*drawn, ("sample 8", 4, 80), ("sample 8", 6, 84)]
-    assert fleet._share("starting", 0, "sample") == 0
+    assert fleet._share(0, "starting", 0, "sample") == 0
 
 
 def ruined(monkeypatch, ids):

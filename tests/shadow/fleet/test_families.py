@@ -1,0 +1,307 @@
+"""Fleets that mix architectures: each family is what a fleet of it alone would be, to the last bit."""
+
+import copy
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_fleet import make_config, numbers, piles_of, planned, rows
+
+from shadow import fleet, hub, train
+from shadow import workdir as workdirs
+from shadow.config import Config, DenoiserConfig, FamilyConfig, UNet2DConfig, from_dict, validate
+from shadow.denoisers.build import build
+from shadow.errors import Stopped, UserError
+from shadow.fleet import Fleet, conduct, families, reuse, shadow_folder
+
+UNET = UNet2DConfig(block_out_channels=(4,), norm_num_groups=2, mid_block_type="")  # soon compiled
+SHADOWS = {0: (0, 1), 1: (2, 3), 2: (4, 5)}  # of each family, a block of two
+LAST = 8  # the step at which piles are drawn
+
+
+def three():
+    """The first is `tiny_fleet`'s own."""
+    return (
+        FamilyConfig("coarse", DenoiserConfig(patch=4, width=8, depth=1, heads=2), 2, 4e-3),
+        FamilyConfig("fine", DenoiserConfig(patch=2, width=4, depth=1, heads=2), 4, 2e-3),
+        FamilyConfig("unet", DenoiserConfig(kind="unet2d", unet=copy.deepcopy(UNET)), 2, 1e-3),
+    )
+
+
+def mixed(**fields):
+    """Six shadows, a block of each family; what families take the place of is as in a new `Config`."""
+    config = make_config(**{"fleet__families": three(), "denoiser": DenoiserConfig(), "pile__steps": (LAST,)} | fields)
+    config.train.batch_size, config.train.learning_rate = Config().train.batch_size, Config().train.learning_rate
+    return config
+
+
+def alone(family, **fields):
+    """The config of a fleet of one family, written by hand."""
+    config, chosen = make_config(pile__steps=(LAST,), **fields), three()[family]
+    config.denoiser = chosen.denoiser
+    config.train.batch_size, config.train.learning_rate = chosen.batch_size, chosen.learning_rate
+    return config
+
+
+def same(a, b, shadows):
+    """Have two fleets made the same of these shadows?"""
+    for shadow in shadows:
+        mine, theirs = (shadow_folder(f.workdir, shadow) for f in (a, b))
+        assert piles_of(mine) == piles_of(theirs)
+        assert rows(mine) == rows(theirs)
+        assert numbers(mine)[LAST] == numbers(theirs)[LAST]
+
+
+@pytest.fixture(scope="module")
+def done_mixed(data, tmp_path_factory):
+    """Every pack done. Not to be written to."""
+    made = planned(tmp_path_factory.mktemp("mixed"), data, mixed())
+    made.work("sample", 0.0)
+    assert made.missing() == []
+    return made
+
+
+@pytest.fixture(scope="module")
+def done_alone(data, tmp_path_factory):
+    """Family: the fleet of it alone, of whose packs those are done that are the mixed fleet's too."""
+    made = {}
+    for family, shadows in SHADOWS.items():
+        made[family] = planned(tmp_path_factory.mktemp("alone"), data, alone(family))
+        for number, pack in enumerate(made[family].plan.packs):
+            if {*pack.shadows} <= {*shadows}:
+                assert made[family].run(number, "sample")
+    return made
+
+
+@given(st.sampled_from([2, 4, 8]), st.integers(1, 4), st.integers(1, 3))
+def test_each_family_has_whole_blocks(block, count, rounds):
+    config = make_config(membership__block=block)
+    config.fleet.families = tuple(FamilyConfig(f"f{i}") for i in range(count))
+    config.fleet.shadows = block * count * rounds
+    found = [fleet.family_of(config, k) for k in range(config.fleet.shadows)]
+    assert found == [f for _ in range(rounds) for f in range(count) for _ in range(block)]
+    assert fleet.family_names(config) == tuple(f"f{i}" for i in range(count))
+
+
+def test_one_family_where_none_is_named():
+    config = make_config()
+    assert fleet.family_names(config) == ("shadows",)
+    assert {fleet.family_of(config, k) for k in range(100)} == {0}
+    assert families.own_config(config, 3) is config
+
+
+def test_the_config_of_a_family():
+    config = mixed()
+    for family, shadows in SHADOWS.items():
+        wanted = alone(family)
+        for shadow in shadows:
+            assert families.own_config(config, shadow) == wanted
+    assert config == mixed()
+
+
+def test_packs_never_cross_families(data, tmp_path, done_mixed):
+    assert [pack.shadows for pack in done_mixed.plan.packs] == [(0, 1), (2, 3), (4,), (5,)]
+    assert done_mixed.plan.pack_size == 2
+    large = planned(tmp_path / "large", data, mixed(fleet__pack=99, fleet__shadows=24, membership__block=4))
+    assert [pack.shadows for pack in large.plan.packs] == [
+        *((0, 1, 2, 3), (4, 5, 6, 7), (8,), (9,), (10,), (11,)),
+        *((12, 13, 14, 15), (16, 17, 18, 19), (20,), (21,), (22,), (23,)),
+    ]
+    small = planned(tmp_path / "small", data, mixed(fleet__pack=1))
+    assert [pack.shadows for pack in small.plan.packs] == [(k,) for k in range(6)]
+
+
+def test_in_each_family_a_unit_is_in_half_of_the_shadows(done_mixed):
+    member = np.load(done_mixed.workdir / "membership.npy")
+    for shadows in SHADOWS.values():
+        assert (member[list(shadows)].sum(0) == len(shadows) // 2).all()
+
+
+@pytest.mark.parametrize("family", SHADOWS)
+def test_shadows_are_those_of_a_fleet_of_their_family_alone(done_mixed, done_alone, family):
+    """Keys and bits."""
+    other, shadows = done_alone[family], SHADOWS[family]
+    theirs = {pack.shadows: pack.key for pack in other.plan.packs}
+    ours = {pack.shadows: pack.key for pack in done_mixed.plan.packs if {*pack.shadows} <= {*shadows}}
+    assert ours.items() <= theirs.items()
+    assert sorted(k for pack in ours for k in pack) == list(shadows)
+    same(done_mixed, other, shadows)
+
+
+def test_the_networks_are_those_of_the_families(done_mixed):
+    """By the names of their parameters and the shape of one; each is read as what it is."""
+    names = {}
+    for family, shadows in SHADOWS.items():
+        for shadow in shadows:
+            made = hub.read_generator(shadow_folder(done_mixed.workdir, shadow))
+            assert made.denoiser == three()[family].denoiser
+            names.setdefault(family, {*made.params})
+            assert names[family] == {*made.params}
+            assert made.network is build(made.denoiser, 8)
+    assert "conv_in" in names[2]
+    assert "conv_in" not in names[0] | names[1]
+
+
+def test_a_shadow_of_each_family_is_exported_or_refused(done_mixed, tmp_path):
+    unet = shadow_folder(done_mixed.workdir, 5)
+    hub.export(str(unet), None, tmp_path / "unet")
+    back = hub.read_pipeline(tmp_path / "unet")
+    assert back.denoiser.unet.block_out_channels == (4,)
+    with pytest.raises(UserError, match=r"0002: denoiser\.kind = 'dit': diffusers has no such network"):
+        hub.export(str(shadow_folder(done_mixed.workdir, 2)), None, tmp_path / "dit")
+
+
+def test_a_folder_without_its_number_is_refused(done_mixed, tmp_path):
+    shutil.copyfile(done_mixed.workdir / "config.json", tmp_path / "config.json")
+    moved = shutil.copytree(shadow_folder(done_mixed.workdir, 2), tmp_path / "shadows" / "mine")
+    with pytest.raises(UserError, match=r"mine: the run has fleet\.families"):
+        hub.read_generator(moved)
+
+
+def test_a_stopped_fleet_goes_on_to_the_same_bits(data, tmp_path, done_mixed):
+    made = planned(tmp_path / "run", data, mixed())
+    for number in (1, 3):  # of a transformer, and of the convolutional network
+        asked = iter([False] * 3 + [True])
+        with pytest.raises(Stopped, match=r"step \d of 8"):
+            made.run(number, "train", stop=lambda asked=asked: next(asked))
+    again = Fleet(made.workdir, data, mixed())
+    assert [state.state for state in again.states("train")] == ["waiting", "stopped", "waiting", "stopped"]
+    for number in (1, 3):
+        assert again.run(number, "sample")
+    same(again, done_mixed, (2, 3, 5))
+
+
+def test_a_fleet_grows_by_whole_rounds(data, tmp_path, done_mixed):
+    """What is done stays done, and the plan is what it would have been at once."""
+    shutil.copytree(done_mixed.workdir, tmp_path / "run")
+    grown = planned(tmp_path / "run", data, mixed(fleet__shadows=12))
+    assert grown.plan == planned(tmp_path / "whole", data, mixed(fleet__shadows=12)).plan
+    assert [pack.shadows for pack in grown.plan.packs[4:]] == [(6, 7), (8, 9), (10,), (11,)]
+    assert grown.missing() == [4, 5, 6, 7]
+    with pytest.raises(UserError, match=r"fleet\.shadows = 8: use a multiple of 6"):
+        validate(mixed(fleet__shadows=8))
+
+
+def test_packs_of_a_fleet_of_one_family_are_taken_over(data, tmp_path, done_alone, monkeypatch):
+    made = planned(tmp_path / "run", data, mixed())
+    assert reuse.adopt(made, done_alone[1].workdir) == ([1], [])
+    assert reuse.adopt(made, done_alone[2].workdir) == ([2, 3], [])
+    monkeypatch.setattr(train, "train_pack", None)
+    for number in (1, 2, 3):
+        assert made.run(number, "sample")
+
+
+def test_another_family_is_another_key(data, tmp_path, done_mixed):
+    config = mixed()
+    config.fleet.families[1].learning_rate = 3e-3
+    made = planned(tmp_path, data, config)
+    ours, theirs = made.plan.packs, done_mixed.plan.packs
+    assert [number for number, pack in enumerate(ours) if pack.key != theirs[number].key] == [1]
+
+
+def test_a_name_changes_no_bit(data, tmp_path, done_mixed):
+    config = mixed()
+    config.fleet.families[1].name = "other"
+    assert planned(tmp_path, data, config).plan == done_mixed.plan
+
+
+def test_disk_space_is_counted_by_family(done_mixed):
+    sizes = [conduct.disk_bytes(alone(family), [0]) for family in SHADOWS]
+    assert len(set(sizes)) == 3
+    assert conduct.disk_bytes(mixed(), range(12)) == 4 * sum(sizes)
+    assert conduct.disk_bytes(mixed(), [8, 4]) == sizes[1] + sizes[2]
+
+
+def test_states_name_the_family_and_weigh_by_shadows(done_mixed):
+    states = done_mixed.states()
+    assert [state.name for state in states[:3]] == [
+        *("pack 0 (shadows 0 to 1, coarse)", "pack 1 (shadows 2 to 3, fine)", "shadow 4 (unet)"),
+    ]
+    assert [state.weight for state in states] == [2, 2, 1, 1]
+
+
+def test_shares_count_the_batches_of_the_family(done_mixed):
+    """8 steps of 3 passes of 2 or 4 images, and a pile of 6 images of 2 passes."""
+    shares = [done_mixed._share(pack, "train", 8, "sample") for pack in (0, 1, 2)]
+    assert shares == [48 / 60, 96 / 108, 48 / 60]
+
+
+def test_families_are_locked_and_come_back_from_the_file(done_mixed):
+    back = from_dict(workdirs.read_config(done_mixed.workdir))
+    assert back == mixed()
+    assert all(type(family) is FamilyConfig for family in back.fleet.families)
+    assert workdirs.is_settled(done_mixed.workdir, back)
+    back.fleet.families[2].batch_size = 1
+    with pytest.raises(UserError, match=r"other values of fleet\.families\[2\]\.batch_size \(2 -> 1\)"):
+        workdirs.settle(done_mixed.workdir, back)
+    with pytest.raises(UserError, match=r"fleet\.families .*fleet\.families\[0\].* and \d+ more: shadows"):
+        workdirs.settle(done_mixed.workdir, make_config(pile__steps=(LAST,)))
+
+
+def test_no_families_leave_the_hashes_as_they_were():
+    """What they were before there was the field: the digest of the others."""
+    config = make_config()
+    assert workdirs.flatten({"a": [{"b": 1}, {"b": (2,)}], "c": ()}) == {"a[0].b": 1, "a[1].b": [2], "c": []}
+    fields = workdirs.flatten(workdirs.dataclasses.asdict(config))
+    free = ("data.root", "data.patients", "challenge.pool", "challenge.patients")
+    free += ("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png", "fleet.families")
+    kept = {k: v for k, v in fields.items() if not k.startswith(("attack.", "report.")) and k not in free}
+    assert workdirs.stage_hashes(config)["train"] == workdirs.digest(kept)
+    assert workdirs.stage_hashes(mixed())["train"] != workdirs.stage_hashes(config)["train"]
+
+
+def changed(family, name, value):
+    config = mixed()
+    setattr(config.fleet.families[family], name, value)
+    return config
+
+
+BAD = {
+    "fleet.families[1].name = 'coarse': use letters": changed(1, "name", "coarse"),
+    "fleet.families[0].name = '': use letters": changed(0, "name", ""),
+    "fleet.families[0].name = 'a b': use letters": changed(0, "name", "a b"),
+    "fleet.families[0].name = 3: must be of type str": changed(0, "name", 3),
+    "fleet.families[0].batch_size = 0: must be above 0": changed(0, "batch_size", 0),
+    "fleet.families[1].batch_size = 2.5: must be of type int": changed(1, "batch_size", 2.5),
+    "fleet.families[1].learning_rate = nan: must be a finite number": changed(1, "learning_rate", float("nan")),
+    "fleet.families[1].learning_rate = -1.0: must be above 0": changed(1, "learning_rate", -1.0),
+    "fleet.families[2].denoiser = 'dit': must be of type DenoiserConfig": changed(2, "denoiser", "dit"),
+    "fleet.families[2].denoiser.kind = 'cnn': use": changed(2, "denoiser", DenoiserConfig(kind="cnn")),
+    "divisible by fleet.families[0].denoiser.patch = 3": changed(0, "denoiser", DenoiserConfig(patch=3)),
+    "fleet.families[0].batch_size = 2: must be divisible by fleet.devices = 4": mixed(fleet__devices=4),
+    "fleet.shadows = 10: use a multiple of 6": mixed(fleet__shadows=10),
+    "denoiser.width = 8: does nothing": mixed(denoiser=DenoiserConfig(width=8)),
+}
+
+
+def test_the_mixed_fleet_is_valid():
+    config = mixed()
+    config.challenge.denoiser.patch = 4
+    validate(config)
+
+
+@pytest.mark.parametrize("said", BAD)
+def test_bad_families_are_refused(said):
+    config = BAD[said]
+    config.challenge.denoiser.patch = 4
+    with pytest.raises(UserError) as caught:
+        validate(config)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [("a",), ({"name": "a"},), [FamilyConfig("a")], None])
+def test_what_is_no_tuple_of_families_is_refused(value):
+    config = make_config()
+    config.fleet.families = value
+    with pytest.raises(UserError, match=r"fleet\.families = .*: must be a tuple of FamilyConfig"):
+        validate(config)
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch_size", 4), ("learning_rate", 1e-3)])
+def test_options_that_families_replace_are_refused(name, value):
+    config = mixed()
+    setattr(config.train, name, value)
+    with pytest.raises(UserError, match=rf"train\.{name} = {value}: does nothing"):
+        validate(config)
