@@ -7,6 +7,7 @@ import pytest
 from tiny_fleet import make_config
 
 from shadow import workdir as workdirs
+from shadow.config import Config, DenoiserConfig, FamilyConfig, UNet2DConfig
 from shadow.errors import UserError
 from shadow.fleet import packing
 from shadow.fleet.packing import Timing
@@ -84,7 +85,7 @@ def test_measured_in_a_process_of_its_own(workdir, monkeypatch):
     (timing,) = packing.measure(workdir, config, 12)
     assert (timing.pack, timing.workers, timing.threads) == (2, 1, 1)
     assert timing.rate > 0
-    assert timing.seconds == packing.fleet_seconds(config, 2, 1, timing.rate)
+    assert timing.seconds == pytest.approx(packing.fleet_seconds(config, 2, 1, timing.rate))
 
 
 def test_all_ways_to_share_the_cores_and_the_best_first(workdir, monkeypatch):
@@ -92,8 +93,8 @@ def test_all_ways_to_share_the_cores_and_the_best_first(workdir, monkeypatch):
     monkeypatch.setattr(packing.os, "sched_getaffinity", lambda _: set(range(5)), raising=False)
 
     def start(question, environment):
-        folder, threads, images, sizes, seconds = packing.json.loads(question)
-        assert (folder, images, sizes, seconds, environment) == (str(workdir), 12, [1, 2, 4], 0.05, {})
+        folder, threads, images, sizes, seconds, family = packing.json.loads(question)
+        assert (folder, images, sizes, seconds, family, environment) == (str(workdir), 12, [1, 2, 4], 0.05, 0, {})
         return Process(packing.json.dumps({str(size): size * 10.0 * threads**2 for size in sizes}))
 
     monkeypatch.setattr(packing, "_start", start)
@@ -103,8 +104,8 @@ def test_all_ways_to_share_the_cores_and_the_best_first(workdir, monkeypatch):
     assert {(t.pack, t.workers, t.threads) for t in found} == {(p, w, t) for p in (1, 2, 4) for w, t in layouts}
     assert [t.seconds for t in found] == sorted(t.seconds for t in found)
     for t in found:
-        assert t.rate == t.pack * 10 * t.threads**2 * t.workers
-        assert t.seconds == packing.fleet_seconds(config, t.pack, t.workers, t.rate)
+        assert t.rate == pytest.approx(t.pack * 10 * t.threads**2 * t.workers)
+        assert t.seconds == pytest.approx(packing.fleet_seconds(config, t.pack, t.workers, t.rate))
     # 2 rounds of 4 shadows of 16 images at 640/s
     assert (found[0].pack, found[0].threads, found[0].seconds) == (4, 4, pytest.approx(0.2))
 
@@ -118,7 +119,7 @@ def test_a_pack_that_does_not_fit_into_memory_is_left_out(monkeypatch, capsys, w
 
     monkeypatch.setattr(packing, "rate", rate)
     monkeypatch.setenv("NPROC", "1")
-    packing.answer(packing.json.dumps([str(workdir), 3, 12, [1, 2, 4, 8], 0.05]))
+    packing.answer(packing.json.dumps([str(workdir), 3, 12, [1, 2, 4, 8], 0.05, 0]))
     said = capsys.readouterr()
     assert [packing.json.loads(line) for line in said.out.splitlines()] == [{"1": 10.0}, {"2": 20.0}]
     assert said.err == "a pack of 4 does not fit into memory\n"
@@ -129,7 +130,7 @@ def test_a_pack_that_does_not_fit_into_memory_is_left_out(monkeypatch, capsys, w
 
     monkeypatch.setattr(packing, "rate", other)
     with pytest.raises(packing.jax.errors.JaxRuntimeError):
-        packing.answer(packing.json.dumps([str(workdir), 3, 12, [1], 0.05]))
+        packing.answer(packing.json.dumps([str(workdir), 3, 12, [1], 0.05, 0]))
 
 
 class Process:
@@ -163,7 +164,9 @@ def test_on_accelerators_a_worker_each_and_the_rates_are_summed(workdir, monkeyp
     monkeypatch.setattr(packing.local, "accelerators", lambda: ["0", "1"])
     made = answers(monkeypatch, '{"1": 10, "2": 30}', '{"1": 20}')  # the second has less memory
     config = make_config(fleet__threads=5)
-    assert packing.measure(workdir, config, 12) == [Timing(1, 2, 5, 30.0, packing.fleet_seconds(config, 1, 2, 30.0))]
+    (found,) = packing.measure(workdir, config, 12)
+    assert (found.pack, found.workers, found.threads) == (1, 2, 5)
+    assert (found.rate, found.seconds) == pytest.approx((30.0, packing.fleet_seconds(config, 1, 2, 30.0)))
     assert all(process.killed for process in made)
 
 
@@ -176,3 +179,61 @@ def test_where_nothing_fits_and_where_measuring_fails(workdir, monkeypatch):
     with pytest.raises(UserError, match=r"fleet\.pack = auto: the measurement failed .*give a number"):
         packing.measure(workdir, make_config(), 12)
     assert all(process.killed for process in made)  # none is left behind
+
+
+def three_families():
+    """Twelve shadows in blocks of four: two transformers and a convolutional network, of 4, 8 and 2 images a step."""
+    config = make_config(fleet__shadows=12, membership__block=4, train__steps=5, fleet__pack="auto")
+    config.denoiser, config.train.batch_size = DenoiserConfig(), Config().train.batch_size
+    dit = DenoiserConfig(patch=4, width=8, depth=1, heads=2)
+    unet = DenoiserConfig(kind="unet2d", unet=UNet2DConfig(block_out_channels=(4,), norm_num_groups=2))
+    config.fleet.families = (
+        *(FamilyConfig("a", dit, 4), FamilyConfig("b", dit, 8)),
+        FamilyConfig("c", unet, 2),
+    )
+    return config
+
+
+def test_packs_of_families_fit_into_a_block():
+    config = three_families()
+    assert packing.candidates(config) == [1, 2, 4]
+    config.fleet.families = config.fleet.families[2:]
+    assert packing.candidates(config) == [1]
+
+
+def test_every_family_is_timed_and_one_size_is_chosen_for_all(tmp_path, monkeypatch):
+    """The second family dislikes packs, but less than the first likes them; the third has none."""
+    config = three_families()
+    workdirs.settle(tmp_path, config)
+    monkeypatch.setattr(packing.os, "sched_getaffinity", lambda _: {0}, raising=False)
+    rates = [{1: 10.0, 2: 20.0, 4: 40.0}, {1: 80.0, 2: 70.0, 4: 60.0}, {1: 5.0}]
+    asked = []
+
+    def start(question, environment):
+        _, _, _, sizes, _, family = packing.json.loads(question)
+        asked.append((family, sizes))
+        return Process(packing.json.dumps({size: rates[family][size] for size in sizes}))
+
+    monkeypatch.setattr(packing, "_start", start)
+    found = packing.measure(tmp_path, config, 12)
+    assert asked == [(0, [1, 2, 4]), (1, [1, 2, 4]), (2, [1])]
+    # 4 shadows of each family take 5 steps of 4, 8 and 2 images: 80, 160 and 40 images
+    seconds = {1: 80 / 10 + 160 / 80 + 40 / 5, 2: 80 / 20 + 160 / 70 + 8, 4: 80 / 40 + 160 / 60 + 8}
+    assert [t.pack for t in found] == [4, 2, 1]
+    for t in found:
+        assert t.seconds == pytest.approx(seconds[t.pack])
+        assert t.rate == pytest.approx(280 / seconds[t.pack])
+
+
+def test_a_process_times_the_network_of_the_family(tmp_path, monkeypatch, capsys):
+    config = three_families()
+    workdirs.settle(tmp_path, config)
+    monkeypatch.setenv("NPROC", "1")
+
+    def rate(own, pack, images, seconds):
+        return 100.0 * own.train.batch_size + (own.denoiser.kind == "unet2d")
+
+    monkeypatch.setattr(packing, "rate", rate)
+    for family, wanted in enumerate((400.0, 800.0, 201.0)):
+        packing.answer(packing.json.dumps([str(tmp_path), 1, 12, [1], 0.05, family]))
+        assert packing.json.loads(capsys.readouterr().out) == {"1": wanted}
