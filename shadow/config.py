@@ -303,12 +303,12 @@ def _validate_families(config: Config) -> None:
                 f"{where}.name = {family.name!r}: use letters, digits, '-', '_' and '.', another name for each family"
             )
         names.add(family.name)
-    unused = dict(_leaves(config.denoiser, "denoiser.")) | {
-        f"train.{name}": getattr(config.train, name) for name in ("batch_size", "learning_rate")
-    }
+    if not families:
+        return
     known = dict(_leaves(Config()))
-    for name, value in unused.items():
-        if families and value != known[name]:
+    replaced = ("denoiser.", "train.batch_size", "train.learning_rate")
+    for name, value in _leaves(config):
+        if name.startswith(replaced) and value != known[name]:
             raise UserError(f"{name} = {value!r}: does nothing, as each of fleet.families has its own; leave it")
 
 
