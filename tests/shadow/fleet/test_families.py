@@ -1,78 +1,25 @@
-"""Fleets that mix architectures: each family is what a fleet of it alone would be, to the last bit."""
+"""Families: which shadow is of which, and what depends on it, without any training."""
 
-import copy
 import shutil
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_fleet import make_config, numbers, piles_of, planned, rows
+from mixed_fleet import LAST, SHADOWS, alone, mixed
+from tiny_fleet import make_config, planned
 
-from shadow import fleet, hub, train
+from shadow import fleet
 from shadow import workdir as workdirs
-from shadow.config import Config, DenoiserConfig, FamilyConfig, UNet2DConfig, from_dict, validate
-from shadow.denoisers.build import build
-from shadow.errors import Stopped, UserError
-from shadow.fleet import Fleet, conduct, families, reuse, shadow_folder
-
-UNET = UNet2DConfig(block_out_channels=(4,), norm_num_groups=2, mid_block_type="")  # soon compiled
-SHADOWS = {0: (0, 1), 1: (2, 3), 2: (4, 5)}  # of each family, a block of two
-LAST = 8  # the step at which piles are drawn
-
-
-def three():
-    """The first is `tiny_fleet`'s own."""
-    return (
-        FamilyConfig("coarse", DenoiserConfig(patch=4, width=8, depth=1, heads=2), 2, 4e-3),
-        FamilyConfig("fine", DenoiserConfig(patch=2, width=4, depth=1, heads=2), 4, 2e-3),
-        FamilyConfig("unet", DenoiserConfig(kind="unet2d", unet=copy.deepcopy(UNET)), 2, 1e-3),
-    )
-
-
-def mixed(**fields):
-    """Six shadows, a block of each family; what families take the place of is as in a new `Config`."""
-    config = make_config(**{"fleet__families": three(), "denoiser": DenoiserConfig(), "pile__steps": (LAST,)} | fields)
-    config.train.batch_size, config.train.learning_rate = Config().train.batch_size, Config().train.learning_rate
-    return config
-
-
-def alone(family, **fields):
-    """The config of a fleet of one family, written by hand."""
-    config, chosen = make_config(pile__steps=(LAST,), **fields), three()[family]
-    config.denoiser = chosen.denoiser
-    config.train.batch_size, config.train.learning_rate = chosen.batch_size, chosen.learning_rate
-    return config
-
-
-def same(a, b, shadows):
-    """Have two fleets made the same of these shadows?"""
-    for shadow in shadows:
-        mine, theirs = (shadow_folder(f.workdir, shadow) for f in (a, b))
-        assert piles_of(mine) == piles_of(theirs)
-        assert rows(mine) == rows(theirs)
-        assert numbers(mine)[LAST] == numbers(theirs)[LAST]
+from shadow.config import DenoiserConfig, FamilyConfig, from_dict, validate
+from shadow.errors import UserError
+from shadow.fleet import conduct, families
 
 
 @pytest.fixture(scope="module")
-def done_mixed(data, tmp_path_factory):
-    """Every pack done. Not to be written to."""
-    made = planned(tmp_path_factory.mktemp("mixed"), data, mixed())
-    made.work("sample", 0.0)
-    assert made.missing() == []
-    return made
-
-
-@pytest.fixture(scope="module")
-def done_alone(data, tmp_path_factory):
-    """Family: the fleet of it alone, of whose packs those are done that are the mixed fleet's too."""
-    made = {}
-    for family, shadows in SHADOWS.items():
-        made[family] = planned(tmp_path_factory.mktemp("alone"), data, alone(family))
-        for number, pack in enumerate(made[family].plan.packs):
-            if {*pack.shadows} <= {*shadows}:
-                assert made[family].run(number, "sample")
-    return made
+def whole(data, tmp_path_factory):
+    """The mixed fleet, planned and not trained. Not to be written to."""
+    return planned(tmp_path_factory.mktemp("planned"), data, mixed())
 
 
 @given(st.sampled_from([2, 4, 8]), st.integers(1, 4), st.integers(1, 3))
@@ -101,9 +48,9 @@ def test_the_config_of_a_family():
     assert config == mixed()
 
 
-def test_packs_never_cross_families(data, tmp_path, done_mixed):
-    assert [pack.shadows for pack in done_mixed.plan.packs] == [(0, 1), (2, 3), (4,), (5,)]
-    assert done_mixed.plan.pack_size == 2
+def test_packs_never_cross_families(data, tmp_path, whole):
+    assert [pack.shadows for pack in whole.plan.packs] == [(0, 1), (2, 3), (4,), (5,)]
+    assert whole.plan.pack_size == 2
     large = planned(tmp_path / "large", data, mixed(fleet__pack=99, fleet__shadows=24, membership__block=4))
     assert [pack.shadows for pack in large.plan.packs] == [
         *((0, 1, 2, 3), (4, 5, 6, 7), (8,), (9,), (10,), (11,)),
@@ -113,131 +60,68 @@ def test_packs_never_cross_families(data, tmp_path, done_mixed):
     assert [pack.shadows for pack in small.plan.packs] == [(k,) for k in range(6)]
 
 
-def test_in_each_family_a_unit_is_in_half_of_the_shadows(done_mixed):
-    member = np.load(done_mixed.workdir / "membership.npy")
+def test_in_each_family_a_unit_is_in_half_of_the_shadows(whole):
+    member = np.load(whole.workdir / "membership.npy")
     for shadows in SHADOWS.values():
         assert (member[list(shadows)].sum(0) == len(shadows) // 2).all()
 
 
-@pytest.mark.parametrize("family", SHADOWS)
-def test_shadows_are_those_of_a_fleet_of_their_family_alone(done_mixed, done_alone, family):
-    """Keys and bits."""
-    other, shadows = done_alone[family], SHADOWS[family]
-    theirs = {pack.shadows: pack.key for pack in other.plan.packs}
-    ours = {pack.shadows: pack.key for pack in done_mixed.plan.packs if {*pack.shadows} <= {*shadows}}
-    assert ours.items() <= theirs.items()
-    assert sorted(k for pack in ours for k in pack) == list(shadows)
-    same(done_mixed, other, shadows)
-
-
-def test_the_networks_are_those_of_the_families(done_mixed):
-    """By the names of their parameters and the shape of one; each is read as what it is."""
-    names = {}
-    for family, shadows in SHADOWS.items():
-        for shadow in shadows:
-            made = hub.read_generator(shadow_folder(done_mixed.workdir, shadow))
-            assert made.denoiser == three()[family].denoiser
-            names.setdefault(family, {*made.params})
-            assert names[family] == {*made.params}
-            assert made.network is build(made.denoiser, 8)
-    assert "conv_in" in names[2]
-    assert "conv_in" not in names[0] | names[1]
-
-
-def test_a_shadow_of_each_family_is_exported_or_refused(done_mixed, tmp_path):
-    unet = shadow_folder(done_mixed.workdir, 5)
-    hub.export(str(unet), None, tmp_path / "unet")
-    back = hub.read_pipeline(tmp_path / "unet")
-    assert back.denoiser.unet.block_out_channels == (4,)
-    with pytest.raises(UserError, match=r"0002: denoiser\.kind = 'dit': diffusers has no such network"):
-        hub.export(str(shadow_folder(done_mixed.workdir, 2)), None, tmp_path / "dit")
-
-
-def test_a_folder_without_its_number_is_refused(done_mixed, tmp_path):
-    shutil.copyfile(done_mixed.workdir / "config.json", tmp_path / "config.json")
-    moved = shutil.copytree(shadow_folder(done_mixed.workdir, 2), tmp_path / "shadows" / "mine")
-    with pytest.raises(UserError, match=r"mine: the run has fleet\.families"):
-        hub.read_generator(moved)
-
-
-def test_a_stopped_fleet_goes_on_to_the_same_bits(data, tmp_path, done_mixed):
-    made = planned(tmp_path / "run", data, mixed())
-    for number in (1, 3):  # of a transformer, and of the convolutional network
-        asked = iter([False] * 3 + [True])
-        with pytest.raises(Stopped, match=r"step \d of 8"):
-            made.run(number, "train", stop=lambda asked=asked: next(asked))
-    again = Fleet(made.workdir, data, mixed())
-    assert [state.state for state in again.states("train")] == ["waiting", "stopped", "waiting", "stopped"]
-    for number in (1, 3):
-        assert again.run(number, "sample")
-    same(again, done_mixed, (2, 3, 5))
-
-
-def test_a_fleet_grows_by_whole_rounds(data, tmp_path, done_mixed):
-    """What is done stays done, and the plan is what it would have been at once."""
-    shutil.copytree(done_mixed.workdir, tmp_path / "run")
+def test_a_fleet_grows_by_whole_rounds(data, tmp_path, whole):
+    """The packs that are there stay, and the plan is what it would have been at once."""
+    shutil.copytree(whole.workdir, tmp_path / "run")
     grown = planned(tmp_path / "run", data, mixed(fleet__shadows=12))
+    assert grown.plan.packs[:4] == whole.plan.packs
     assert grown.plan == planned(tmp_path / "whole", data, mixed(fleet__shadows=12)).plan
     assert [pack.shadows for pack in grown.plan.packs[4:]] == [(6, 7), (8, 9), (10,), (11,)]
-    assert grown.missing() == [4, 5, 6, 7]
     with pytest.raises(UserError, match=r"fleet\.shadows = 8: use a multiple of 6"):
         validate(mixed(fleet__shadows=8))
 
 
-def test_packs_of_a_fleet_of_one_family_are_taken_over(data, tmp_path, done_alone, monkeypatch):
-    made = planned(tmp_path / "run", data, mixed())
-    assert reuse.adopt(made, done_alone[1].workdir) == ([1], [])
-    assert reuse.adopt(made, done_alone[2].workdir) == ([2, 3], [])
-    monkeypatch.setattr(train, "train_pack", None)
-    for number in (1, 2, 3):
-        assert made.run(number, "sample")
-
-
-def test_another_family_is_another_key(data, tmp_path, done_mixed):
+def test_another_family_is_another_key(data, tmp_path, whole):
     config = mixed()
     config.fleet.families[1].learning_rate = 3e-3
     made = planned(tmp_path, data, config)
-    ours, theirs = made.plan.packs, done_mixed.plan.packs
+    ours, theirs = made.plan.packs, whole.plan.packs
     assert [number for number, pack in enumerate(ours) if pack.key != theirs[number].key] == [1]
 
 
-def test_a_name_changes_no_bit(data, tmp_path, done_mixed):
+def test_a_name_changes_no_bit(data, tmp_path, whole):
     config = mixed()
     config.fleet.families[1].name = "other"
-    assert planned(tmp_path, data, config).plan == done_mixed.plan
+    assert planned(tmp_path, data, config).plan == whole.plan
 
 
-def test_disk_space_is_counted_by_family(done_mixed):
+def test_disk_space_is_counted_by_family(whole):
     sizes = [conduct.disk_bytes(alone(family), [0]) for family in SHADOWS]
     assert len(set(sizes)) == 3
     assert conduct.disk_bytes(mixed(), range(12)) == 4 * sum(sizes)
     assert conduct.disk_bytes(mixed(), [8, 4]) == sizes[1] + sizes[2]
 
 
-def test_states_name_the_family_and_weigh_by_shadows(done_mixed):
-    states = done_mixed.states()
+def test_states_name_the_family_and_weigh_by_shadows(whole):
+    states = whole.states()
     assert [state.name for state in states[:3]] == [
         *("pack 0 (shadows 0 to 1, coarse)", "pack 1 (shadows 2 to 3, fine)", "shadow 4 (unet)"),
     ]
     assert [state.weight for state in states] == [2, 2, 1, 1]
 
 
-def test_shares_count_the_batches_of_the_family(done_mixed):
+def test_shares_count_the_batches_of_the_family(whole):
     """8 steps of 3 passes of 2 or 4 images, and a pile of 6 images of 2 passes."""
-    shares = [done_mixed._share(pack, "train", 8, "sample") for pack in (0, 1, 2)]
+    shares = [whole._share(pack, "train", 8, "sample") for pack in (0, 1, 2)]
     assert shares == [48 / 60, 96 / 108, 48 / 60]
 
 
-def test_families_are_locked_and_come_back_from_the_file(done_mixed):
-    back = from_dict(workdirs.read_config(done_mixed.workdir))
+def test_families_are_locked_and_come_back_from_the_file(whole):
+    back = from_dict(workdirs.read_config(whole.workdir))
     assert back == mixed()
     assert all(type(family) is FamilyConfig for family in back.fleet.families)
-    assert workdirs.is_settled(done_mixed.workdir, back)
+    assert workdirs.is_settled(whole.workdir, back)
     back.fleet.families[2].batch_size = 1
     with pytest.raises(UserError, match=r"other values of fleet\.families\[2\]\.batch_size \(2 -> 1\)"):
-        workdirs.settle(done_mixed.workdir, back)
+        workdirs.settle(whole.workdir, back)
     with pytest.raises(UserError, match=r"fleet\.families .*fleet\.families\[0\].* and \d+ more: shadows"):
-        workdirs.settle(done_mixed.workdir, make_config(pile__steps=(LAST,)))
+        workdirs.settle(whole.workdir, make_config(pile__steps=(LAST,)))
 
 
 def test_no_families_leave_the_hashes_as_they_were():
@@ -305,3 +189,12 @@ def test_options_that_families_replace_are_refused(name, value):
     setattr(config.train, name, value)
     with pytest.raises(UserError, match=rf"train\.{name} = {value}: does nothing"):
         validate(config)
+
+
+@pytest.mark.parametrize("family", SHADOWS)
+def test_keys_are_those_of_a_fleet_of_the_family_alone(data, tmp_path, whole, family):
+    other = planned(tmp_path / "other", data, alone(family))
+    theirs = {pack.shadows: pack.key for pack in other.plan.packs}
+    ours = {pack.shadows: pack.key for pack in whole.plan.packs if {*pack.shadows} <= {*SHADOWS[family]}}
+    assert ours.items() <= theirs.items()
+    assert sorted(k for pack in ours for k in pack) == list(SHADOWS[family])
