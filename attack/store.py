@@ -17,7 +17,7 @@ import numpy as np
 from attack import calibration, layout
 from attack.crossfit import Labelled
 from attack.layout import Layout
-from attack.target import Target
+from attack.target import Target, stand_ins
 from shadow import fleet, membership
 from shadow.config import Config
 from shadow.data.manifest import Manifest
@@ -97,10 +97,11 @@ class Store:
         ids = tuple(name for name in self.test if name in wanted)
         chosen = [dev + i for i, name in enumerate(self.test) if name in wanted]
         touched = membership.touched(self.member, self.groups[:dev], [self.groups[i] for i in chosen])
-        nobody = np.zeros((len(self.member), len(chosen)), bool)
+        groups = self.groups[:dev], [self.groups[i] for i in chosen]
+        barred = stand_ins(self.member, *groups, ids, self.config.attack.seed)
         bank = calibration.Bank(
             self._evidence(step, name)[:, chosen],
-            nobody,
+            barred,
             touched,
             self.layout,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,8 @@ class Target:
     """One pile of the target and the candidates asked about.
 
     pile_dev, pile_candidates: its evidence [image, number] about the dev images and the candidates;
-    null: bool [dev image], known not to be in its training set; bank: the shadows' evidence about the candidates.
+    null: bool [dev image], known not to be in its training set; bank: the shadows' evidence about the candidates, with
+    `stand_ins` for members.
     """
 
     pile_dev: np.ndarray
@@ -28,6 +30,28 @@ class Target:
     null: np.ndarray
     bank: Bank
     ids: tuple[str, ...]
+
+
+def stand_ins(
+    member: np.ndarray, dev_groups: Sequence[str], groups: Sequence[str], ids: Sequence[str], seed: int
+) -> np.ndarray:
+    """Shadows that are no reference of a candidate, bool [shadow, candidate]: those that hold its stand-in, a dev image
+    of its group, drawn by its id; none where it has no relative there.
+
+    No shadow holds a candidate. But references of a dev image never hold it, and so seldom its relatives, which go with
+    it in the membership matrix. If candidates took any shadow, half of their references would hold a dev relative, look
+    nearer to them than references look to dev images, and every candidate with relatives would look less used than a
+    dev image would. With a stand-in the references of both are chosen alike.
+
+    member: bool [shadow, dev image]; dev_groups [dev image]; groups and ids [candidate]. Of each candidate alone.
+    """
+    names = np.asarray(dev_groups)
+    result = np.zeros((len(member), len(ids)), bool)
+    for i, (group, name) in enumerate(zip(groups, ids, strict=True)):
+        relatives = np.flatnonzero(names == group)
+        if len(relatives):
+            result[:, i] = member[:, keys.generator(seed, "stand-in", name).choice(relatives)]
+    return result
 
 
 def candidate_z(data: Labelled, target: Target, pooled: np.ndarray, options: Options, draw: int) -> np.ndarray:

@@ -1,0 +1,65 @@
+"""References of candidates: stand-ins against a loop, and what goes wrong without them."""
+
+import dataclasses
+
+import numpy as np
+
+from attack import calibration, layout, target
+from attack.crossfit import Labelled, Options
+from shadow import keys, membership
+from shadow.config import MembershipConfig
+
+GROUPS, SHADOWS = 60, 8
+
+
+def world(seed):
+    """Evidence of piles that show the slices they hold, and their relatives half as much: three dev slices and two
+    candidates a group. (data, target, used bool [candidate], groups of candidates)."""
+    rng = np.random.default_rng(seed)
+    dev, test = np.repeat(np.arange(GROUPS), 3), np.repeat(np.arange(GROUPS), 2)
+    names, asked = [f"g{g}" for g in dev], [f"g{g}" for g in test]
+    held = membership.draw(names, SHADOWS, MembershipConfig(unit="mixed", block=SHADOWS), seed)
+    mine = rng.random(len(dev) + len(test)) < 0.5  # in the target's training set
+    group = np.concatenate([dev, test])
+
+    def evidence(inside):
+        relatives = np.bincount(group, inside, GROUPS)[group] > inside
+        value = rng.normal(size=len(group)) + 4 * inside + 2 * (relatives & ~inside)
+        return value.astype(np.float32)[:, None]
+
+    piles = np.stack([evidence(np.concatenate([row, np.zeros(len(test), bool)])) for row in held])
+    ids = tuple(f"c{i}" for i in range(len(test)))
+    bank = calibration.Bank(piles[:, : len(dev)], held, held, layout.plan(("pixels",), ("mosaic",)))
+    barred = target.stand_ins(held, names, asked, ids, 0)
+    other = dataclasses.replace(bank, values=piles[:, len(dev) :], member=barred, touched=barred)
+    pile = evidence(mine)
+    asked_about = target.Target(pile[: len(dev)], pile[len(dev) :], ~mine[: len(dev)], other, ids)
+    return Labelled(bank, tuple(f"d{i}" for i in range(len(dev))), dev), asked_about, mine[len(dev) :]
+
+
+def mean_z(data, asked, which):
+    options = Options(references=8, folds=2, ridge=1.0, seed=0)
+    return target.candidate_z(data, asked, np.ones(1), options, 0)[which].mean()
+
+
+def test_unused_candidates_lie_where_unused_dev_slices_do():
+    with_, without = [], []
+    for seed in range(6):
+        data, asked, used = world(seed)
+        with_.append(mean_z(data, asked, ~used))
+        nobody = np.zeros_like(asked.bank.member)
+        plain = dataclasses.replace(asked, bank=dataclasses.replace(asked.bank, member=nobody))
+        without.append(mean_z(data, plain, ~used))
+    assert abs(np.mean(with_)) < 0.12  # 0 is the mean of unused dev slices
+    assert np.mean(without) < -0.2
+
+
+def test_stand_ins_against_a_loop():
+    member = np.random.default_rng(0).random((6, 5)) < 0.5
+    dev, groups, ids = ["a", "a", "b", "c", "a"], ["a", "z", "c"], ("x", "y", "w")
+    found = target.stand_ins(member, dev, groups, ids, 7)
+    drawn = keys.generator(7, "stand-in", "x").choice(np.array([0, 1, 4]))
+    np.testing.assert_array_equal(found[:, 0], member[:, drawn])
+    assert not found[:, 1].any()
+    np.testing.assert_array_equal(found[:, 2], member[:, 3])
+    np.testing.assert_array_equal(target.stand_ins(member, dev, groups[::-1], ids[::-1], 7), found[:, ::-1])
