@@ -143,6 +143,40 @@ def test_the_gradient_of_a_vmapped_convolution():
         assert_close(a, b, 2e-5)
 
 
+def pointwise(x, kernel):
+    return layers.convolve(x, kernel, ((0, 0), (0, 0)))
+
+
+@pytest.mark.parametrize(("function", "size"), [(pointwise, 1), (layers.convolve_doubled, 3)])
+@pytest.mark.parametrize("batch", [1, 6, 8])  # sums over the batch are cut in 1, 2 and 4
+def test_gradients_of_products_in_a_pack_are_those_of_each_alone_in_float64(function, size, batch):
+    x, kernel = (normal(i, *s) for i, s in enumerate([(3, batch, 4, 5, 6), (3, size, size, 6, 7)]))
+    packed = jax.vmap(functools.partial(grads, function))(jnp.asarray(x), jnp.asarray(kernel))
+    for i in range(3):
+        wide = np.repeat(np.repeat(x[i], 2, axis=1), 2, axis=2) if size == 3 else x[i]
+        with jax.enable_x64(True):
+            alone = grads(
+                functools.partial(reference, padding=[(size // 2, size // 2)] * 2),
+                jnp.asarray(wide, jnp.float64),
+                jnp.asarray(kernel[i], jnp.float64),
+            )
+            to_images, to_kernel = (np.asarray(a) for a in alone)
+        if size == 3:  # every pixel was four
+            to_images = to_images.reshape(batch, 4, 2, 5, 2, 6).sum((2, 4))
+        assert_close(packed[0][i], to_images, 1e-5)
+        assert_close(packed[1][i], to_kernel, 1e-5)
+
+
+@pytest.mark.parametrize(("function", "size"), [(pointwise, 1), (layers.convolve_doubled, 3)])
+def test_gradients_of_products_of_16_bits_are_summed_in_32(function, size):
+    """Over 2,048 pixels: a sum in 16 bits would lose its smaller terms."""
+    x, kernel = (jnp.asarray(np.abs(a), jnp.bfloat16) for a in (normal(0, 8, 16, 16, 4), normal(1, size, size, 4, 4)))
+    wide = grads(function, x.astype(jnp.float32), kernel.astype(jnp.float32))
+    for actual, wanted in zip(grads(function, x, kernel), wide, strict=True):
+        assert actual.dtype == jnp.bfloat16
+        assert_close(actual, wanted, 2**-6)
+
+
 def test_the_same_inputs_give_the_same_bits():
     x, kernel = jnp.asarray(normal(0, 4, 16, 16, 32)), jnp.asarray(normal(1, 3, 3, 32, 32))
     step = jax.jit(functools.partial(grads, functools.partial(layers.convolve, padding=((1, 1), (1, 1)))))
