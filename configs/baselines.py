@@ -1,8 +1,8 @@
 """Quick look without shadows: every published baseline on a folder, and a plain warning of what they cannot say.
 
-Data      --config.data.root=FOLDER of edition 2023, 2025 or own (--config.data.edition)
+Data      --config.data.root=FOLDER of edition 2023 or 2025 (--config.data.edition)
 Hardware  2 CPU cores
-Time      under a minute for a 2023 folder at 32 x 32 pixels (docs/results.md)
+Time      about a minute of processor time for a 2023 folder (docs/results.md)
 Expected  scores.csv, submission.csv and report.html; no probability and no verdict
 Command   python launch.py run --config=configs/baselines.py --workdir=runs/quick --config.data.root=FOLDER
 """
