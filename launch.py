@@ -66,6 +66,18 @@ def _run(settle: bool = True) -> Any:
     return Kind(folder, _CONFIG.value, _EXECUTOR.value, [Path(name) for name in _REUSE.value], settle)
 
 
+def _proxies() -> None:
+    from shadow.fleet import worker
+
+    run = _run()
+    if isinstance(run, worker.Worker):
+        from attack.proxies import working
+
+        working.work(run.folder, run.config, run.data_root)
+    else:
+        run.proxies()
+
+
 def _score() -> None:
     from attack import score
 
@@ -108,6 +120,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
     "train": ("train the shadows (all, or --pack=I)", lambda: _run().train()),
     "sample": ("draw the shadows' piles (all, or --pack=I)", lambda: _run().sample()),
     "status": ("what is done and what is not", lambda: _run(False).status()),
+    "proxies": ("train a model on every pile, for the signal `proxy` (`signals` does, too)", _proxies),
     "signals": ("measure every candidate against every pile", lambda: _run().signals()),
     "fit": ("fit the attack, cross-fitted over shadows and groups", lambda: _run().fit()),
     "predict": ("predictions.csv and submission.csv", lambda: _run().predict()),

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from attack import calibration, embeddings, fitting, measuring, signals, store
+from attack import calibration, embeddings, fitting, measuring, proxies, signals, store
 from attack.report import sentence
 from shadow import fleet, workdir
 from shadow.config import Config, validate
@@ -116,6 +116,18 @@ class Run:
                 shadows = fleet.present(self.folder, self.config)
                 fleet.verify_piles(self.folder, shadows)
                 measuring.build(self.folder, self._manifest(), self.config, shadows)
+
+    def proxies(self) -> None:
+        """The costly part of `signals` where attack.signals holds `proxy`."""
+        if "proxy" not in self.config.attack.signals:
+            raise UserError("proxies: are for the signal `proxy`, which attack.signals does not ask for")
+        with self._alone():
+            self._check_fleet()
+            fleet.Fleet(self.folder, self.data_root, self.config).check_members()
+            shadows = fleet.present(self.folder, self.config)
+            fleet.verify_piles(self.folder, shadows)
+            found = proxies.Proxies(measuring.set_scene(self.folder, self._manifest(), self.config, shadows))
+            proxies.train(found)
 
     def fit(self) -> None:
         self._attack_stage("fit", fitting.fit)

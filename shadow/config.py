@@ -151,6 +151,20 @@ class ChallengeConfig:
 
 
 @dataclass
+class ProxyConfig:
+    """Of the signal `proxy`: a small diffusion model is trained on every pile, and its loss asked for."""
+
+    denoiser: DenoiserConfig = field(default_factory=lambda: DenoiserConfig(width=64, depth=3))
+    steps: int = 2000
+    batch_size: int = 16  # images a step of one proxy, drawn with replacement from its pile
+    learning_rate: float = 2e-3  # peak; linear warm-up, cosine decay to a tenth
+    prediction: str = "v"  # v | epsilon | sample
+    times: tuple[int, ...] = (50, 100, 200)  # of 1000, cosine schedule: at which the loss is asked for
+    noises: int = 8  # the same for all images: even, one half is the other with its sign turned
+    pack: int = 4  # proxies trained together in one step
+
+
+@dataclass
 class AttackConfig:
     """From piles to probabilities."""
 
@@ -158,6 +172,7 @@ class AttackConfig:
     pile: int = 250  # images of each pile that are compared
     embeddings: tuple[str, ...] = ("pixels", "highpass", "laplacian")
     signals: tuple[str, ...] = ("mosaic",)  # also nearest, ball, votes: docs/results.md
+    proxy: ProxyConfig = field(default_factory=ProxyConfig)
     references: int = 8  # OUT shadows a calibration uses at most
     draws: int = 4  # repetitions with other OUT references
     folds: int = 5  # folds over groups of the two-way cross-fitting
@@ -231,6 +246,8 @@ def _positive(config: Config) -> dict[str, float]:
         named[f"fleet.{name}"] = getattr(c.fleet, name)
     for name in ("pile", "references", "draws", "redraws", "bootstrap"):
         named[f"attack.{name}"] = getattr(c.attack, name)
+    for name in ("steps", "batch_size", "learning_rate", "noises", "pack"):
+        named[f"attack.proxy.{name}"] = getattr(c.attack.proxy, name)
     for name in ("dev_used", "dev_not_used", "test_used", "test_not_used", "dev_generated", "test_generated"):
         named[f"challenge.{name}"] = getattr(c.challenge, name)
     named["challenge.slices_a_patient"] = c.challenge.slices_a_patient
@@ -262,8 +279,10 @@ _CHOICES = {
     "challenge.split": ("slice", "group"),
     "attack.objective": ("f1", "kappa", "accuracy"),
     "attack.recalibrate": ("none", "dev"),
+    "attack.proxy.prediction": ("v", "epsilon", "sample"),
 }
 _NOT_NEGATIVE = ("train.shift", "warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge")
+_PROXY_TIMES = 1000  # of the process of proxies
 SEEDS = 2**32  # JAX uses 32 bits of a seed
 
 
@@ -310,6 +329,17 @@ def _validate_families(config: Config) -> None:
     for name, value in _leaves(config):
         if name.startswith(replaced) and value != known[name]:
             raise UserError(f"{name} = {value!r}: does nothing, as each of fleet.families has its own; leave it")
+
+
+def _validate_proxy(proxy: ProxyConfig, size: int) -> None:
+    """Refuses proxies that cannot be, or cannot be asked."""
+    _validate_denoiser("attack.proxy.denoiser", proxy.denoiser, size, _PROXY_TIMES)
+    if not proxy.times or len(set(proxy.times)) < len(proxy.times):
+        raise UserError(f"attack.proxy.times = {proxy.times}: name one or more times, each once")
+    if not all(isinstance(t, int) and 0 <= t < _PROXY_TIMES for t in proxy.times):
+        raise UserError(f"attack.proxy.times = {proxy.times}: must be whole numbers from 0 to {_PROXY_TIMES - 1}")
+    if proxy.noises % 2:
+        raise UserError(f"attack.proxy.noises = {proxy.noises}: must be even, since each comes with its negative")
 
 
 def validate(config: Config) -> None:
@@ -388,6 +418,8 @@ def validate(config: Config) -> None:
             "attack.recalibrate = 'dev': labels of the dev slices say nothing of another generator; use 'none', or set "
             "attack.same_generator where one generator made both piles"
         )
+    if "proxy" in attack.signals:  # else its network need not fit the images
+        _validate_proxy(attack.proxy, config.data.resolution)
     if attack.folds < 2:
         raise UserError(f"attack.folds = {attack.folds}: use 2 or more")
     if not attack.embeddings or not attack.signals:

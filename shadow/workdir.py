@@ -21,7 +21,10 @@ VERSION = 1
 
 # Config fields each stage after training depends on, besides everything before it.
 LATER = {
-    "signals": ("attack.pile", "attack.embeddings", "attack.signals", "attack.seed", "attack.allow_missing"),
+    "signals": (
+        *("attack.pile", "attack.embeddings", "attack.signals", "attack.proxy", "attack.seed"),
+        "attack.allow_missing",
+    ),
     "fit": ("attack",),
     "predict": (),
     "report": ("report",),

@@ -150,8 +150,11 @@ def versions() -> tuple[str, str]:
 
 @functools.cache
 def _code(names: tuple[str, ...]) -> str:
-    """Hash of modules without comments, docstrings and messages of errors, which change no bit."""
-    root = Path(shadow.__path__[0])
+    return code(Path(shadow.__path__[0]), names)
+
+
+def code(root: Path, names: Sequence[str]) -> str:
+    """Hash of modules below `root` without comments, docstrings and messages of errors, which change no bit."""
     return _digest([ast.unparse(_Bare().visit(ast.parse((root / name).read_text()))) for name in names])
 
 

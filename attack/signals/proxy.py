@@ -1,0 +1,38 @@
+"""The denoising loss of a diffusion model that was trained on the pile (after Tartan Federer, winner of MIDST at SaTML
+2025, who fit a network to such losses; here each candidate's is set against that of piles without it).
+
+Where the pile's generator remembers the candidate, a model of the pile has learned what the candidate looks like. It
+sees what distances do not: structure that many images of the pile share in part. Small times carry the signal; at
+large ones any image of the kind is denoised alike. Minus the mean over the references.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attack.signals.evidence import Evidence
+from attack.signals.scene import PileBlock, Scene
+
+COLUMNS = ("proxy",)
+
+
+def numbers(scene: Scene) -> tuple[str, ...]:
+    return tuple(f"proxy.{t}" for t in scene.config.attack.proxy.times)
+
+
+def measure(scene: Scene) -> np.ndarray:
+    """-log mean loss [pile, candidate, time], of proxies that are trained if they are not there yet: minutes."""
+    from attack.proxies import Proxies, train  # the trainer, which other signals have no time to wait for
+
+    proxies = Proxies(scene)
+    train(proxies)
+    return proxies.values()
+
+
+BLOCK = PileBlock("proxy", numbers, measure)
+
+
+def signal(own: Evidence, references: Evidence) -> np.ndarray:
+    """[..., 1]: -log loss, mean over the times, minus its mean over the references."""
+    mine, theirs = (evidence["proxy"].astype(np.float64).mean(-1) for evidence in (own, references))
+    return (mine - theirs.mean(-1))[..., None]
