@@ -22,7 +22,7 @@ def numbers(scene: Scene) -> tuple[str, ...]:
 
 def measure(scene: Scene) -> np.ndarray:
     """-log mean loss [pile, candidate, time], of proxies that are trained if they are not there yet: minutes."""
-    from attack.proxies import Proxies, train  # the trainer, which other signals have no time to wait for
+    from attack.proxies import Proxies, train  # here, since proxies know what a scene is
 
     proxies = Proxies(scene)
     train(proxies)
