@@ -122,8 +122,7 @@ class Run:
         if "proxy" not in self.config.attack.signals:
             raise UserError("proxies: are for the signal `proxy`, which attack.signals does not ask for")
         with self._alone():
-            self._check_fleet()
-            fleet.Fleet(self.folder, self.data_root, self.config).check_members()
+            self._check_inputs(first=True)
             shadows = fleet.present(self.folder, self.config)
             fleet.verify_piles(self.folder, shadows)
             found = proxies.Proxies(measuring.set_scene(self.folder, self._manifest(), self.config, shadows))

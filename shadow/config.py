@@ -171,7 +171,7 @@ class AttackConfig:
     allow_missing: bool = False  # go on with the shadows that are done where others are missing
     pile: int = 250  # images of each pile that are compared
     embeddings: tuple[str, ...] = ("pixels", "highpass", "laplacian")
-    signals: tuple[str, ...] = ("mosaic",)  # also nearest, ball, votes: docs/results.md
+    signals: tuple[str, ...] = ("mosaic",)  # also nearest, ball, votes, proxy (minutes): docs/results.md
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     references: int = 8  # OUT shadows a calibration uses at most
     draws: int = 4  # repetitions with other OUT references

@@ -25,7 +25,7 @@ STAGES = {  # as attack.pipeline.STAGES
 
 
 class QuickRun(Run):
-    """As `attack.pipeline.Run`, but no fleet: `train`, `sample`, `signals` and `fit` are refused."""
+    """As `attack.pipeline.Run`, but no fleet: `train`, `sample`, `proxies`, `signals` and `fit` are refused."""
 
     stages = STAGES
     commands = ("plan", "predict", "report")
@@ -65,6 +65,9 @@ class QuickRun(Run):
 
     def sample(self) -> None:
         self._refuse("sample")
+
+    def proxies(self) -> None:
+        self._refuse("proxies")
 
     def signals(self) -> None:
         self._refuse("signals")

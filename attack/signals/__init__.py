@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attack.signals import ball, closeness, mosaic, nearest, votes
+from attack.signals import ball, closeness, mosaic, nearest, proxy, votes
 from attack.signals.evidence import Evidence
 from attack.signals.scene import PileBlock
 from attack.signals.sight import Block
@@ -34,6 +34,7 @@ SIGNALS: dict[str, Signal] = {
     "ball": Signal(ball.COLUMNS, ball.signal, closeness.BLOCK),
     "mosaic": Signal(mosaic.COLUMNS, mosaic.signal, mosaic.BLOCK),
     "votes": Signal(votes.COLUMNS, votes.signal, votes.BLOCK),
+    "proxy": Signal(proxy.COLUMNS, proxy.signal, proxy.BLOCK),
 }
 
 
