@@ -154,8 +154,8 @@ class ChallengeConfig:
 class ProxyConfig:
     """Of the signal `proxy`: a small diffusion model is trained on every pile, and its loss asked for."""
 
-    denoiser: DenoiserConfig = field(default_factory=lambda: DenoiserConfig(width=64, depth=3))
-    steps: int = 2000
+    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
+    steps: int = 3000
     batch_size: int = 16  # images a step of one proxy, drawn with replacement from its pile
     learning_rate: float = 2e-3  # peak; linear warm-up, cosine decay to a tenth
     prediction: str = "v"  # v | epsilon | sample

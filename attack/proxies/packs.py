@@ -30,8 +30,10 @@ _CHECKPOINTS = 3  # a pack that is killed loses a third of its training at most
 
 
 def diffusion(config: ProxyConfig) -> DiffusionConfig:
-    """The process of the proxies, whatever that of the shadows is: cosine schedule, every time weighing the same."""
-    return DiffusionConfig(timesteps=1000, prediction=config.prediction, max_weight=1e6)
+    """The process of the proxies, whatever that of the shadows is: cosine schedule, and the plain loss of v and of
+    epsilon. That of x_0 weighs as a shadow's by default, since its plain weight has no bound."""
+    cap = DiffusionConfig().max_weight if config.prediction == "sample" else 1e6
+    return DiffusionConfig(timesteps=1000, prediction=config.prediction, max_weight=cap)
 
 
 def training(config: ProxyConfig) -> TrainConfig:
