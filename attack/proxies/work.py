@@ -56,7 +56,7 @@ class Proxies:
     def values(self) -> np.ndarray:
         """-log loss of every pile's proxy about every image, float32 [pile, image, time], in the order of the scene.
         All must have been trained."""
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for pack in self.packs:
             losses = self._result(pack)
             assert losses is not None, f"{pack.key} is not trained"
@@ -108,14 +108,16 @@ class Proxies:
 
     def _state(self, pack: Pack) -> progress.State:
         name = f"proxies of {pack.piles[0].name}" + (f" to {pack.piles[-1].name}" if len(pack.piles) > 1 else "")
+        weight = float(len(pack.piles))
         if packs.result_path(self.root, pack.key).exists():
-            return progress.State(name, "done", 1.0)
+            return progress.State(name, "done", 1.0, weight=weight)
         row = progress.read(self._report(pack))
         if row is None:
-            return progress.State(name, "waiting")
+            return progress.State(name, "waiting", weight=weight)
         share = row["done"] / row["total"] if row["total"] else 0.0
         fields = {field: row[field] for field in ("stage", "done", "total", "rate", "loss")}
-        return progress.State(name, "running", share, where=f"{row['host']}:{row['pid']}", **fields)
+        where = f"{row['host']}:{row['pid']}"
+        return progress.State(name, "running", share, where=where, weight=weight, **fields)
 
     def marks(self) -> list[object]:
         """What changes whenever work is done that is not lost when a worker dies."""
