@@ -97,8 +97,10 @@ class Store:
         ids = tuple(name for name in self.test if name in wanted)
         chosen = [dev + i for i, name in enumerate(self.test) if name in wanted]
         touched = membership.touched(self.member, self.groups[:dev], [self.groups[i] for i in chosen])
-        groups = self.groups[:dev], [self.groups[i] for i in chosen]
-        barred = stand_ins(self.member, *groups, ids, self.config.attack.seed)
+        barred = np.zeros((len(self.member), len(chosen)), bool)
+        if self.config.attack.stand_ins:
+            groups = self.groups[:dev], [self.groups[i] for i in chosen]
+            barred = stand_ins(self.member, *groups, ids, self.config.attack.seed)
         bank = calibration.Bank(
             self._evidence(step, name)[:, chosen],
             barred,

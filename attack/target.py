@@ -22,7 +22,7 @@ class Target:
 
     pile_dev, pile_candidates: its evidence [image, number] about the dev images and the candidates;
     null: bool [dev image], known not to be in its training set; bank: the shadows' evidence about the candidates, with
-    `stand_ins` for members.
+    `stand_ins`, or nobody, for members.
     """
 
     pile_dev: np.ndarray
@@ -41,7 +41,8 @@ def stand_ins(
     No shadow holds a candidate. But references of a dev image never hold it, and so seldom its relatives, which go with
     it in the membership matrix. If candidates took any shadow, half of their references would hold a dev relative, look
     nearer to them than references look to dev images, and every candidate with relatives would look less used than a
-    dev image would. With a stand-in the references of both are chosen alike.
+    dev image would. With a stand-in the references of both are chosen alike. That mends probabilities, but where a
+    group has many images it costs much AUC (docs/results.md), so it is off by default.
 
     member: bool [shadow, dev image]; dev_groups [dev image]; groups and ids [candidate]. Of each candidate alone.
     """

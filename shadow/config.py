@@ -174,6 +174,7 @@ class AttackConfig:
     signals: tuple[str, ...] = ("mosaic",)  # also nearest, ball, votes, proxy (minutes): docs/results.md
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     references: int = 8  # OUT shadows a calibration uses at most
+    stand_ins: bool = False  # a candidate's references lack a dev slice of its group, as a dev slice's lack itself
     draws: int = 4  # repetitions with other OUT references
     folds: int = 5  # folds over groups of the two-way cross-fitting
     ridge: float = 0.1  # pull of the logistic weights towards equal weights
