@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from attack import calibration, layout, target
+from attack import calibration, layout, store, target
 from attack.crossfit import Labelled, Options
 from shadow import keys, membership
-from shadow.config import MembershipConfig
+from shadow.config import Config, MembershipConfig
 
 GROUPS, SHADOWS = 60, 8
 
@@ -63,3 +63,30 @@ def test_stand_ins_against_a_loop():
     assert not found[:, 1].any()
     np.testing.assert_array_equal(found[:, 2], member[:, 3])
     np.testing.assert_array_equal(target.stand_ins(member, dev, groups[::-1], ids[::-1], 7), found[:, ::-1])
+
+
+def test_the_store_has_stand_ins_where_they_are_asked_for():
+    member = np.random.default_rng(1).random((6, 2)) < 0.5
+    piles = (*(store.pile_name(k, 5, 3) for k in range(6)), "generated_dev", "generated_test")
+    plan = layout.plan(("pixels",), ("mosaic",))
+    for wanted in (False, True):
+        config = Config()
+        config.attack.stand_ins = wanted
+        data = store.Store(
+            values=np.zeros((8, 4, 1), np.float32),
+            layout=plan,
+            piles=piles,
+            dev=("d0", "d1"),
+            test=("c0", "c1"),
+            groups=("a", "b", "b", "z"),
+            member=member,
+            not_used=np.array([True, False]),
+            statistics={},
+            sizes={"generated_dev": 3, "generated_test": 3},
+            shadows=tuple(range(6)),
+            asked=6,
+            config=config,
+        )
+        found = data.target("generated_test", 5).bank.member
+        np.testing.assert_array_equal(found[:, 0], member[:, 1] & wanted)
+        assert not found[:, 1].any()
