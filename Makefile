@@ -8,7 +8,7 @@ EXTRAS ?= test,lint
 # For the parity tests, which are skipped without it, and for benchmarks; nothing else needs it.
 TORCH ?= torch==2.13.0
 
-.PHONY: venv torch demo test test-slurm lint bench bench-unet2d bench-attack clean
+.PHONY: venv torch demo test test-slurm lint bench bench-unet2d bench-signals bench-attack clean
 
 venv: $(VENV)/.installed
 
@@ -41,6 +41,9 @@ bench: venv bench-unet2d
 
 bench-unet2d: venv torch
 	$(RUN) benchmarks/unet2d.py
+
+bench-signals: venv
+	$(RUN) benchmarks/signals.py
 
 # Takes hours: challenges are made and attacked below ROOT.
 bench-attack: venv

@@ -19,11 +19,10 @@ from sklearn import decomposition, linear_model, model_selection, pipeline, prep
 from attack import calibration, crossfit, embeddings, estimate, layout, model, ranking, target
 from attack.crossfit import Labelled, Options
 from attack.estimate import MeanAuc
-from attack.signals import SIGNALS
-from attack.signals.sight import Block, Sight
+from attack.signals.sight import Sight
 from attack.target import Target
 from shadow import keys, membership
-from shadow.config import MembershipConfig
+from shadow.config import AttackConfig, MembershipConfig
 
 _TRIES = 20  # memberships drawn for one that is enough, where shadows are missing
 
@@ -91,12 +90,12 @@ def evidence_of(copies: float, seed: int, size: Size) -> Case:
     piles = [_pile(dev[held[k]], copies, size, rng) for k in range(size.shadows)]
     piles.append(_pile(np.concatenate([dev[dev_used], test[label]]), copies, size, rng))
 
-    names, ids = tuple(embeddings.EMBEDDINGS), (*dev_ids, *test_ids)
-    plan = layout.plan(names, tuple(s for s, signal in SIGNALS.items() if isinstance(signal.block, Block)))
+    names, ids = AttackConfig().embeddings, (*dev_ids, *test_ids)
+    plan = layout.plan(names, ("nearest", "ball", "mosaic", "votes"))
     real = {e: embeddings.embed(e, np.concatenate([dev, test])) for e in names}
 
     def measured(pile: np.ndarray) -> np.ndarray:
-        return plan.measure({e: Sight(real[e], size.dev, ids, embeddings.embed(e, pile)) for e in names})
+        return plan.measure(lambda e: [Sight(real[e], size.dev, ids, embeddings.embed(e, pile))])
 
     values = np.stack([measured(pile) for pile in piles])
     shadows, nobody = values[:-1], np.zeros((size.shadows, size.test), bool)

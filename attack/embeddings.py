@@ -1,12 +1,18 @@
-"""Image -> vector, such that the Euclidean distance of two vectors is a root mean square over pixels."""
+"""Image -> vector, such that the Euclidean distance of two vectors is a root mean square over pixels.
+
+Here are the embeddings that see one image alone; `spaces` has also one that is fitted.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
+from shadow.data.decoding import resize
 from shadow.errors import UserError
 
 _LOCAL = 5  # pixels a side of the local mean that `highpass` takes away
@@ -25,15 +31,20 @@ def standardised(images: np.ndarray) -> np.ndarray:
     return np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 1e-6).astype(np.float32)
 
 
-def detail(images: np.ndarray) -> np.ndarray:
-    """Each image minus its local mean, float64 [image, height, width]."""
+def reduced(images: np.ndarray, side: int) -> np.ndarray:
+    """Standardised pixels of the images at side x side, by the mean of each box."""
+    return standardised(resize(images, side))
+
+
+def detail(images: np.ndarray, local: int = _LOCAL) -> np.ndarray:
+    """Each image minus its local mean over local x local pixels, float64 [image, height, width]."""
     images = np.asarray(images, np.float64)
-    return images - ndimage.uniform_filter(images, (0, _LOCAL, _LOCAL), mode="nearest")
+    return images - ndimage.uniform_filter(images, (0, local, local), mode="nearest")
 
 
-def highpass(images: np.ndarray) -> np.ndarray:
+def highpass(images: np.ndarray, local: int = _LOCAL) -> np.ndarray:
     """Standardised detail, where memorisation shows first."""
-    return standardised(detail(images))
+    return standardised(detail(images, local))
 
 
 def laplacian(images: np.ndarray) -> np.ndarray:
@@ -43,36 +54,42 @@ def laplacian(images: np.ndarray) -> np.ndarray:
     return standardised(sum(ndimage.correlate1d(images, (1, -2, 1), axis, mode="reflect") for axis in (1, 2)))
 
 
-EMBEDDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "pixels": standardised,
-    "highpass": highpass,
-    "laplacian": laplacian,
+class Embedding(NamedTuple):
+    """embed(images [image, side, side]) -> float32 [image, feature]; None where it must be fitted or given first.
+
+    kind: what its vectors are, as blocks ask for it: "pictures" [image, side * side], "whitened" or "vectors".
+    side: pixels that images must have at least.
+    """
+
+    embed: Callable[[np.ndarray], np.ndarray] | None
+    kind: str = "pictures"
+    side: int = 1
+
+
+EMBEDDINGS: dict[str, Embedding] = {
+    "pixels": Embedding(standardised),
+    **{f"pixels{side}": Embedding(partial(reduced, side=side), side=side) for side in (16, 32, 64)},
+    "highpass": Embedding(highpass),
+    "highpass3": Embedding(partial(highpass, local=3)),
+    "highpass9": Embedding(partial(highpass, local=9)),
+    "laplacian": Embedding(laplacian),
+    "pca": Embedding(None, "whitened"),
 }
 
 
-def check(name: str) -> None:
-    """Raises UserError for an unknown name."""
+def check(name: str, resolution: int) -> None:
+    """Raises UserError for an unknown name, and for one that needs larger images than resolution x resolution."""
     if name not in EMBEDDINGS:
         raise UserError(f"attack.embeddings: {name!r} is not known; choose from {', '.join(EMBEDDINGS)}")
+    if EMBEDDINGS[name].side > resolution:
+        raise UserError(f"attack.embeddings: {name!r} is larger than data.resolution = {resolution}; leave it out")
 
 
 def embed(name: str, images: np.ndarray) -> np.ndarray:
-    """float32 [image, feature] of images [image, height, width]. Raises UserError for an unknown name."""
-    check(name)
-    return EMBEDDINGS[name](images)
-
-
-def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Euclidean distances float32 [len(a), len(b)].
-
-    Row i is the same to the last bit whatever the other rows of `a` are: it is one product of the matrix b with one
-    vector. In a product of two matrices a BLAS rounds by the matrices' shape and the row's place in them, and the
-    score of a candidate would depend, in its last digits, on who else is scored.
-    """
-    norms_a, norms_b = (a**2).sum(1), (b**2).sum(1)
-    result = np.empty((len(a), len(b)), np.float32)
-    vector = np.empty(a.shape[1], np.float32)  # always the same memory, so the same alignment
-    for i in range(len(a)):
-        vector[:] = a[i]
-        result[i] = np.sqrt(np.maximum(norms_a[i] + norms_b - 2 * (b @ vector), 0))
-    return result
+    """float32 [image, feature] of images [image, height, width] in grey levels. Raises UserError as `check`, and
+    ValueError for an embedding that must be fitted or given first."""
+    check(name, images.shape[-1])
+    found = EMBEDDINGS[name].embed
+    if found is None:
+        raise ValueError(f"{name} is not a function of an image alone")
+    return found(images)

@@ -24,6 +24,7 @@ from attack import (
     transfer,
 )
 from attack.crossfit import Labelled, Options
+from attack.distances import distances
 from attack.recalibration import Pairs
 from shadow import files, fleet
 from shadow.config import Config
@@ -83,7 +84,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     images = manifest.images_at([*data.dev, *data.test], config.data.resolution)
     real = embeddings.standardised(images)
     mix = estimate.match_nearness(
-        embeddings.distances(real, real), data.groups, ~data.not_used, data.member, attack.prior, attack.seed
+        distances(real, real), data.groups, ~data.not_used, data.member, attack.prior, attack.seed
     )
     weight = mix.weight
     # not weighted: a probability, like a score, must not depend on which other candidates there are

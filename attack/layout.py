@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from attack import embeddings
+from attack.embeddings import EMBEDDINGS
 from attack.signals import SIGNALS
 from attack.signals.evidence import Evidence
 from attack.signals.scene import PileBlock, Scene
 from attack.signals.sight import Block, Sight
+from attack.ssim import WINDOW
+from shadow.errors import UserError
 
 
-def columns_of(embeddings: Sequence[str], signals: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def columns_of(names: Sequence[str], signals: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """(signal, embedding) in the order of the columns of z; signals that need no embedding have "" and come last."""
-    within = [(s, e) for e in embeddings for s in signals if isinstance(SIGNALS[s].block, Block)]
+    within = [(s, e) for e in names for s in signals if _fits(s, e)]
     return (*within, *((s, "") for s in signals if isinstance(SIGNALS[s].block, PileBlock)))
+
+
+def _fits(signal: str, embedding: str) -> bool:
+    block = SIGNALS[signal].block
+    return isinstance(block, Block) and block.kind in ("", EMBEDDINGS[embedding].kind)
+
+
+def check(names: Sequence[str], signals: Sequence[str], resolution: int) -> None:
+    """Raises UserError for unknown signals and embeddings, for those that images of this size do not bear, for a signal
+    without an embedding that it can be measured in, and for an embedding that no signal is measured in."""
+    for name in names:
+        embeddings.check(name, resolution)
+    for name in signals:
+        if name not in SIGNALS:
+            raise UserError(f"attack.signals: {name!r} is not known; choose from {', '.join(SIGNALS)}")
+        block = SIGNALS[name].block
+        if isinstance(block, Block) and not any(_fits(name, e) for e in names):
+            fitting = ", ".join(e for e in EMBEDDINGS if _fits(name, e))
+            raise UserError(f"attack.signals: {name!r} needs one of attack.embeddings = {fitting}")
+    if "ssim" in signals and resolution < WINDOW:
+        raise UserError(f"attack.signals: 'ssim' needs data.resolution = {WINDOW} or more; leave it out")
+    within = any(isinstance(SIGNALS[s].block, Block) for s in signals)
+    for name in names:
+        if within and not any(_fits(s, name) for s in signals):
+            raise UserError(f"attack.embeddings: none of attack.signals is measured in {name!r}; leave it out")
 
 
 def key(block: str, embedding: str) -> str:
@@ -26,10 +56,12 @@ def key(block: str, embedding: str) -> str:
 @dataclass(frozen=True)
 class Layout:
     """columns: (signal, embedding), in the order of the columns of z. numbers: the names of the numbers of each block,
-    by `key(block, embedding)`, in the order in which they are stored."""
+    by `key(block, embedding)`, in the order in which they are stored. step: (which, of how many) training steps of the
+    piles is attacked with, for blocks that have numbers for each."""
 
     columns: tuple[tuple[str, str], ...]
     numbers: Mapping[str, tuple[str, ...]]
+    step: tuple[int, int] = (0, 1)
 
     @property
     def names(self) -> list[str]:
@@ -50,13 +82,15 @@ class Layout:
         """(block, embedding) that the columns need, each once, in order."""
         return list(dict.fromkeys((SIGNALS[s].block, e) for s, e in self.columns))
 
-    def measure(self, sights: Mapping[str, Sight], whole: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
-        """float32 [candidate, number] of one pile. sights: the pile in each embedding; whole: [candidate, number] of
-        blocks that need no embedding, by name."""
-        parts = [
-            block.measure(sights[embedding]) if isinstance(block, Block) else (whole or {})[block.name]
-            for block, embedding in self.blocks
-        ]
+    def measure(
+        self, sights: Callable[[str], Sequence[Sight]], whole: Mapping[str, np.ndarray] | None = None
+    ) -> np.ndarray:
+        """float32 [candidate, number] of one pile. sights(embedding): the pile in it, together of every candidate
+        once, asked for once and let go; whole: [candidate, number] of blocks that need no embedding, by name."""
+        parts: list[np.ndarray] = []
+        for embedding, group in itertools.groupby(self.blocks, lambda pair: pair[1]):
+            seen = sights(embedding) if embedding else []
+            parts += [together(b, seen) if isinstance(b, Block) else (whole or {})[b.name] for b, _ in group]
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
 
     def place(self, block: str, embedding: str) -> slice:
@@ -68,23 +102,41 @@ class Layout:
             first += len(numbers)
         raise KeyError(key(block, embedding))
 
+    def _part(self, column: tuple[str, str]) -> tuple[str, slice]:
+        """The block that a column is computed from, and where it lies."""
+        block = SIGNALS[column[0]].block
+        place = self.place(block.name, column[1])
+        if isinstance(block, PileBlock) and block.by_step:
+            width = (place.stop - place.start) // self.step[1]
+            first = place.start + width * self.step[0]
+            place = slice(first, first + width)
+        return block.name, place
+
     def evidence(self, values: np.ndarray, column: tuple[str, str]) -> Evidence:
         """What `column` (signal, embedding) is computed from, of values [..., number]: a view."""
-        block = SIGNALS[column[0]].block.name
-        return Evidence({block: values[..., self.place(block, column[1])]})
+        block, place = self._part(column)
+        return Evidence({block: values[..., place]})
 
     def chosen(
         self, bank: np.ndarray, column: tuple[str, str], shadows: np.ndarray, candidates: np.ndarray
     ) -> Evidence:
         """The same of `bank` [shadow, candidate, number] for references `shadows` int [..., R] about `candidates` int
         [..., 1]."""
-        block = SIGNALS[column[0]].block.name
-        return Evidence({block: bank[..., self.place(block, column[1])][shadows, candidates]}, shadows)
+        block, place = self._part(column)
+        return Evidence({block: bank[..., place][shadows, candidates]}, shadows)
 
 
-def plan(embeddings: Sequence[str], signals: Sequence[str], scene: Scene | None = None) -> Layout:
+def together(block: Block, sights: Sequence[Sight]) -> np.ndarray:
+    """[candidate, number] of a block, over all sights."""
+    found = np.concatenate([block.measure(sight) for sight in sights])
+    result = np.empty_like(found)
+    result[np.concatenate([np.arange(len(s.rows)) if s.about is None else s.about for s in sights])] = found
+    return result
+
+
+def plan(names: Sequence[str], signals: Sequence[str], scene: Scene | None = None) -> Layout:
     """The layout of what these signals need in these embeddings. `scene`: for blocks that need no embedding."""
-    columns, numbers = columns_of(embeddings, signals), dict[str, tuple[str, ...]]()
+    columns, numbers = columns_of(names, signals), dict[str, tuple[str, ...]]()
     for block, embedding in Layout(columns, {}).blocks:
         if isinstance(block, Block):
             numbers[key(block.name, embedding)] = block.numbers

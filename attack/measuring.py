@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from attack import crossfit, embeddings, layout, regime
+from attack import crossfit, layout, regime, spaces
 from attack.signals.scene import Pile, PileBlock, Scene
 from attack.signals.sight import Sight
 from attack.store import TARGETS, group_numbers, groups_of, pile_name
@@ -30,16 +30,14 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
     plan = layout.plan(attack.embeddings, attack.signals, scene)
     whole = {block.name: block.measure(scene) for block, _ in plan.blocks if isinstance(block, PileBlock)}
     within = {e for _, e in plan.columns if e}
-    real = {e: embeddings.embed(e, scene.images) for e in attack.embeddings if e in within}
+    real = {e: spaces.views(e, scene) for e in attack.embeddings if e in within}
     statistics = {}
     with files.replacing(workdir / "signals" / "values.npy") as part, part.open("wb") as stream:
         _write_header(stream, (len(scene.piles), len(scene.images), plan.size))
         for i, pile in enumerate(tqdm(scene.piles, desc="signals", unit="pile", disable=None, leave=False)):
             made = pile.read()
             statistics[pile.name] = regime.pile_statistics(made).tolist()
-            sights = {
-                e: Sight(vectors, scene.dev, scene.groups, embeddings.embed(e, made)) for e, vectors in real.items()
-            }
+            sights = functools.partial(_sights, real, made)
             stream.write(plan.measure(sights, {name: values[i] for name, values in whole.items()}).tobytes())
     files.write_json(
         workdir / "signals" / "names.json",
@@ -54,6 +52,10 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
             "asked": config.fleet.shadows,
         },
     )
+
+
+def _sights(real: dict[str, list[spaces.View]], made: np.ndarray, embedding: str) -> list[Sight]:
+    return [view.of(made) for view in real[embedding] if len(view.about)]
 
 
 def sizes_of(manifest: Manifest, config: Config) -> dict[str, int]:

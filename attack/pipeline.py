@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from attack import calibration, embeddings, fitting, measuring, proxies, signals, store
+from attack import calibration, fitting, layout, measuring, proxies, store
 from attack.report import sentence
 from shadow import fleet, workdir
 from shadow.config import Config, validate
@@ -51,10 +51,7 @@ class Run:
         settle: bool = True,
     ) -> None:
         validate(config)
-        for name in config.attack.embeddings:
-            embeddings.check(name)
-        for name in config.attack.signals:
-            signals.check(name)
+        layout.check(config.attack.embeddings, config.attack.signals, config.data.resolution)
         self.folder, self.config, self.executor, self.reuse = folder, config, executor, reuse
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--workdir={folder} is a file: name a folder")

@@ -7,6 +7,7 @@ by `measuring`.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ class Store:
             self._evidence(step, like)[:, :dev],
             self.member,
             touched,
-            self.layout,
+            self._layout(step),
         )
         family = np.array([fleet.family_of(self.config, k) for k in self.shadows])
         return Labelled(bank, self.dev, group_numbers(self.groups)[:dev], family)
@@ -105,7 +106,7 @@ class Store:
             self._evidence(step, name)[:, chosen],
             barred,
             touched,
-            self.layout,
+            self._layout(step),
         )
         return Target(pile[:dev], pile[chosen], self.not_used, bank, ids)
 
@@ -114,6 +115,10 @@ class Store:
         data, pile = self.labelled(step, name), self.values[self.piles.index(name)]
         about = pile[: len(self.dev)]
         return Target(about, about, self.not_used, data.bank, self.dev)
+
+    def _layout(self, step: int) -> Layout:
+        steps = list(fleet.pile_steps(self.config))
+        return dataclasses.replace(self.layout, step=(steps.index(step), len(steps)))
 
     def _evidence(self, step: int, like: str) -> np.ndarray:
         """Of the shadows' piles, [shadow, candidate, number]: a view, not a copy of the store."""

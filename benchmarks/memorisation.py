@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from attack import embeddings, ranking  # noqa: E402
+from attack.distances import distances  # noqa: E402
 from shadow import piles, train  # noqa: E402
 from shadow.config import ChallengeConfig, DenoiserConfig, DiffusionConfig, PileConfig, TrainConfig  # noqa: E402
 from shadow.data import challenge, decoding  # noqa: E402
@@ -65,7 +66,7 @@ def one(images: np.ndarray, recipe: tuple[str, float, int, int, float, int]) -> 
         aucs = []
         for path, held in zip(paths, members, strict=True):
             pile = embeddings.standardised(np.asarray(piles.open_pile(path)))
-            nearest = embeddings.distances(embeddings.standardised(images), pile).min(1)
+            nearest = distances(embeddings.standardised(images), pile).min(1)
             aucs.append(ranking.auc(-nearest, np.isin(np.arange(SLICES), held).astype(int)))
     print(
         f"{prediction:7} weight <= {cap:<4} width {width:<4} batch {batch:<3} rate {rate:<6} {steps:5} steps "

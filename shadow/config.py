@@ -171,7 +171,7 @@ class AttackConfig:
     allow_missing: bool = False  # go on with the shadows that are done where others are missing
     pile: int = 250  # images of each pile that are compared
     embeddings: tuple[str, ...] = ("pixels", "highpass", "laplacian")
-    signals: tuple[str, ...] = ("mosaic",)  # also nearest, ball, votes, proxy (minutes): docs/results.md
+    signals: tuple[str, ...] = ("mosaic",)  # others (proxy takes minutes): docs/method.md, section 6
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     references: int = 8  # OUT shadows a calibration uses at most
     stand_ins: bool = False  # a candidate's references lack a dev slice of its group, as a dev slice's lack itself

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigh
 
-from attack.embeddings import distances, embed
+from attack.distances import distances
+from attack.embeddings import embed
 from attack.ssim import ssim_all
 
 ALL_PAIRS = 10_000 * 64 * 64  # pixels of a pile up to which SSIM is computed of all pairs

@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attack.signals import ball, closeness, mosaic, nearest, proxy, votes
+from attack.signals import ball, closeness, density, discriminator, mosaic, nearest, proxy, structure, tiles, votes
 from attack.signals.evidence import Evidence
 from attack.signals.scene import PileBlock
 from attack.signals.sight import Block
-from shadow.errors import UserError
 
 
 class Signal(NamedTuple):
@@ -33,12 +32,10 @@ SIGNALS: dict[str, Signal] = {
     "nearest": Signal(nearest.COLUMNS, nearest.signal, closeness.BLOCK),
     "ball": Signal(ball.COLUMNS, ball.signal, closeness.BLOCK),
     "mosaic": Signal(mosaic.COLUMNS, mosaic.signal, mosaic.BLOCK),
+    "tiles": Signal(tiles.COLUMNS, tiles.signal, tiles.BLOCK),
+    "density": Signal(density.COLUMNS, density.signal, density.BLOCK),
+    "ssim": Signal(structure.COLUMNS, structure.signal, structure.BLOCK),
+    "discriminator": Signal(discriminator.COLUMNS, discriminator.signal, discriminator.BLOCK),
     "votes": Signal(votes.COLUMNS, votes.signal, votes.BLOCK),
     "proxy": Signal(proxy.COLUMNS, proxy.signal, proxy.BLOCK),
 }
-
-
-def check(name: str) -> None:
-    """Raises UserError for an unknown signal."""
-    if name not in SIGNALS:
-        raise UserError(f"attack.signals: {name!r} is not known; choose from {', '.join(SIGNALS)}")

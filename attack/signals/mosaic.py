@@ -10,28 +10,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from attack.embeddings import distances
 from attack.signals.evidence import Evidence, closeness_of
-from attack.signals.sight import Block, Sight, tiles
+from attack.signals.sight import Block, Sight
 
 COLUMNS = ("mosaic",)
 
 
-def mosaic_distances(candidates: np.ndarray, pile: np.ndarray) -> np.ndarray:
-    """Distance of each candidate to its nearest mosaic of the pile, float64 [candidate]: the root of the sum over tiles
-    of the least squared distance there. Never above the distance to the nearest image."""
-    total = np.zeros(len(candidates))
-    for mine, theirs in zip(tiles(candidates), tiles(pile), strict=True):
-        total += distances(mine, theirs).min(1).astype(np.float64) ** 2
-    return np.sqrt(total)
-
-
 def measure(sight: Sight) -> np.ndarray:
-    """-log distance to the nearest mosaic: [candidate, 1]."""
-    return closeness_of(mosaic_distances(sight.real[sight.rows], sight.pile))[:, None]
+    """-log distance to the nearest mosaic, the root of the sum over tiles of the least squared distance there (never
+    above the distance to the nearest image): [candidate, 1]."""
+    return closeness_of(np.sqrt(sight.tiled.mosaic))[:, None]
 
 
-BLOCK = Block("mosaic", ("mosaic",), measure, pictures=True)
+BLOCK = Block("mosaic", ("mosaic",), measure, "pictures")
 
 
 def signal(own: Evidence, references: Evidence) -> np.ndarray:

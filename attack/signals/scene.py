@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attack import pca
 from shadow.config import Config
 
 
@@ -27,7 +29,7 @@ class Pile:
     read: Callable[[], np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scene:
     """images: float32 [image, side, side] in grey levels, the dev images and then the test candidates; ids, groups: of
     them; dev: how many are dev images; fold: int [dev image], of the cross-fitting; piles: in the order of the store,
@@ -42,14 +44,31 @@ class Scene:
     workdir: Path
     config: Config
 
+    @functools.cached_property
+    def bases(self) -> list[tuple[np.ndarray, pca.Basis]]:
+        """Whitened principal components of dev images, each with the real images that are seen through it, int [image].
+
+        A dev image must be as foreign to its basis as a test candidate is: there is one for every fold, fitted without
+        the groups of the fold, and for the candidates one of all dev images. No pile is in any. All have as many
+        components.
+        """
+        parts = [np.flatnonzero(self.fold == f) for f in range(self.fold.max() + 1)]
+        parts.append(np.arange(self.dev, len(self.images)))
+        fitted = [np.setdiff1d(np.arange(self.dev), part) for part in parts]
+        count = pca.components(min(map(len, fitted)))
+        return [(part, pca.fit(self.images[known], count)) for part, known in zip(parts, fitted, strict=True)]
+
 
 class PileBlock(NamedTuple):
     """Numbers that are measured once for every (pile, candidate), without an embedding.
 
     numbers(scene): their names. measure(scene) -> float [pile, candidate, number], of all piles at once: they may be
     compared with each other, or trained on together. No row may depend on which other candidates there are.
+    by_step: the numbers are as many for each training step of `pile.steps`, one step after the other, and a signal is
+    given those of the step that is attacked with.
     """
 
     name: str
     numbers: Callable[[Scene], tuple[str, ...]]
     measure: Callable[[Scene], np.ndarray]
+    by_step: bool = False

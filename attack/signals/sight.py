@@ -11,9 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attack.embeddings import distances
+from attack.distances import distances, squared_distances
 
 TILES = 4  # a side, into which an image is cut
+
+
+class Tiled(NamedTuple):
+    """Of each candidate: mosaic, the sum over tiles of the least squared distance there; worst, the least over images
+    of the greatest distance of a tile."""
+
+    mosaic: np.ndarray
+    worst: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +38,7 @@ class Sight:
     groups: Sequence[str]
     pile: np.ndarray
     asked: np.ndarray | None = None
+    about: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not len(self.pile):
@@ -49,18 +58,28 @@ class Sight:
         """float32 [candidate, image of `pile`]."""
         return self.distances if self.asked is None else self.distances[self.asked]
 
+    @functools.cached_property
+    def tiled(self) -> Tiled:
+        """ValueError where embedded images are no pictures."""
+        total, worst = np.zeros(len(self.rows)), np.zeros((len(self.rows), len(self.pile)), np.float32)
+        for mine, theirs in zip(tiles(self.real[self.rows]), tiles(self.pile), strict=True):
+            found = squared_distances(mine, theirs)
+            total += found.min(1)
+            np.maximum(worst, found, out=worst)
+        return Tiled(total, np.sqrt(worst.min(1)))
+
 
 class Block(NamedTuple):
     """Numbers that are measured once for every (pile, candidate) in one embedding.
 
     numbers: their names. measure(sight) -> float [candidate, number], each row of its candidate alone, to the last bit,
-    whoever else is asked about. pictures: only where embedded images are still pictures, [image, side * side].
+    whoever else is asked about. kind: that embeddings must be of (`embeddings.Embedding`); any where it is empty.
     """
 
     name: str
     numbers: tuple[str, ...]
     measure: Callable[[Sight], np.ndarray]
-    pictures: bool = False
+    kind: str = ""
 
 
 def tiles(vectors: np.ndarray) -> list[np.ndarray]:

@@ -1,0 +1,119 @@
+"""Evidence of one pile: time and peak memory of all signals but proxy and discriminator, and of their parts.
+
+python benchmarks/signals.py [--candidates=200] [--pile=10000] [--runs=5]
+
+Printed are the distances against the bare matrix product (paired runs, medians with their range), cost at three numbers
+of images and of candidates, and, each in a process of its own, a whole pile: at 64x64 every signal in every embedding,
+SSIM of all pairs included; at 256x256 the distances of all pairs and SSIM with each candidate's 200 nearest images. The
+rate of SSIM against scikit-image's loop is in `benchmarks/ssim.py`.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags, logging
+from scipy import ndimage
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from attack import layout, spaces  # noqa: E402
+from attack.distances import distances  # noqa: E402
+from attack.embeddings import EMBEDDINGS, standardised  # noqa: E402
+from attack.signals import SIGNALS, structure  # noqa: E402
+from attack.signals.scene import Pile, Scene  # noqa: E402
+from attack.signals.sight import Block  # noqa: E402
+from shadow.config import Config  # noqa: E402
+
+_CANDIDATES = flags.DEFINE_integer("candidates", 200, "Real images, of which half are known.")
+_PILE = flags.DEFINE_integer("pile", 10_000, "Generated images.")
+_RUNS = flags.DEFINE_integer("runs", 5, "Paired runs.")
+_ONLY = flags.DEFINE_integer("only", 0, "Internal: a whole pile of images of this side, in this process.")
+
+
+def images(count: int, side: int, seed: int) -> np.ndarray:
+    """Smooth noise in 256 grey levels, uint8 [count, side, side], made in parts."""
+    rng, result = np.random.default_rng(seed), np.empty((count, side, side), np.uint8)
+    for start in range(0, count, 500):
+        part = rng.standard_normal(result[start : start + 500].shape, np.float32)
+        smooth = ndimage.gaussian_filter(part, (0, 2, 2))
+        result[start : start + 500] = np.clip(np.rint(128 + 60 * smooth / smooth.std()), 0, 255)
+    return result
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def spread(values: np.ndarray, digits: int = 2) -> str:
+    return f"{np.median(values):.{digits}f} ({values.min():.{digits}f} to {values.max():.{digits}f})"
+
+
+def scene_of(candidates: int, pile: int, side: int) -> Scene:
+    made = images(pile, side, 1)
+    half, names = candidates // 2, tuple(f"x{i}" for i in range(candidates))
+    one = Pile("generated_test", -1, -1, pile, lambda: made.astype(np.float32))
+    fold, config = np.arange(half) % 5, Config()
+    config.data.resolution = side
+    real = images(candidates, side, 0).astype(np.float32)
+    return Scene(real, names, names, half, fold, (one,), Path(), config)
+
+
+def everything(scene: Scene) -> np.ndarray:
+    """float32 [candidate, number] of the scene's pile: each signal's block in each embedding that it fits."""
+    signals = tuple(s for s, signal in SIGNALS.items() if isinstance(signal.block, Block) or s == "ssim")
+    plan = layout.plan(tuple(e for e in EMBEDDINGS if EMBEDDINGS[e].side <= scene.images.shape[1]), signals, scene)
+    whole = {"ssim": structure.measure(scene)[0]}
+    real = {e: spaces.views(e, scene) for e in dict.fromkeys(e for _, e in plan.columns if e)}
+    made = scene.piles[0].read()
+    return plan.measure(lambda e: [view.of(made) for view in real[e]], whole)
+
+
+def against_the_product(runs: int, candidates: int, pile: int) -> None:
+    a, b = standardised(images(candidates, 64, 0)), standardised(images(pile, 64, 1))
+    distances(a, b)  # asks the library, once a shape
+    times = np.array([(seconds(lambda: distances(a, b)), seconds(lambda: a @ b.T)) for _ in range(runs)])
+    took, bare, ratio = spread(times[:, 0]), spread(times[:, 1]), spread(times[:, 0] / times[:, 1])
+    print(f"distances {took} s, bare product {bare} s, ratio {ratio}", flush=True)
+
+
+def at_three_sizes(candidates: int, pile: int) -> None:
+    for share in (0.25, 0.5, 1.0):
+        more = seconds(lambda n=int(share * pile): everything(scene_of(candidates, n, 64)))
+        wide = seconds(lambda n=int(share * candidates): everything(scene_of(n, pile, 64)))
+        print(f"{share:.0%} of the pile: {more:.1f} s; {share:.0%} of the candidates: {wide:.1f} s", flush=True)
+
+
+def large(side: int) -> None:
+    scene = scene_of(_CANDIDATES.value, _PILE.value, side) if side == 64 else None
+    if scene is None:
+        real, made = images(_CANDIDATES.value, side, 0), images(_PILE.value, side, 1)
+        took, what = seconds(lambda: structure.most_similar(real, made)), "distances of all pairs and SSIM of 200"
+    else:
+        took, what = seconds(lambda: everything(scene)), "all signals in all embeddings, SSIM of all pairs"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{side}x{side}, {_CANDIDATES.value} x {_PILE.value}: {what}: {took:.1f} s, peak memory {peak:.2f} GiB")
+
+
+def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)
+    if _ONLY.value:
+        large(_ONLY.value)
+        return
+    against_the_product(_RUNS.value, _CANDIDATES.value, _PILE.value)
+    for side in (64, 256):
+        subprocess.run([sys.executable, __file__, *sys.argv[1:], f"--only={side}"], check=True)
+    at_three_sizes(_CANDIDATES.value, _PILE.value // 4)
+
+
+if __name__ == "__main__":
+    app.run(main)

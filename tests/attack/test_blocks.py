@@ -1,0 +1,247 @@
+"""Distances, bases and the blocks of evidence added to the first ones: each against a loop or another library."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from scipy import optimize, stats
+from skimage.metrics import structural_similarity
+from test_store import SIZE, make_fleet, recipe
+
+from attack import distances, layout, measuring, pca, store
+from attack.embeddings import EMBEDDINGS, embed, standardised
+from attack.signals import SIGNALS, density, discriminator, structure, tiles
+from attack.signals.evidence import Evidence
+from attack.signals.sight import Sight
+from shadow.config import AttackConfig
+from shadow.errors import UserError
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+@pytest.mark.parametrize("matters", [False, True])
+@pytest.mark.parametrize(("rows", "columns", "features"), [(1, 1, 3), (70, 1030, 63), (130, 20, 256)])
+def test_a_row_of_distances_is_its_own(monkeypatch, matters, rows, columns, features):
+    """To the last bit, wherever it stands, in the plain way and in that for a library that rounds by place."""
+    if matters:
+        monkeypatch.setattr(distances, "place_matters", lambda *_: True)
+    a, b = normal(rows, features), normal(columns, features, seed=1)
+    found = distances.distances(a, b)
+    wanted = np.sqrt(((a[:, None].astype(float) - b[None, :50]) ** 2).sum(-1))
+    np.testing.assert_allclose(found[:, :50], wanted, rtol=1e-4, atol=2e-3)
+    order = np.random.default_rng(2).permutation(rows)
+    for kept in (order, order[: rows // 3 + 1], order[:1]):
+        np.testing.assert_array_equal(distances.distances(a[kept], b), found[kept])
+
+
+def test_a_library_that_rounds_by_place_is_noticed(monkeypatch):
+    assert not distances.place_matters.__wrapped__(10, 30)
+    biased = Fake(np.random.default_rng(0))
+    monkeypatch.setattr(distances.np.random, "default_rng", lambda seed: biased)
+    assert distances.place_matters.__wrapped__(10, 30)
+
+
+class Fake:
+    """Matrices of a library that gives row 7 of a block another last bit."""
+
+    def __init__(self, made):
+        self.made = made
+
+    def standard_normal(self, shape, dtype):
+        found = self.made.standard_normal(shape, dtype)
+        return found.view(Biased) if found.ndim == 2 else found
+
+
+class Biased(np.ndarray):
+    def __matmul__(self, other):
+        found = np.asarray(self) @ other
+        found[:, 7] = np.nextafter(found[:, 7], np.float32(np.inf))
+        return found
+
+
+def test_components_against_a_singular_value_decomposition():
+    images = np.random.default_rng(0).integers(0, 256, (30, 6, 6)).astype(np.float32)
+    basis = pca.fit(images[:20], 5)
+    vectors = standardised(images[:20]).astype(float)
+    _, values, axes = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
+    wanted = (standardised(images) - vectors.mean(0)) @ axes[:5].T / values[:5] * np.sqrt(19)
+    found = basis.embed(images)
+    np.testing.assert_allclose(abs(found), abs(wanted), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(np.cov(found[:20].T), np.eye(5), atol=1e-3)  # white where it was fitted
+
+
+def test_components_that_images_do_not_span_are_zero():
+    constant = np.full((6, 4, 4), 9.0, np.float32)
+    assert not pca.fit(constant, 3).embed(constant).any()
+    two = np.random.default_rng(0).normal(size=(2, 4, 4)).astype(np.float32)
+    assert (pca.fit(two, 3).embed(two)[:, 1:] == 0).all()
+
+
+def test_tiles_against_a_loop():
+    c, pile = normal(5, 64), normal(20, 64, seed=1)
+    found = tiles.measure(Sight(c, 0, "abcde", pile))
+    for i in range(5):
+        each = []
+        for g in pile:
+            apart = (c[i] - g).reshape(8, 8)
+            parts = [apart[y : y + 2, x : x + 2] for y, x in itertools.product(range(0, 8, 2), repeat=2)]
+            each.append(max(np.linalg.norm(part) for part in parts))
+        assert found[i, 0] == pytest.approx(-np.log(min(each)), abs=1e-3)
+
+
+def test_density_is_that_of_scipy():
+    pile, points = normal(60, 3).astype(float), normal(7, 3, seed=1).astype(float)
+    pile = (pile - pile.mean(0)) @ np.linalg.cholesky(np.linalg.inv(np.cov(pile.T)))  # scipy scales by the covariance
+    squares = ((points[:, None] - pile) ** 2).sum(-1)
+    for width in (0.1, 0.7):
+        wanted = stats.gaussian_kde(pile.T, width).logpdf(points.T)
+        np.testing.assert_allclose(density.log_density(squares, width, 3), wanted, rtol=1e-9)
+
+
+def test_bandwidth_is_the_likeliest_of_images_left_out():
+    pile = normal(40, 4)
+    likelihood = []
+    for width in density.BANDWIDTHS:
+        logs = []
+        for i in range(40):
+            others = np.delete(pile, i, axis=0)
+            kernels = np.exp(-((others.astype(float) - pile[i]) ** 2).sum(1) / (2 * width**2))
+            logs.append(np.log(max(kernels.mean(), 1e-300)) - 2 * np.log(2 * np.pi * width**2))
+        likelihood.append(np.mean(logs))
+    assert density.bandwidth(pile) == density.BANDWIDTHS[int(np.argmax(likelihood))]
+    assert density.bandwidth(pile[:1]) == 1.0
+
+
+def test_density_never_underflows():
+    pile = np.repeat(normal(1, 30), 50, axis=0)
+    found = density.measure(Sight(1e3 * normal(4, 30, seed=1), 0, "abcd", pile))
+    assert np.isfinite(found).all()
+    assert len(set(found[:, 0].tolist())) == 4
+
+
+@pytest.mark.parametrize("all_pairs", [structure.ALL_PAIRS, 0])
+def test_structure_against_a_loop(monkeypatch, all_pairs):
+    monkeypatch.setattr(structure, "ALL_PAIRS", all_pairs)
+    rng = np.random.default_rng(0)
+    c, pile = (rng.integers(0, 256, (n, 9, 9)).astype(np.float32) for n in (3, 25))
+    found = structure.most_similar(c, pile)
+    for i in range(3):
+        each = sorted(-np.log(1 - structural_similarity(c[i], g, data_range=255)) for g in pile)[::-1]
+        np.testing.assert_allclose(found[i], each[:10], atol=1e-3)
+    few = structure.most_similar(c, c[:1])
+    assert np.isfinite(few).all()
+    assert (few == few[:, :1]).all()
+
+
+def test_log_odds_are_those_of_the_least_loss():
+    pile, other, points = normal(30, 3) + 0.5, normal(30, 3, seed=1), normal(6, 3, seed=2)
+
+    def loss(w):
+        return (
+            np.logaddexp(0, -(pile @ w[:3] + w[3])).sum()
+            + np.logaddexp(0, other @ w[:3] + w[3]).sum()
+            + 10 / 2 * (w[:3] ** 2).sum()
+        )
+
+    w = optimize.minimize(loss, np.zeros(4), tol=1e-10).x
+    found = discriminator.log_odds(points, pile, other)
+    np.testing.assert_allclose(found, points @ w[:3] + w[3], atol=2e-3)
+    np.testing.assert_allclose(discriminator.log_odds(points, other, pile), -found, atol=2e-3)
+    np.testing.assert_allclose(discriminator.log_odds(points, pile, pile), 0, atol=1e-9)
+
+
+def test_discriminator_takes_the_references_it_is_given():
+    own = Evidence({"discriminator": np.arange(12.0).reshape(2, 6)})
+    shadows = np.array([[0, 5], [2, 3]])
+    found = discriminator.signal(own, Evidence({}, shadows))
+    np.testing.assert_array_equal(found, [[2.5], [8.5]])
+
+
+EVERY = {
+    "embeddings": ("pixels", "highpass3", "pca"),
+    "signals": tuple(s for s in SIGNALS if s != "proxy"),
+}  # which trains
+
+
+def test_everything_is_finite_and_of_its_candidate_alone(images, tmp_path):
+    """All blocks of a fleet, with two sizes of pile and two training steps; then without some of the candidates."""
+    for i in range(21, 25):
+        (images / f"dev/generated/generated_{i:04d}.png").unlink()
+    config = recipe(pile=24, **EVERY)
+    config.pile.steps = (10, 20)
+    found = make_fleet(tmp_path, images, [1, 2, 4, 7, 8, 11], config)
+    whole = np.load(tmp_path / "signals/values.npy")
+    names = json.loads((tmp_path / "signals/names.json").read_text())
+    assert np.isfinite(whole).all()
+    assert len(names["signals"]) == len(set(names["signals"])) == whole.shape[2]
+
+    where = [i for i, name in enumerate(names["signals"]) if name.startswith("discriminator")]
+    assert [names["signals"][i] for i in where[:2]] == ["discriminator.0001/10", "discriminator.0002/10"]
+    rows = [names["piles"].index(store.pile_name(k, 20, 20)) for k in (1, 2)]
+    np.testing.assert_array_equal(whole[rows[0], :, where[7]], -whole[rows[1], :, where[6]])
+    data = store.read(tmp_path, found, config)
+    bank = data.labelled(20, "generated_dev").bank
+    mine = bank.layout.evidence(bank.values, ("discriminator", ""))["discriminator"]
+    np.testing.assert_array_equal(mine[0, :, 1], whole[rows[0], : len(data.dev), where[7]])
+    assert mine.shape[-1] == 6
+
+    for i in (1, 2, 5):
+        (images / f"test/real_unknown_1/real_unknown_{i:04d}.png").unlink()
+    (tmp_path / "fewer").mkdir()
+    make_fleet(tmp_path / "fewer", images, [1, 2, 4, 7, 8, 11], config)
+    fewer = json.loads((tmp_path / "fewer/signals/names.json").read_text())["candidates"]
+    kept = [names["candidates"].index(name) for name in fewer]
+    assert len(kept) == len(names["candidates"]) - 3
+    np.testing.assert_array_equal(np.load(tmp_path / "fewer/signals/values.npy"), whole[:, kept])
+
+
+def test_a_basis_has_not_seen_whom_it_is_asked_about(images, tmp_path):
+    config = recipe(pile=24)
+    found = make_fleet(tmp_path, images, [0], config)
+    scene = measuring.set_scene(tmp_path, found, config, [0])
+    for about, basis in scene.bases:
+        other = measuring.set_scene(tmp_path, found, config, [0])
+        other.images[about] = 7.0
+        same = [b for rows, b in other.bases if np.array_equal(rows, about)]
+        np.testing.assert_array_equal(same[0].axes, basis.axes)
+    assert sorted(np.concatenate([about for about, _ in scene.bases]).tolist()) == list(range(len(scene.images)))
+
+
+@pytest.mark.parametrize("name", [n for n, e in EMBEDDINGS.items() if e.embed])
+def test_embeddings_of_smaller_and_other_bands(name):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64)).astype(np.float32)
+    found = embed(name, pictures)
+    assert found.dtype == np.float32
+    if name in ("pixels16", "pixels32"):
+        side = int(name[6:])
+        small = pictures.reshape(3, side, 64 // side, side, 64 // side).mean((2, 4))
+        np.testing.assert_allclose(found, standardised(small), atol=1e-6)
+    if name in ("highpass3", "highpass9"):
+        reach = int(name[8:]) // 2
+        padded = np.pad(pictures[0], reach, mode="edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1))
+        mean = windows.mean((2, 3))
+        np.testing.assert_allclose(found[0], standardised((pictures[0] - mean)[None])[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("names", "signals", "resolution", "said"),
+    [
+        (("pixels64",), ("mosaic",), 32, r"embeddings: 'pixels64' is larger than data.resolution = 32"),
+        (("pixels",), ("density",), 32, r"signals: 'density' needs one of attack.embeddings = pca"),
+        (("pixels", "pca"), ("mosaic",), 32, r"embeddings: none of attack.signals is measured in 'pca'"),
+        (("pixels",), ("ssim",), 6, r"signals: 'ssim' needs data.resolution = 7"),
+        (("nope",), ("mosaic",), 32, r"embeddings: 'nope' is not known"),
+        (("pixels",), ("nope",), 32, r"signals: 'nope' is not known"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(names, signals, resolution, said):
+    with pytest.raises(UserError, match=said):
+        layout.check(names, signals, resolution)
+
+
+def test_the_defaults_fit():
+    layout.check(AttackConfig().embeddings, AttackConfig().signals, SIZE)
