@@ -1,0 +1,1 @@
+"""Checkpoints side by side: what differs between them, and which leaks more."""
