@@ -1,42 +1,140 @@
-"""Challenges of benchmarks/attack.py, as recipes for `launch.py`: `--config=THIS_FILE:CASE;POOL;PATIENTS`.
+"""Challenges of benchmarks/attack.py: two bands of difficulty from one target.
 
-A case is named POOL.TARGET.SEED[.SPLIT][.LENGTH]: slices that are `phantom` or `real` (the folder POOL), a target
-generator that is a `dit` or a `unet2d`, split by `slice` (default) or by `group`, trained to the `full` (default), for
-a `short` time, or hardly at all (`nothing`).
+A world is named POOL.TARGET.SPLIT.SEED: slices that are `phantom` or `real`, a target generator that is a `dit` or a
+`unet2d`, a split by `slice` or by `group`. Its target is trained once; piles are drawn at several steps. A case is a
+world and a band, WORLD.BAND: of all training lengths and pile sizes the one at which the best attack without shadows
+(told by the truth) is nearest to the band's middle. So difficulty is settled before our attack is looked at.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import json
+import os
 import re
+import shutil
+from pathlib import Path
 
+import numpy as np
+
+from attack import baselines, ranking
+from shadow import files, piles, train
 from shadow.config import Config
+from shadow.data import challenge, decoding
 from shadow.errors import UserError
 
-_NAME = re.compile(r"(phantom|real)\.(dit|unet2d)\.(\d+)(?:\.(slice|group))?(?:\.(full|short|nothing))?")
-_LENGTH = {"full": 1.0, "short": 0.35, "nothing": 0.02}
+_NAME = re.compile(r"(phantom|real)\.(dit|unet2d)\.(slice|group)\.(\d+)")
+BANDS = {"faint": (0.60, 0.75), "clear": (0.85, 0.95)}
+_STEPS = (100, 400, 700, 1000, 1400, 1900, 2500)  # of the target's training, at which piles are drawn
+_SIZES = (400, 200, 100)  # images of the test pile
+_NOTHING = _STEPS[0]  # step at which the target has learned no slice yet
+NOTHING = ("phantom.dit.slice.1", "real.unet2d.slice.1")  # worlds that have a case `nothing` too
 
 
-def recipe(name: str, pool: str, patients: str) -> Config:
-    """The `Config` of a case."""
-    found = _NAME.fullmatch(name)
+def worlds(real: bool) -> list[str]:
+    """All worlds: three seeds of every pool and target, splits in turn."""
+    pools = ("phantom", "real") if real else ("phantom",)
+    return [
+        f"{pool}.{target}.{('slice', 'group')[(seed + i + 1 + (target == 'unet2d') * (pool == 'phantom')) % 2]}.{seed}"
+        for seed in (1, 2, 3)
+        for i, (pool, target) in enumerate(itertools.product(pools, ("dit", "unet2d")))
+    ]
+
+
+def recipe(world: str, pool: str, patients: str, size: int = _SIZES[0]) -> Config:
+    """The `Config` of a case with so many images in its test pile."""
+    found = _NAME.fullmatch(world)
     if found is None:
-        raise UserError(f"{name!r} is no POOL.TARGET.SEED[.SPLIT][.LENGTH]")
-    kind, target, seed, split, length = found.groups()
+        raise UserError(f"{world!r} is no POOL.TARGET.SPLIT.SEED")
+    kind, target, split, seed = found.groups()
     config = Config(seed=int(seed))
-    config.attack.seed, challenge = int(seed), config.challenge
-    challenge.seed, challenge.split, challenge.denoiser.kind = 1000 + int(seed), split or "slice", target
-    challenge.train.steps, challenge.train.batch_size = 2400, 16
+    made = config.challenge
+    config.attack.seed, made.seed, made.split, made.denoiser.kind = int(seed), 1000 + int(seed), split, target
+    config.fleet.shadows = 16
+    config.pile.count, config.attack.pile, config.pile.steps = _SIZES[0], size, (500, 900, 1600)
+    config.attack.same_generator = True
+    made.dev_generated, made.test_generated = _SIZES[0] // 2, size
+    made.train.batch_size, made.train.steps, made.train.checkpoint_every = 16, _STEPS[-1], _STEPS[-1]
     if kind == "real":
-        challenge.pool, challenge.patients, challenge.publish_patients = pool, patients, True
-        challenge.dev_used = challenge.dev_not_used = 30
-        challenge.test_used = challenge.test_not_used = 70 if challenge.split == "slice" else 45
-        challenge.train.steps = 3000
+        made.pool, made.patients = pool, patients
+        made.dev_used = made.dev_not_used = 30
+        made.test_used = made.test_not_used = 70 if split == "slice" else 45
+    else:
+        made.slices_a_patient = 4
+        made.dev_used = made.dev_not_used = 40
+        made.test_used = made.test_not_used = 60
+    made.publish_patients = True
     if target == "unet2d":
-        challenge.train.learning_rate = 2e-3
-    challenge.train.steps = max(round(challenge.train.steps * _LENGTH[length or "full"]), 1)
+        made.train.learning_rate, made.denoiser.unet.block_out_channels = 2e-3, (24, 48, 48)
     return config
 
 
+def make(root: Path, world: str, pool: str, patients: str) -> list[str]:
+    """Makes ROOT/CASE/challenge for each case of a world, resuming, and ROOT/WORLD/bands.json; returns the cases."""
+    config, folder = recipe(world, pool, patients), root / world
+    path = folder / "bands.json"
+    if not path.exists():
+        dealt = challenge.deal(config.challenge)
+        found = _search(folder, config, dealt)
+        bands = {band: _nearest(found, *limits) for band, limits in BANDS.items()}
+        if world in NOTHING:
+            bands["nothing"] = next(row for row in found if (row["step"], row["size"]) == (_NOTHING, _SIZES[0]))
+        for band, row in bands.items():
+            case = recipe(world, pool, patients, int(row["size"]))
+            _write(root / f"{world}.{band}", dealt, _pile(folder, row["step"]), case, row)
+        files.write_json(path, {"bands": bands, "searched": found})
+    return [f"{world}.{band}" for band in json.loads(path.read_text())["bands"]]
+
+
+def _pile(folder: Path, step: int) -> np.ndarray:
+    return piles.open_pile(piles.pile_path(folder / "target", step))
+
+
+def _search(folder: Path, config: Config, dealt: challenge.Dealt) -> list[dict[str, float]]:
+    """Trains the target and says of every step and size which baseline is best, and its AUC on the truth."""
+    spec, target = challenge.target_spec(dealt, config), folder / "target"
+    target.mkdir(parents=True, exist_ok=True)
+    train.train_pack(spec, [target], _STEPS)
+    dev = config.challenge.dev_generated
+    sampling = dataclasses.replace(config.pile, count=dev + _SIZES[0])
+    small = decoding.resize(dealt.pool.images, config.data.resolution)
+    label = np.isin(dealt.unknown, dealt.chosen["test_used"])
+    found = []
+    for step in _STEPS:
+        piles.draw_piles(spec, [target], [piles.pile_path(target, step)], step, sampling)
+        generated = _pile(folder, step)[dev:].astype(np.float32)
+        for size in _SIZES:
+            scores = baselines.score_all(
+                small[dealt.unknown], generated[:size], small[dealt.chosen["dev_not_used"]], ssim=False
+            )
+            aucs = {
+                name: float(ranking.auc(score, label))
+                for name, score in scores.items()
+                if not baselines.BASELINES[name].set_dependent
+            }
+            best = max(aucs, key=lambda name: aucs[name])
+            found.append({"step": step, "size": size, "best": best, "auc": round(aucs[best], 4)})
+    return found
+
+
+def _nearest(found: list[dict[str, float]], low: float, high: float) -> dict[str, float]:
+    """The row nearest to the middle of the band, which may lie outside it where a target has none inside."""
+    row = min(found, key=lambda row: abs(row["auc"] - (low + high) / 2))
+    return row | {"inside": bool(low <= row["auc"] <= high)}
+
+
+def _write(case: Path, dealt: challenge.Dealt, pile: np.ndarray, config: Config, row: dict[str, float]) -> None:
+    part, done = case / ".challenge.part", case / "challenge"
+    if done.is_dir():
+        return
+    shutil.rmtree(part, ignore_errors=True)  # of a killed process
+    dev = config.challenge.dev_generated
+    challenge.write(part, dealt, pile[: dev + int(row["size"])], config, int(row["step"]))
+    os.replace(part, done)
+
+
 def get_config(text: str) -> Config:
-    """For launch.py: `--config=THIS_FILE:CASE;POOL;PATIENTS`."""
-    return recipe(*text.split(";"))
+    """For launch.py: `--config=THIS_FILE:WORLD;POOL;PATIENTS;SIZE`."""
+    world, pool, patients, size = text.split(";")
+    return recipe(world, pool, patients, int(size))

@@ -118,6 +118,44 @@ def split_pool(pool: Pool, config: ChallengeConfig) -> dict[str, np.ndarray]:
     return result
 
 
+@dataclass(frozen=True)
+class Dealt:
+    """A pool and who of it is what: indices into the pool."""
+
+    pool: Pool
+    chosen: dict[str, np.ndarray]
+    unknown: np.ndarray  # of the test candidates, in their published order
+
+    @property
+    def members(self) -> np.ndarray:
+        """What the target is trained on."""
+        return np.concatenate([self.chosen["dev_used"], self.chosen["test_used"]])
+
+
+def deal(config: ChallengeConfig) -> Dealt:
+    """The pool, and a role for each of its slices. Raises UserError as `folder_pool` and `split_pool` do."""
+    pool = phantom_pool(config) if config.pool == "phantom" else folder_pool(config)
+    chosen = split_pool(pool, config)
+    unknown = np.concatenate([chosen["test_used"], chosen["test_not_used"]])
+    order = keys.generator(config.seed, "challenge/order").permutation(len(unknown))
+    return Dealt(pool, chosen, unknown[order])
+
+
+def target_spec(dealt: Dealt, config: Config) -> train.Spec:
+    """How the target generator is trained."""
+    small = decoding.resize(dealt.pool.images, config.data.resolution)
+    return train.Spec(
+        config.challenge.seed,
+        "target",
+        (0,),
+        decoding.to_unit(small[dealt.members]),
+        (np.arange(len(dealt.members)),),
+        config.challenge.denoiser,
+        config.diffusion,
+        config.challenge.train,
+    )
+
+
 def make(
     workdir: Path,
     config: Config,
@@ -131,35 +169,28 @@ def make(
     done = workdir / "challenge"
     if done.is_dir():
         return done
-    challenge = config.challenge
+    challenge, dealt = config.challenge, deal(config.challenge)
     part = workdir / ".challenge.part"
-    pool = phantom_pool(challenge) if challenge.pool == "phantom" else folder_pool(challenge)
-    chosen = split_pool(pool, challenge)
-    unknown = np.concatenate([chosen["test_used"], chosen["test_not_used"]])
-    unknown = unknown[keys.generator(challenge.seed, "challenge/order").permutation(len(unknown))]
-    for role, images in ((USED, chosen["dev_used"]), (NOT_USED, chosen["dev_not_used"]), (UNKNOWN, unknown)):
-        _write_images(part, role, pool.images[images])
-
-    members = np.concatenate([chosen["dev_used"], chosen["test_used"]])
-    small = decoding.resize(pool.images, config.data.resolution)
-    spec = train.Spec(
-        challenge.seed,
-        "target",
-        (0,),
-        decoding.to_unit(small[members]),
-        (np.arange(len(members)),),
-        challenge.denoiser,
-        config.diffusion,
-        challenge.train,
-    )
+    spec = target_spec(dealt, config)
     folder = part / "sealed" / "target"
     folder.mkdir(parents=True, exist_ok=True)
     train.train_pack(spec, [folder], (), stage("target train"), stop)
-    count = challenge.dev_generated + challenge.test_generated
     pile = piles.pile_path(folder, challenge.train.steps)
-    sampling = dataclasses.replace(config.pile, count=count)
+    sampling = dataclasses.replace(config.pile, count=challenge.dev_generated + challenge.test_generated)
     piles.draw_piles(spec, [folder], [pile], challenge.train.steps, sampling, stage("target sample"), stop)
-    generated = piles.open_pile(pile)
+    write(part, dealt, piles.open_pile(pile), config, challenge.train.steps)
+    os.replace(part, done)
+    return done
+
+
+def write(part: Path, dealt: Dealt, generated: np.ndarray, config: Config, step: int) -> None:
+    """Writes the folders of a challenge below `part`, for the caller to rename.
+
+    generated: uint8 [image, height, width] of the target after `step` steps of training, those of the dev pile first.
+    """
+    challenge, pool, chosen, unknown = config.challenge, dealt.pool, dealt.chosen, dealt.unknown
+    for role, images in ((USED, chosen["dev_used"]), (NOT_USED, chosen["dev_not_used"]), (UNKNOWN, unknown)):
+        _write_images(part, role, pool.images[images])
     _write_images(part, GENERATED, generated[: challenge.dev_generated])
     _write_images(part, TEST_GENERATED, generated[challenge.dev_generated :])
 
@@ -171,10 +202,10 @@ def make(
         {
             "challenge": json.loads(json.dumps(dataclasses.asdict(challenge))),
             "diffusion": dataclasses.asdict(config.diffusion),
-            "sampler": json.loads(json.dumps(dataclasses.asdict(sampling))),
+            "sampler": json.loads(json.dumps(dataclasses.asdict(config.pile) | {"count": len(generated)})),
             "resolution": config.data.resolution,
-            "members": [pool.names[x] for x in members.tolist()],
-            "images_seen_a_member": challenge.train.steps * challenge.train.batch_size / len(members),
+            "members": [pool.names[x] for x in dealt.members.tolist()],
+            "images_seen_a_member": step * challenge.train.batch_size / len(dealt.members),
         },
     )
     if challenge.publish_patients:
@@ -183,8 +214,6 @@ def make(
             (f"{_name(role, i)}.png", pool.groups[x]) for x_all, role in named for i, x in enumerate(x_all.tolist())
         ]
         files.write_csv(part / "patients.csv", ("file", "patient"), table)
-    os.replace(part, done)
-    return done
 
 
 def _name(role: tuple[str, str, int], index: int) -> str:
