@@ -26,10 +26,10 @@ from shadow.errors import UserError
 
 _NAME = re.compile(r"(phantom|real)\.(dit|unet2d)\.(slice|group)\.(\d+)")
 BANDS = {"faint": (0.60, 0.75), "clear": (0.85, 0.95)}
-_STEPS = (100, 400, 700, 1000, 1400, 1900, 2500)  # of the target's training, at which piles are drawn
+_STEPS = (100, 600, 1200, 1800, 2600, 3600, 5000)  # of the target's training, at which piles are drawn
 _SIZES = (400, 200, 100)  # images of the test pile
 _NOTHING = _STEPS[0]  # step at which the target has learned no slice yet
-NOTHING = ("phantom.dit.slice.1", "real.unet2d.slice.1")  # worlds that have a case `nothing` too
+NOTHING = ("phantom.dit.slice.1", "real.unet2d.group.1")  # worlds that have a case `nothing` too
 
 
 def worlds(real: bool) -> list[str]:
@@ -55,15 +55,15 @@ def recipe(world: str, pool: str, patients: str, size: int = _SIZES[0]) -> Confi
     config.pile.count, config.attack.pile, config.pile.steps = _SIZES[0], size, (500, 900, 1600)
     config.attack.same_generator = True
     made.dev_generated, made.test_generated = _SIZES[0] // 2, size
-    made.train.batch_size, made.train.steps, made.train.checkpoint_every = 16, _STEPS[-1], _STEPS[-1]
+    made.train.batch_size, made.train.steps, made.train.checkpoint_every = 8, _STEPS[-1], _STEPS[-1]
     if kind == "real":
         made.pool, made.patients = pool, patients
         made.dev_used = made.dev_not_used = 30
         made.test_used = made.test_not_used = 70 if split == "slice" else 45
     else:
         made.slices_a_patient = 4
-        made.dev_used = made.dev_not_used = 40
-        made.test_used = made.test_not_used = 60
+        made.dev_used = made.dev_not_used = 30
+        made.test_used = made.test_not_used = 50
     made.publish_patients = True
     if target == "unet2d":
         made.train.learning_rate, made.denoiser.unet.block_out_channels = 2e-3, (24, 48, 48)
