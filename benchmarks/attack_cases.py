@@ -26,9 +26,12 @@ from shadow.errors import UserError
 
 _NAME = re.compile(r"(phantom|real)\.(dit|unet2d)\.(slice|group)\.(\d+)")
 BANDS = {"faint": (0.60, 0.75), "clear": (0.85, 0.95)}
-_STEPS = (100, 600, 1200, 1800, 2600, 3600, 5000)  # of the target's training, at which piles are drawn
+_STEPS = {  # of the target's training, at which piles are drawn
+    "dit": (100, 600, 1200, 1800, 2600, 3600, 5000),
+    "unet2d": (100, 1000, 2000, 3300, 5000),
+}
 _SIZES = (400, 200, 100)  # images of the test pile
-_NOTHING = _STEPS[0]  # step at which the target has learned no slice yet
+# Worlds that have a case `nothing` too: the pile of the first step, at which the target has learned no slice yet.
 NOTHING = ("phantom.dit.slice.1", "real.unet2d.group.1")  # worlds that have a case `nothing` too
 
 
@@ -51,11 +54,11 @@ def recipe(world: str, pool: str, patients: str, size: int = _SIZES[0]) -> Confi
     config = Config(seed=int(seed))
     made = config.challenge
     config.attack.seed, made.seed, made.split, made.denoiser.kind = int(seed), 1000 + int(seed), split, target
-    config.fleet.shadows = 16
-    config.pile.count, config.attack.pile, config.pile.steps = _SIZES[0], size, (500, 900, 1600)
+    config.fleet.shadows = 16 if kind == "real" else 8
+    config.pile.count, config.attack.pile, config.pile.steps = _SIZES[0], size, (600, 1600)
     config.attack.same_generator = True
     made.dev_generated, made.test_generated = _SIZES[0] // 2, size
-    made.train.batch_size, made.train.steps, made.train.checkpoint_every = 8, _STEPS[-1], _STEPS[-1]
+    made.train.batch_size, made.train.steps, made.train.checkpoint_every = 8, _STEPS[target][-1], _STEPS[target][-1]
     if kind == "real":
         made.pool, made.patients = pool, patients
         made.dev_used = made.dev_not_used = 30
@@ -66,7 +69,7 @@ def recipe(world: str, pool: str, patients: str, size: int = _SIZES[0]) -> Confi
         made.test_used = made.test_not_used = 50
     made.publish_patients = True
     if target == "unet2d":
-        made.train.learning_rate, made.denoiser.unet.block_out_channels = 2e-3, (24, 48, 48)
+        made.train.learning_rate, made.denoiser.unet.block_out_channels = 2e-3, (16, 32, 32)
     return config
 
 
@@ -79,7 +82,7 @@ def make(root: Path, world: str, pool: str, patients: str) -> list[str]:
         found = _search(folder, config, dealt)
         bands = {band: _nearest(found, *limits) for band, limits in BANDS.items()}
         if world in NOTHING:
-            bands["nothing"] = next(row for row in found if (row["step"], row["size"]) == (_NOTHING, _SIZES[0]))
+            bands["nothing"] = found[0]
         for band, row in bands.items():
             case = recipe(world, pool, patients, int(row["size"]))
             _write(root / f"{world}.{band}", dealt, _pile(folder, row["step"]), case, row)
@@ -95,13 +98,14 @@ def _search(folder: Path, config: Config, dealt: challenge.Dealt) -> list[dict[s
     """Trains the target and says of every step and size which baseline is best, and its AUC on the truth."""
     spec, target = challenge.target_spec(dealt, config), folder / "target"
     target.mkdir(parents=True, exist_ok=True)
-    train.train_pack(spec, [target], _STEPS)
+    steps = _STEPS[config.challenge.denoiser.kind]
+    train.train_pack(spec, [target], steps)
     dev = config.challenge.dev_generated
     sampling = dataclasses.replace(config.pile, count=dev + _SIZES[0])
     small = decoding.resize(dealt.pool.images, config.data.resolution)
     label = np.isin(dealt.unknown, dealt.chosen["test_used"])
     found = []
-    for step in _STEPS:
+    for step in steps:
         piles.draw_piles(spec, [target], [piles.pile_path(target, step)], step, sampling)
         generated = _pile(folder, step)[dev:].astype(np.float32)
         for size in _SIZES:
