@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
@@ -10,6 +10,7 @@ from attack import ratio
 from attack.ratio import Prior
 
 
+@settings(deadline=None)
 @given(st.floats(1e-4, 1e4))
 def test_inverse_trigamma_inverts(value):
     assert special.polygamma(1, ratio._inverse_trigamma(value)) == pytest.approx(value, rel=1e-8)
