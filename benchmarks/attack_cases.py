@@ -54,7 +54,6 @@ def recipe(world: str, pool: str, patients: str, size: int = _SIZES[0]) -> Confi
     config = Config(seed=int(seed))
     made = config.challenge
     config.attack.seed, made.seed, made.split, made.denoiser.kind = int(seed), 1000 + int(seed), split, target
-    config.fleet.shadows = 16 if kind == "real" else 8
     config.pile.count, config.attack.pile, config.pile.steps = _SIZES[0], size, (600, 1600)
     config.attack.same_generator = True
     made.dev_generated, made.test_generated = _SIZES[0] // 2, size
