@@ -1,17 +1,16 @@
-"""The attack against every published baseline, on challenges with a sealed truth.
+"""The attack against every published baseline, on challenges with a sealed truth in two bands of difficulty.
 
-python benchmarks/attack.py --root=DIR [--cases=phantom.dit.1,...] [--pool=DIR --patients=CSV]
+python benchmarks/attack.py --root=DIR [--pool=DIR --patients=CSV] [--worlds=phantom.dit.slice.1,...] [--all]
 
-Cases are named as in attack_cases.py. Each is made and attacked by `launch.py run` in ROOT/CASE (which resumes), and
-scored here: ours, each baseline on the same candidates and pile, and of the calibrated signals the one that is best on
-the shadows. The baseline to compare with is also chosen on the shadows: the one that finds their members best.
-Baselines whose score depends on who else is scored are left out.
+Worlds and cases are named as in attack_cases.py; all worlds of phantom slices, and of the real ones of --pool where it
+is given. Each case is run by `launch.py run` in ROOT/CASE (which resumes) and scored here: ours, each baseline on the
+same candidates and pile, and of the calibrated signals the one that is best on the shadows. The baseline to compare
+with is also chosen on the shadows. Baselines whose score depends on who else is scored are left out. Printed are
+markdown tables; with --all every baseline of every case; ROOT/attack.json holds every figure.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -23,139 +22,166 @@ from absl import app, flags
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import attack_cases  # noqa: E402
+from attack_figures import RATES, Case, read, row  # noqa: E402
+
+from attack import intervals, metrics, ranking  # noqa: E402
+from shadow import files, workdir  # noqa: E402
+from shadow.config import from_dict  # noqa: E402
+
 _ROOT = flags.DEFINE_string("root", None, "Folder of the runs.", required=True)
-_CASES = flags.DEFINE_list("cases", ["phantom.dit.1", "phantom.unet2d.1", "phantom.dit.2.slice.nothing"], "Cases.")
-_POOL = flags.DEFINE_string("pool", "", "Folder of real slices, for cases of `real`.")
+_WORLDS = flags.DEFINE_list("worlds", [], "Worlds; all where empty.")
+_POOL = flags.DEFINE_string("pool", "", "Folder of real slices.")
 _PATIENTS = flags.DEFINE_string("patients", "", "csv `file,patient` of them.")
+_SET = flags.DEFINE_multi_string("set", [], "Overrides of every run, e.g. --set=attack.model=mean (repeatable).")
+_ALL = flags.DEFINE_bool("all", False, "Print every baseline of every case.")
 RESAMPLES = 2000
 
 
-def run(name: str, folder: Path) -> None:
-    case = f"{Path(__file__).resolve().with_name('attack_cases.py')}:{name};{_POOL.value};{_PATIENTS.value}"
-    command = [sys.executable, str(ROOT / "launch.py"), "run", f"--config={case}", f"--workdir={folder}"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+def run(root: Path, world: str, case: str, first: str, size: int) -> None:
+    """`launch.py run` of a case; the shadows are those of the world's first case."""
+    recipe = f"{Path(__file__).resolve().with_name('attack_cases.py')}:{world};{_POOL.value};{_PATIENTS.value};{size}"
+    command = [sys.executable, str(ROOT / "launch.py"), "run", f"--config={recipe}", f"--workdir={root / case}"]
+    reuse = [] if case == first else [f"--reuse={root / first}"]
+    overrides = [f"--config.{text}" for text in _SET.value]
+    subprocess.run([*command, *reuse, *overrides], check=True, stdout=subprocess.DEVNULL)
 
 
-def figures(name: str, folder: Path) -> dict[str, Any]:
-    """Scores of ours and of every baseline on the test candidates, the truth, and what the shadows say of each."""
-    from attack_cases import recipe
+def cells(values: dict[str, Any]) -> str:
+    """A row of a markdown table, three decimals."""
+    return "| " + " | ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values.values()) + " |"
 
-    from attack import baselines, fitting, ranking, store
-    from shadow import fleet
-    from shadow.data import manifest
 
-    config = recipe(name, _POOL.value, _PATIENTS.value)
-    size, data = config.data.resolution, manifest.read(folder / "manifest.csv", folder / "challenge")
-    with (folder / "challenge" / "sealed" / "truth.csv").open() as stream:
-        truth = {row["id"]: row for row in csv.DictReader(stream)}
-    with (folder / "predictions.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    ids, dev = [row["id"] for row in rows], fleet.dev_ids(data)
-    kept = store.read(folder, data, config)
-    summary = json.loads((folder / "attack" / "evaluation.json").read_text())
-    step = summary["regime"]["step"]
+def head(values: dict[str, Any]) -> str:
+    return "| " + " | ".join(values) + " |\n|" + "---|" * len(values)
 
-    def pile(which: str) -> np.ndarray:
-        return store._read_pile(folder, data, config, which, kept.sizes)
 
-    candidates, known = data.images_at(ids, size), data.images_at(dev, size)
-    scores = baselines.score_all(candidates, pile("generated_test"), known[kept.not_used])
-    scores = {key: value for key, value in scores.items() if not baselines.BASELINES[key].set_dependent}
-    on_shadows: dict[str, list[float]] = {key: [] for key in scores}
-    for i, k in enumerate(kept.shadows):
-        member = kept.member[i]
-        # half of its non-members are the reference, the others are asked about with the members
-        outside = np.flatnonzero(~member)
-        asked = np.concatenate([np.flatnonzero(member), outside[::2]])
-        found = baselines.score_all(
-            known[asked], pile(store.pile_name(k, step, len(pile("generated_test")))), known[outside[1::2]]
-        )
-        for key in on_shadows:
-            on_shadows[key].append(ranking.auc(found[key], member[asked]))
-    labelled, target = kept.labelled(step, "generated_test"), kept.target("generated_test", step)
-    signals = {row["name"]: row["auc"] or 0.0 for row in summary["signals"]}
-    best_signal = max(signals, key=lambda key: signals[key])
-    options = fitting.options(config)
-    from attack import target as target_of
-
-    fitted = target_of.fit_draws(labelled, options, config.attack.draws)
-    z = np.mean([target_of.candidate_z(labelled, target, p, options, d) for d, (_, p) in enumerate(fitted)], axis=0)
+def summary(name: str, case: Case) -> dict[str, Any]:
+    """Ours beside the baseline that is best on the shadows."""
+    ours, best, expected = row(case, "ours"), case.best, case.evaluation["expected"]
+    two_way = case.evaluation["two_way"]
+    gap = ranking.delong_paired(case.scores["ours"], case.scores[best], case.truth)
+    areas = {key: ranking.auc(score, case.truth) for key, score in case.scores.items() if key in case.on_shadows}
+    oracle = max(areas, key=lambda key: areas[key])
     return {
-        "label": np.array([int(truth[i]["label"]) for i in ids]),
-        "group": [truth[i].get("group", i) or i for i in ids],
-        "ours": np.array([float(row["score"]) for row in rows]),
-        "probability": np.array([float(row["probability"]) for row in rows]),
-        "decision": [row["decision"] for row in rows],
-        "signal": z[:, list(signals).index(best_signal)],
-        "best_signal": best_signal,
-        "baselines": scores,
-        "best": max(on_shadows, key=lambda key: float(np.mean(on_shadows[key]))),
-        "expected": summary["expected"],
+        "case": name,
+        "ours": f"{ours['auc']:.3f} [{ours['low']:.3f}, {ours['high']:.3f}]",
+        "best baseline": f"{areas[best]:.3f} {best}",
+        "difference": f"{gap.difference:+.3f} [{gap.interval[0]:+.3f}, {gap.interval[1]:+.3f}]",
+        "best on the truth": f"{areas[oracle]:.3f} {oracle}",
+        "best signal": ranking.auc(case.scores[f"signal {case.signal}"], case.truth),
+        **{f"TPR at {rate}": ours[f"tpr {rate}"] for rate in RATES},
+        "F1": ours["f1"],
+        "its F1": row(case, best)["f1"],
+        "Brier": ours["brier"],
+        "ECE": ours["ece"],
+        "two-way": f"{two_way['auc']:.3f} {_ends(two_way['prediction_interval'])}",
+        "expected": f"{expected['auc']:.3f} {_ends(expected['interval'])} {expected['from']}",
+        "verdict": case.evaluation["verdict"]["level"],
     }
 
 
-def report(name: str, found: dict[str, Any]) -> dict[str, float]:
-    from attack import metrics, ranking
-
-    label, best = found["label"], found["best"]
-    auc = metrics.evaluate(found["ours"], label, probability=found["probability"])["auc"]
-    counts = []
-    for rate in (0.01, 0.1):
-        point = metrics.tpr_at_fpr(found["ours"], label, rate)
-        said = f"{point.true_positives} of {point.members} at {point.false_positives} of {point.non_members}"
-        counts.append(said if point.attainable else "-")
-    reference = found["baselines"][best]
-    gap, (low, high) = ranking.delong_paired(found["ours"], reference, label), found["expected"]["interval"]
-    areas = {key: ranking.auc(score, label) for key, score in found["baselines"].items()}
-    oracle = max(areas, key=lambda key: areas[key])
-    brier, ece = metrics.brier(found["probability"], label), metrics.ece(found["probability"], label)
-    print(f"{name}: ours {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]")
-    print(f"  TPR at 1 % and 10 % FPR: {'; '.join(counts)}; Brier {brier:.3f}, ECE {ece:.3f}")
-    print(f"  expected {found['expected']['auc']:.3f} [{low:.3f}, {high:.3f}]")
-    print(f"  best signal on the shadows ({found['best_signal']}): {ranking.auc(found['signal'], label):.3f}")
-    print(f"  best baseline on the shadows ({best}): {areas[best]:.3f}; ours minus it {gap.difference:+.3f} ", end="")
-    print(f"[{gap.interval[0]:+.3f}, {gap.interval[1]:+.3f}], p {gap.p:.2g}")
-    print(f"  best baseline on the truth ({oracle}): {areas[oracle]:.3f}", flush=True)
-    return {"covered": float(low <= auc["value"] <= high), "width": high - low}
+def _ends(limits: list[float] | None) -> str:
+    return "-" if limits is None else f"[{limits[0]:.3f}, {limits[1]:.3f}]"
 
 
-def pooled(cases: dict[str, dict[str, Any]]) -> None:
-    """Mean AUCs over the cases, and 1 - (1 - ours) / (1 - best baseline), by a bootstrap over cases and candidates."""
-    from attack import ranking
+def coverage(cases: dict[str, Case]) -> None:
+    """How often the intervals held the AUC on the truth, and the calibration over all candidates."""
+    for title, place, key in (
+        ("prediction interval of the two-way estimate", "two_way", "prediction_interval"),
+        ("interval of the expected AUC", "expected", "interval"),
+    ):
+        held, widths = [], []
+        for case in cases.values():
+            low, high = case.evaluation[place][key] or (0.0, 1.0)
+            held.append(low <= ranking.auc(case.scores["ours"], case.truth) <= high)
+            widths.append(high - low)
+        print(f"{title}: covers {sum(held)} of {len(held)}, median width {np.median(widths):.2f}")
+    truth = np.concatenate([case.truth for case in cases.values()])
+    chance = np.concatenate([case.probability for case in cases.values()])
+    flagged = np.concatenate([case.flagged for case in cases.values()])
+    alarms, non_members = int(flagged[truth == 0].sum()), int((truth == 0).sum())
+    low, high = intervals.clopper_pearson(alarms, non_members)
+    print(
+        f"pooled candidates: Brier {metrics.brier(chance, truth):.3f}, ECE {metrics.ece(chance, truth):.3f}, ", end=""
+    )
+    print(f"mean probability {chance.mean():.3f} where {truth.mean():.3f} were used; realised FPR ", end="")
+    print(f"{alarms / non_members:.3f} [{low:.3f}, {high:.3f}] ({alarms} of {non_members})")
 
+
+def pooled(cases: dict[str, Case]) -> None:
+    """Mean AUCs, and 1 - (1 - ours) / (1 - best baseline), by a bootstrap over worlds and, within, candidates."""
     rng = np.random.default_rng(0)
+    worlds: dict[str, list[int]] = {}
     aucs = np.empty((RESAMPLES + 1, len(cases), 2))
-    for i, found in enumerate(cases.values()):
-        label, pair = found["label"], (found["ours"], found["baselines"][found["best"]])
-        classes = [np.flatnonzero(label == value) for value in (0, 1)]
-        aucs[0, i] = [ranking.auc(score, label) for score in pair]
+    for i, (name, case) in enumerate(cases.items()):
+        worlds.setdefault(name.rsplit(".", 1)[0], []).append(i)
+        pair = case.scores["ours"], case.scores[case.best]
+        classes = [np.flatnonzero(case.truth == value) for value in (0, 1)]
+        aucs[0, i] = [ranking.auc(score, case.truth) for score in pair]
         for b in range(RESAMPLES):
             drawn = np.concatenate([rng.choice(rows, len(rows)) for rows in classes])
-            aucs[b + 1, i] = [ranking.auc(score[drawn], label[drawn]) for score in pair]
-    means = [aucs[0].mean(0)]
-    means += [aucs[b + 1, rng.integers(0, len(cases), len(cases))].mean(0) for b in range(RESAMPLES)]
+            aucs[b + 1, i] = [ranking.auc(score[drawn], case.truth[drawn]) for score in pair]
+    means, blocks = [aucs[0].mean(0)], list(worlds.values())
+    for b in range(RESAMPLES):
+        chosen = [i for block in rng.integers(0, len(blocks), len(blocks)) for i in blocks[block]]
+        means.append(aucs[b + 1, chosen].mean(0))
     ours, theirs = np.array(means).T
     # resamples in which the baseline is perfect have nothing to cut
     cut = 1 - np.divide(1 - ours, 1 - theirs, out=np.full(len(ours), np.nan), where=theirs < 1)
     for what, value in (("ours", ours), ("best baseline", theirs), ("cut of 1 - AUC", cut)):
         low, high = np.nanquantile(value[1:], (0.025, 0.975))
-        print(f"pooled over {len(cases)}: {what} {value[0]:.3f} [{low:.3f}, {high:.3f}]")
+        print(f"{what} {value[0]:.3f} [{low:.3f}, {high:.3f}]")
+
+
+def every_baseline(cases: dict[str, Case]) -> list[dict[str, Any]]:
+    """Means over the cases of every attack, and how often ours was better or worse (paired DeLong, p < .05)."""
+    table = []
+    for name in ["ours", *next(iter(cases.values())).on_shadows]:
+        rows = [row(case, name) for case in cases.values()]
+        gaps = [ranking.delong_paired(c.scores["ours"], c.scores[name], c.truth) for c in cases.values()]
+        table.append(
+            {
+                "attack": name,
+                "mean AUC": float(np.mean([r["auc"] for r in rows])),
+                "mean F1": float(np.mean([r["f1"] for r in rows])),
+                "ours minus it": float(np.mean([g.difference for g in gaps])),
+                "ours better": sum(g.p < 0.05 and g.difference > 0 for g in gaps),
+                "ours worse": sum(g.p < 0.05 and g.difference < 0 for g in gaps),
+            }
+        )
+    return sorted(table, key=lambda r: -r["mean AUC"])
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    print(head(rows[0]), *map(cells, rows), "", sep="\n", flush=True)
 
 
 def main(_: list[str]) -> None:
-    found, covered, widths = {}, [], []
-    for name in _CASES.value:
-        folder = Path(_ROOT.value) / name
-        run(name, folder)
-        case = figures(name, folder)
-        row = report(name, case)
-        covered.append(row["covered"])
-        widths.append(row["width"])
-        if not name.endswith("nothing"):
-            found[name] = case
-    print(f"expected interval covered {int(sum(covered))} of {len(covered)}, median width {np.median(widths):.2f}")
-    if found:
-        pooled(found)
+    root, cases = Path(_ROOT.value), {}
+    for world in _WORLDS.value or attack_cases.worlds(bool(_POOL.value)):
+        bands = attack_cases.make(root, world, _POOL.value, _PATIENTS.value)
+        for band, size in bands.items():
+            name = f"{world}.{band}"
+            run(root, world, name, f"{world}.{next(iter(bands))}", size)
+            config = from_dict(workdir.read_config(root / name))
+            config.data.root = str(root / name / "challenge")
+            cases[name] = read(root / name, config)
+            print(f"{name} is done", file=sys.stderr, flush=True)
+    rows = [summary(name, case) for name, case in cases.items()]
+    print_table(rows)
+    leaking = {name: case for name, case in cases.items() if not name.endswith(".nothing")}
+    if leaking:
+        print_table(every_baseline(leaking))
+        pooled(leaking)
+    coverage(cases)
+    every = {name: [row(case, key) for key in ("ours", *case.on_shadows)] for name, case in cases.items()}
+    if _ALL.value:
+        for name, attacks in every.items():
+            print(f"\n{name}\n")
+            print_table([{**a, "brier": a.get("brier", "-"), "ece": a.get("ece", "-")} for a in attacks])
+    shadows = {name: case.on_shadows for name, case in cases.items()}
+    files.write_json(root / "attack.json", {"cases": rows, "attacks": every, "baselines on shadows": shadows})
 
 
 if __name__ == "__main__":

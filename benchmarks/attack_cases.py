@@ -32,7 +32,7 @@ _STEPS = {  # of the target's training, at which piles are drawn
 }
 _SIZES = (400, 200, 100)  # images of the test pile
 # Worlds that have a case `nothing` too: the pile of the first step, at which the target has learned no slice yet.
-NOTHING = ("phantom.dit.slice.1", "real.unet2d.group.1")  # worlds that have a case `nothing` too
+NOTHING = ("phantom.dit.slice.1", "real.unet2d.group.1")
 
 
 def worlds(real: bool) -> list[str]:
@@ -72,8 +72,9 @@ def recipe(world: str, pool: str, patients: str, size: int = _SIZES[0]) -> Confi
     return config
 
 
-def make(root: Path, world: str, pool: str, patients: str) -> list[str]:
-    """Makes ROOT/CASE/challenge for each case of a world, resuming, and ROOT/WORLD/bands.json; returns the cases."""
+def make(root: Path, world: str, pool: str, patients: str) -> dict[str, int]:
+    """Makes ROOT/WORLD.BAND/challenge for each band of a world, resuming, and ROOT/WORLD/bands.json, which says how
+    hard it was at every step and size. Returns the images in the test pile of each band."""
     config, folder = recipe(world, pool, patients), root / world
     path = folder / "bands.json"
     if not path.exists():
@@ -86,7 +87,7 @@ def make(root: Path, world: str, pool: str, patients: str) -> list[str]:
             case = recipe(world, pool, patients, int(row["size"]))
             _write(root / f"{world}.{band}", dealt, _pile(folder, row["step"]), case, row)
         files.write_json(path, {"bands": bands, "searched": found})
-    return [f"{world}.{band}" for band in json.loads(path.read_text())["bands"]]
+    return {band: int(row["size"]) for band, row in json.loads(path.read_text())["bands"].items()}
 
 
 def _pile(folder: Path, step: int) -> np.ndarray:
