@@ -136,7 +136,7 @@ class ChallengeConfig:
     pool: str = "phantom"  # phantom, or a folder of real slices
     patients: str = ""  # csv `file,patient` for a folder pool
     publish_patients: bool = False  # write patients.csv beside the data (the 2023 task ships none)
-    split: str = "slice"  # slice: a member's patient may have non-members | group: never
+    split: str = "slice"  # slice: a patient may have slices of every role | group: of one alone
     slices_a_patient: int = 2  # phantom pool only
     dev_generated: int = 250
     dev_used: int = 20

@@ -39,10 +39,10 @@ class Pool:
 def phantom_pool(config: ChallengeConfig) -> Pool:
     """Just enough phantom patients, each with `slices_a_patient` slices at evenly spaced heights."""
     count = config.slices_a_patient
-    sides = (config.dev_used + config.test_used, config.dev_not_used + config.test_not_used)
-    if config.split != "group":  # else each side needs whole patients
-        sides = (sum(sides), 0)
-    patients = range(sum(-(-side // count) for side in sides))
+    roles = [config.dev_used, config.test_used, config.dev_not_used, config.test_not_used]
+    if config.split != "group":  # else each role needs whole patients
+        roles = [sum(roles)]
+    patients = range(sum(-(-role // count) for role in roles))
     rng = keys.generator(config.seed, "challenge/heights")
     start = rng.uniform(0.05, 0.55, len(patients))
     positions = start[:, None] + np.linspace(0, 0.4, count)[None]
@@ -81,40 +81,40 @@ def folder_pool(config: ChallengeConfig) -> Pool:
 def split_pool(pool: Pool, config: ChallengeConfig) -> dict[str, np.ndarray]:
     """Indices into the pool for dev_used, test_used, dev_not_used, test_not_used.
 
-    `split = slice`: slices are dealt at random, so a member's patient may have non-members. `group`: a patient's
-    slices are all used or all not used. Raises UserError where the pool is too small.
+    `split = slice`: slices are dealt at random, so a member's patient may have non-members. `group`: all slices of a
+    patient that are in the challenge have one role: were dev and test slices of one patient, whether it was used could
+    be read off the dev labels, without any generated image. Raises UserError where the pool is too small.
     """
     wanted = {side: (getattr(config, f"dev_{side}"), getattr(config, f"test_{side}")) for side in ("used", "not_used")}
     for side, counts in wanted.items():
         if min(counts) < 1:
             raise UserError(f"challenge.dev_{side} and challenge.test_{side} must be 1 or more, not {counts}")
     rng = keys.generator(config.seed, "challenge/split")
+    result = {}
     if config.split == "slice":
-        queue = rng.permutation(len(pool.images)).tolist()
-        sides = {}
-        for side, counts in wanted.items():
-            sides[side], queue = queue[: sum(counts)], queue[sum(counts) :]
+        used, not_used = (sum(counts) for counts in wanted.values())
+        queue = rng.permutation(len(pool.images))
+        for side, share in zip(wanted, (queue[:used], queue[used : used + not_used]), strict=True):
+            dealt, dev = rng.permutation(share), wanted[side][0]
+            result[f"dev_{side}"], result[f"test_{side}"] = dealt[:dev], dealt[dev:]
     elif config.split == "group":
         names = np.asarray(pool.groups)
         patients = rng.permutation(sorted(set(pool.groups))).tolist()
-        sides = {}
         for side, counts in wanted.items():
-            sides[side] = []
-            while patients and len(sides[side]) < sum(counts):
-                sides[side] += rng.permutation(np.flatnonzero(names == patients.pop())).tolist()
-            sides[side] = sides[side][: sum(counts)]
+            for role, count in zip(("dev", "test"), counts, strict=True):
+                found: list[int] = []
+                while patients and len(found) < count:
+                    found += rng.permutation(np.flatnonzero(names == patients.pop())).tolist()
+                result[f"{role}_{side}"] = rng.permutation(found[:count]).astype(int)
     else:
         raise UserError(f"challenge.split = {config.split!r}: use 'slice' or 'group'")
     for side, counts in wanted.items():
-        if len(sides[side]) < sum(counts):
+        left = len(result[f"dev_{side}"]) + len(result[f"test_{side}"])
+        if left < sum(counts):
             raise UserError(
                 f"the pool of {len(pool.images)} slices is too small for challenge.dev_{side} + challenge.test_{side} "
-                f"= {sum(counts)} (split by {config.split}: {len(sides[side])} are left); lower them or enlarge it"
+                f"= {sum(counts)} (split by {config.split}: {left} are left); lower them or enlarge it"
             )
-    result = {}
-    for side, (dev, _) in wanted.items():
-        dealt = rng.permutation(sides[side])
-        result[f"dev_{side}"], result[f"test_{side}"] = dealt[:dev], dealt[dev:]
     return result
 
 
