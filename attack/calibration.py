@@ -186,6 +186,29 @@ def null_sums(residual: np.ndarray, null: np.ndarray, group: np.ndarray, groups:
     return Nulls(count, total, square)
 
 
+def presumed_nulls(residual: np.ndarray, shadows: np.ndarray, null: np.ndarray, pooled: np.ndarray) -> Nulls:
+    """Stands in for `null_sums` where no slice is known not to be in the pile's training set: from the median and the
+    median absolute deviation of residual [candidate, column], which a minority of members moves little.
+
+    shadows [shadow, candidate, column] with their known non-members null bool [shadow, candidate]: they tell how the
+    mean and the standard deviation of non-members lie to the median and the deviation. Where a deviation is 0 (counts
+    with many ties), the variance `pooled` [column] over the shadows' piles stands in.
+    """
+    centre = np.median(residual, axis=0)
+    deviation = np.median(np.abs(residual - centre), axis=0)
+    shift, ratio, usable = np.zeros(len(centre)), np.zeros(len(centre)), deviation > 0
+    for values, outside in zip(shadows, null, strict=True):
+        kept = values[outside]
+        middle, mean, spread = np.median(kept, axis=0), kept.mean(0), np.maximum(kept.std(0), 1e-3)
+        other = np.median(np.abs(kept - middle), axis=0)
+        shift += (mean - middle) / spread / len(shadows)
+        ratio += np.divide(spread, other, out=np.zeros(len(centre)), where=other > 0) / len(shadows)
+        usable = usable & (other > 0)
+    spread = np.where(usable, ratio * deviation, np.sqrt(pooled))
+    mean, count = centre + shift * spread, float(len(residual))
+    return Nulls(np.array([count]), count * mean[None], count * (spread**2 + mean**2)[None])
+
+
 def pooled_variance(nulls: Sequence[Nulls]) -> np.ndarray:
     """Variance of non-members' residuals within piles, pooled over piles: [column]."""
     inside = sum(n.square.sum(0) - n.total.sum(0) ** 2 / max(n.count.sum(), 1) for n in nulls)

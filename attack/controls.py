@@ -184,6 +184,8 @@ def blind(images: np.ndarray, label: np.ndarray, groups: np.ndarray, seed: int) 
     the slices, judged on groups it has not seen. Returns a control row; an AUC above .5 (one-sided p) is
     a finding about how the challenge was split (Das, Zhang and Tramer 2024, arXiv 2406.16201).
     """
+    if len(set(label.tolist())) < 2:
+        return {"name": "blind", "auc": None, "why": "no used and not-used slices are labelled"}
     folds = min(5, len(np.unique(groups)))
     parts = max(1, min(10, len(images) // 4))
     attack = pipeline.make_pipeline(

@@ -129,10 +129,13 @@ _FEW = 10
 
 
 def mixing(groups: Sequence[str], used: np.ndarray) -> float | None:
-    """Chance that another dev slice of a not-used dev slice's group was used; None where no group has two slices.
+    """Chance that another dev slice of a not-used dev slice's group was used; None where no group has two slices, or no
+    slice is known to be used.
 
     It tells how the challenge was split: 0 by patient, about one half by slice.
     """
+    if not used.any():
+        return None
     names = np.asarray(groups)
     same = (names[:, None] == names[None]) & ~np.eye(len(names), dtype=bool)
     pairs = same[~used]

@@ -84,7 +84,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     images = manifest.images_at([*data.dev, *data.test], config.data.resolution)
     real = embeddings.standardised(images)
     mix = estimate.match_nearness(
-        distances(real, real), data.groups, ~data.not_used, data.member, attack.prior, attack.seed
+        distances(real, real), data.groups, data.used, data.member, attack.prior, attack.seed
     )
     weight = mix.weight
     # not weighted: a probability, like a score, must not depend on which other candidates there are
@@ -119,7 +119,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         ),
         controls.blind(
             images[: len(data.dev)],
-            (~data.not_used).astype(int),
+            data.used.astype(int),
             known.group,
             attack.seed,
         ),
@@ -134,6 +134,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
             "nearness": {"edges": list(mix.edges[:-1]), "target": mix.target, "shadows": mix.shadows, "thin": mix.thin},
         },
         "patients": _patient_figures(data, known, logit, patients.known(manifest, config)),
+        "null": {"known": int(data.not_used.sum()), "unknown": int((~data.used & ~data.not_used).sum())},
         "controls": controls_found,
         "signals": _signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test), weight),
         "regime": likeness,
@@ -280,12 +281,10 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     data = store.read(workdir, manifest, config)
     known, asked = data.labelled(step, "generated_test"), data.target("generated_test", step)
     _, before = model.from_json(json.loads((folder / "model.json").read_text()))
-    dev = transfer.measured(
-        transfer.dev_labels(data, step, "generated_dev", options(config), attack.draws),
-        before,
-        attack.same_generator,
-        attack.seed,
-    )
+    dev: dict[str, Any] = dict(transfer.UNLABELLED)
+    if "generated_dev" in data.sizes:
+        labels = transfer.dev_labels(data, step, "generated_dev", options(config), attack.draws)
+        dev = transfer.measured(labels, before, attack.same_generator, attack.seed)
     on_dev = None
     if attack.recalibrate == "dev":  # on the pile that the candidates are scored on, which is of the same generator
         labels = transfer.dev_labels(data, step, "generated_test", options(config), attack.draws)

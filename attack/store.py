@@ -66,6 +66,7 @@ class Store:
     test: tuple[str, ...]
     groups: tuple[str, ...]  # of dev, then test
     member: np.ndarray  # bool [shadow, dev image]
+    used: np.ndarray  # bool [dev image], known to be; of a reference slice neither is known
     not_used: np.ndarray  # bool [dev image]
     statistics: dict[str, list[float]]
     sizes: dict[str, int]  # images compared, of each target pile
@@ -144,6 +145,7 @@ def read(workdir: Path, manifest: Manifest, config: Config) -> Store:
         tuple(names["candidates"][len(dev) :]),
         tuple(groups_of(manifest, names["candidates"])),
         dev_membership(workdir, names["shadows"]),
+        np.array([label[name] == 1 for name in dev]),
         np.array([label[name] == 0 for name in dev]),
         names["statistics"],
         names["sizes"],

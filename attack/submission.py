@@ -33,6 +33,7 @@ class Format:
 FORMATS = {
     "2023": Format("2023", official_ids=tuple(f"real_unknown_{number:04d}" for number in range(1, 201))),
     "2025": Format("2025", extension=".png", lenient=True),
+    "own": Format("own"),
 }
 HEADER_2025 = ("original_image", "label")  # of the participant who wrote one
 

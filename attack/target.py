@@ -21,8 +21,8 @@ class Target:
     """One pile of the target and the candidates asked about.
 
     pile_dev, pile_candidates: its evidence [image, number] about the dev images and the candidates;
-    null: bool [dev image], known not to be in its training set; bank: the shadows' evidence about the candidates, with
-    `stand_ins`, or nobody, for members.
+    null: bool [dev image], known not to be in its training set, nowhere True where that is not known of any; bank: the
+    shadows' evidence about the candidates, with `stand_ins`, or nobody, for members.
     """
 
     pile_dev: np.ndarray
@@ -65,7 +65,12 @@ def candidate_z(data: Labelled, target: Target, pooled: np.ndarray, options: Opt
         return calibration.residuals(bank, own, calibration.choose_references(bank, order, count))
 
     known = relative(data.bank, data.ids, target.pile_dev)
-    nulls = calibration.null_sums(known, target.null, data.group, data.groups)
+    if target.null.any():
+        nulls = calibration.null_sums(known, target.null, data.group, data.groups)
+    else:
+        order = calibration.priorities(data.ids, shadows, options.seed, draw)
+        residuals = calibration.shadow_residuals(data.bank, order, count).value
+        nulls = calibration.presumed_nulls(known, residuals, ~data.bank.member, pooled)
     asked = relative(target.bank, target.ids, target.pile_candidates)
     return calibration.standardise(asked, nulls, pooled)
 

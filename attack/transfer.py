@@ -14,6 +14,13 @@ from attack.model import Recalibration
 from attack.recalibration import Labels, Pairs
 from shadow.errors import UserError
 
+# What stands for `measured` where the data have no dev pile with labelled slices (edition own).
+UNLABELLED = {
+    "auc": None,
+    "interval": None,
+    "why": "there are no labelled slices of a generator",
+    "same_generator": False,
+}
 FIGURES = ("brier", "log_loss", "ece")
 
 
@@ -28,7 +35,7 @@ def probability_figures(logit: np.ndarray, label: np.ndarray, group: np.ndarray,
 def dev_labels(data: store.Store, step: int, pile: str, options: Options, draws: int) -> Labels:
     """The attack's log odds of the dev slices on a pile of the target ("generated_dev" or "generated_test"), each by an
     attack fitted without its group. UserError where there is one class only."""
-    label = (~data.not_used).astype(int)
+    label = data.used.astype(int)
     if not 0 < label.sum() < len(label):
         raise UserError("the dev folder holds only one class: both used and not used slices are needed")
     known = data.labelled(step, pile)

@@ -160,6 +160,13 @@ def alarms(evaluation: dict[str, Any]) -> list[str]:
             f"Only {missing(evaluation)}. The run was told to go on without the others: every figure rests on fewer "
             "generators than were asked for."
         )
+    null = evaluation.get("null") or {}
+    if null.get("known") == 0:
+        found.append(
+            f"Nothing is known about the {null['unknown']} reference slices: it is presumed that most of them were not "
+            "used to train the generator under test. If many were, or they are of another kind than the candidates, the "
+            "scores are shifted and the probabilities wrong."
+        )
     regime = evaluation.get("regime") or {}
     if regime.get("inside") is False:
         found.append(regime.get("message") or "The target behaves unlike the shadows.")

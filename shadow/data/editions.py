@@ -17,10 +17,10 @@ from absl import logging
 
 from shadow.errors import UserError
 
-ROLES = ("generated_dev", "generated_test", "used", "not_used", "unknown")  # the order of a manifest
+ROLES = ("generated_dev", "generated_test", "used", "not_used", "reference", "unknown")  # the order of a manifest
 GENERATED = ("generated_dev", "generated_test")
-DEV = ("used", "not_used")
-REAL = ("used", "not_used", "unknown")
+DEV = ("used", "not_used", "reference")  # shadows are trained on them; of a reference slice no label is known
+REAL = (*DEV, "unknown")
 LABELS = {"used": 1, "not_used": 0}
 
 _JUNK = {"thumbs.db", "__macosx"}  # what Windows and macOS leave behind, beside hidden names
@@ -32,8 +32,9 @@ class Role:
     """One role of an edition.
 
     `folder` and `beside` are regular expressions for a whole folder name, whatever its case. `beside`: the
-    role needs a sibling folder of that name (two folders `generated` are told apart by it). `prefix` is put
-    before the file stem to make an id, where two roles use the same file names.
+    role needs a sibling folder of that name (two folders `generated` are told apart by it). `count` 0: any number is
+    as good. `prefix` is put before the file stem to make an id, where two roles use the same file names. An `optional`
+    role may have no folder.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Role:
     count: int
     beside: str = ""
     prefix: str = ""
+    optional: bool = False
 
     def fits(self, name: str, siblings: list[str]) -> bool:
         return _matches(self.folder, name) and (
@@ -82,6 +84,15 @@ EDITIONS = {
                 Role("unknown", r"real_unknown(_\d+)?", 500),
             ),
         ),
+        Edition(  # data of one's own: of `not_used` it is known, of `reference` nothing is
+            "own",
+            (
+                Role("generated_test", r"generated", 0, prefix="generated_"),
+                Role("not_used", r"not_?used", 0, optional=True),
+                Role("reference", r"reference", 0, optional=True),
+                Role("unknown", r"candidates", 0),
+            ),
+        ),
     )
 }
 
@@ -100,7 +111,7 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
 
 
 def find_roles(root: Path | str, edition: str) -> dict[str, Path]:
-    """The folder of every role below `root`, in the order of `ROLES`.
+    """The folder of every role of the edition below `root`, in the order of `ROLES`; none for optional ones not there.
 
     Unexpected numbers of images are logged as warnings, except in a challenge of our own. Raises UserError
     for an unknown edition, a folder that cannot be read, a role without a folder, with two, or with an empty
@@ -125,13 +136,15 @@ def find_roles(root: Path | str, edition: str) -> dict[str, Path]:
                 )
             found[fitting] = parent / name
     for role in roles:
+        if role.name not in found and role.optional:
+            continue
         if role.name not in found:
             raise UserError(
                 f"no folder for the role {role.name}: edition {edition} needs a folder named {role.wanted()} "
                 f"below data.root={root}"
             )
         count = len(images_in(found[role.name]))
-        if count != role.count and not ours:
+        if role.count and count != role.count and not ours:
             logging.warning(
                 "%s holds %d images; edition %s has %d of the role %s",
                 found[role.name],
@@ -140,7 +153,7 @@ def find_roles(root: Path | str, edition: str) -> dict[str, Path]:
                 role.count,
                 role.name,
             )
-    return {name: found[name] for name in ROLES}
+    return {name: found[name] for name in ROLES if name in found}
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -147,14 +147,15 @@ def build(root: Path | str, edition: str, patients: Path | str | None, group_dis
     Raises UserError for what `editions.find_roles`, `decoding.read_gray` and `groups.patients_from_csv`
     refuse; for two files with one id; for an image of another size than the others of its kind (a kind is all
     real images, or one generated pile) and for oblong ones; and for a picture that is both in `used` and in
-    `not_used`. A candidate with the pixels of a labelled image is logged as a warning.
+    `not_used`, or a candidate and in `reference`. A candidate with the pixels of a labelled image is logged as a
+    warning.
     """
     root = Path(root)
     folders = editions.find_roles(root, edition)
     prefixes = {role.name: role.prefix for role in editions.get(edition).roles}
     rows: list[dict[str, Any]] = []
     known: dict[str, Path] = {}
-    for role in editions.ROLES:
+    for role in folders:
         for path in editions.images_in(folders[role]):
             name = prefixes[role] + groups.image_id(path.name)
             if name in known:
@@ -237,6 +238,8 @@ def _from_rows(root: Path, rows: list[dict[str, Any]]) -> Manifest:
 def _check_sizes(root: Path, rows: list[dict[str, Any]]) -> None:
     for kind in (("generated_dev",), ("generated_test",), editions.REAL):
         members = [row for row in rows if row["role"] in kind]
+        if not members:
+            continue
         (width, height), _ = Counter((row["width"], row["height"]) for row in members).most_common(1)[0]
         for row in members:
             if (row["width"], row["height"]) != (width, height):
@@ -257,6 +260,8 @@ def _check_doubles(root: Path, rows: list[dict[str, Any]], pixels: list[str]) ->
         pair = f"{root / other['path']} and {root / row['path']}"
         if other["label"] >= 0 and row["label"] < 0:
             logging.warning("%s are the same picture: its membership is known", pair)
+        elif (other["role"], row["role"]) == ("reference", "unknown"):
+            raise UserError(f"{pair} are the same picture, and shadows must not be trained on a candidate; remove one")
         elif other["label"] != row["label"]:
             raise UserError(f"{pair} are the same picture, used and not used at once; remove one of them")
 

@@ -53,6 +53,11 @@ def plan(workdir: Path, data_root: Path, config: Config) -> None:
     else:
         data = config.data
         found = manifests.build(data_root, data.edition, data.patients, data.group_distance)
+        if not dev_ids(found):
+            raise UserError(
+                f"{data_root}: no real slices to train shadows on: add a folder 'not_used' or 'reference', or do "
+                "without shadows (--config.fleet.shadows=0)"
+            )
         found.write(workdir / "manifest.csv")
         drawn = _draw(found, config)
         membership.warn_of_large_units(_groups(found), config.membership, config.seed)

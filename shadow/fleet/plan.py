@@ -20,6 +20,7 @@ import numpy as np
 import shadow
 from shadow import files
 from shadow.config import Config
+from shadow.data import editions
 from shadow.data.manifest import Manifest
 from shadow.errors import UserError
 from shadow.fleet import families
@@ -194,5 +195,5 @@ def pile_steps(config: Config) -> tuple[int, ...]:
 
 
 def dev_ids(manifest: Manifest) -> list[str]:
-    """The columns of the membership matrix: used, then not used, in the manifest's order."""
-    return [str(name) for role in ("used", "not_used") for name in manifest.id[manifest.rows(role)]]
+    """The columns of the membership matrix: used, not used, then references, in the manifest's order."""
+    return [str(name) for role in editions.DEV for name in manifest.id[manifest.rows(role)]]

@@ -347,3 +347,39 @@ def test_matched_non_members_lie_as_near_as_the_targets():
             assert weighted == pytest.approx(share / reachable)
     assert sum(mix.target) == pytest.approx(1) == sum(mix.shadows)
     assert (mix.weight[member] == 1).all()
+
+
+def _skewed(rng, shift, scale, count=400):
+    """Residuals [candidate, column] of non-members: a skewed column, and a count with many ties."""
+    return np.column_stack([shift + scale * rng.lognormal(0, 0.6, count), rng.poisson(0.3, count).astype(float)])
+
+
+def _presumed(share, seed=0):
+    """(mean, sd) [column] by presumed_nulls of a target of which a share of the slices are members, and the truth."""
+    rng = np.random.default_rng(seed)
+    shadows = np.stack([_skewed(rng, 0.2 * k, 1 + 0.1 * k) for k in range(8)])
+    null = rng.random(shadows.shape[:2]) < 0.5
+    shadows[~null] += 3  # members of the shadows, which must not count
+    target = _skewed(rng, 5.0, 2.0)
+    truth = target.mean(0), target.std(0)
+    members = rng.random(len(target)) < share
+    target[members] += 6.0
+    pooled = np.array([2.0, 0.3])
+    found = calibration.presumed_nulls(target, shadows, null, pooled)
+    mean = found.total.sum(0) / found.count.sum()
+    return mean, np.sqrt(found.square.sum(0) / found.count.sum() - mean**2), *truth, target
+
+
+def test_presumed_non_members_give_the_mean_and_sd_of_known_ones():
+    mean, spread, true_mean, true_spread, _ = _presumed(0.0)
+    assert mean[0] == pytest.approx(true_mean[0], abs=0.2 * true_spread[0])
+    assert spread[0] == pytest.approx(true_spread[0], rel=0.25)
+    assert spread[1] == pytest.approx(np.sqrt(0.3))  # the deviation of a count of mostly 0 is 0: the pooled one
+    assert np.isfinite(mean).all()
+
+
+def test_presumed_non_members_may_hold_some_members():
+    mean, spread, true_mean, true_spread, target = _presumed(0.15)
+    assert abs(mean[0] - true_mean[0]) < 0.5 * abs(target[:, 0].mean() - true_mean[0])
+    assert abs(spread[0] - true_spread[0]) < abs(target[:, 0].std() - true_spread[0])
+    assert mean[0] > true_mean[0]  # towards fewer flags

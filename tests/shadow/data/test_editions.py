@@ -45,12 +45,12 @@ def warnings_logged(monkeypatch):
 def test_roles_are_found_anywhere_below_the_root(tmp_path, edition):
     tree(tmp_path / "a b", LAYOUTS[edition])
     found = editions.find_roles(tmp_path, edition)
-    assert tuple(found) == editions.ROLES
-    assert found == {role: tmp_path / "a b" / LAYOUTS[edition][role] for role in editions.ROLES}
+    assert list(found.items()) == [(role, tmp_path / "a b" / folder) for role, folder in LAYOUTS[edition].items()]
+    assert list(found) == [role for role in editions.ROLES if role != "reference"]
 
 
 @pytest.mark.parametrize("edition", ["2023", "2025"])
-@pytest.mark.parametrize("role", editions.ROLES)
+@pytest.mark.parametrize("role", list(LAYOUT_2023))
 def test_missing_role_is_named_with_its_pattern_and_the_root(tmp_path, edition, role):
     tree(tmp_path, {name: path for name, path in LAYOUTS[edition].items() if name != role})
     with pytest.raises(UserError) as error:
@@ -59,6 +59,20 @@ def test_missing_role_is_named_with_its_pattern_and_the_root(tmp_path, edition, 
     assert role in str(error.value)
     assert spec.folder in str(error.value)
     assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize("given", [("not_used",), ("reference",), ("not_used", "reference"), ()])
+def test_own_data_need_no_label(tmp_path, warnings_logged, given):
+    layout = {"generated_test": "x/generated", **{name: name for name in given}, "unknown": "candidates"}
+    found = editions.find_roles(tree(tmp_path, layout, 3), "own")
+    assert list(found.items()) == [(role, tmp_path / folder) for role, folder in layout.items()]
+    assert warnings_logged == []
+    for gone in ("generated_test", "unknown"):
+        folder = tmp_path / layout[gone]
+        folder.rename(tmp_path / "elsewhere")
+        with pytest.raises(UserError, match=f"role {gone}: edition own needs a folder named"):
+            editions.find_roles(tmp_path, "own")
+        (tmp_path / "elsewhere").rename(folder)
 
 
 def test_the_names_of_2025_are_not_those_of_2023(tmp_path):

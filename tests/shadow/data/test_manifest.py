@@ -1,11 +1,13 @@
 import dataclasses
 import hashlib
+import shutil
 import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from shadow import fleet
 from shadow.data import decoding, editions, manifest
 from shadow.errors import UserError
 
@@ -53,7 +55,7 @@ def columns(built):
 def test_rows_columns_and_order(root):
     built = build(root)
     assert len(built) == 27
-    assert list(dict.fromkeys(built.role.tolist())) == list(editions.ROLES)
+    assert list(dict.fromkeys(built.role.tolist())) == [role for role in editions.ROLES if role != "reference"]
     assert len(set(built.id.tolist())) == 27
     used = built.rows("used")
     assert built.id[used].tolist() == ["used_0001", "used_0002", "used_0003"]
@@ -364,3 +366,33 @@ def test_files_that_changed_under_the_manifest(root):
 def test_manifests_are_frozen(root):
     with pytest.raises(dataclasses.FrozenInstanceError):
         build(root).root = root
+
+
+@pytest.mark.parametrize("folders", [("not_used",), ("reference",), ("reference", "not_used")])
+def test_own_data(root, tmp_path, folders):
+    data = tmp_path / "own"
+    (root / "test/generated_1").parent.mkdir(exist_ok=True)
+    shutil.copytree(next(root.rglob("generated_1")), data / "generated")
+    shutil.copytree(next(root.rglob("real_unknown_1")), data / "candidates")
+    for name, source in zip(folders, ("used", "not_used"), strict=False):
+        shutil.copytree(root / "dev" / source, data / name)
+    built = build(data, edition="own")
+    assert set(built.role.tolist()) == {"generated_test", "unknown", *folders}
+    for name in folders:
+        assert set(built.label[built.rows(name)].tolist()) == {0 if name == "not_used" else -1}
+        assert "" not in built.group[built.rows(name)]
+    assert fleet.dev_ids(built) == [
+        path.stem for name in ("not_used", "reference") if name in folders for path in sorted((data / name).iterdir())
+    ]
+    built.write(tmp_path / "manifest.csv")
+    assert columns(manifest.read(tmp_path / "manifest.csv", data)) == columns(built)
+
+
+def test_a_candidate_among_the_references_is_refused(root, tmp_path):
+    data = tmp_path / "own"
+    shutil.copytree(next(root.rglob("generated_1")), data / "generated")
+    shutil.copytree(next(root.rglob("real_unknown_1")), data / "candidates")
+    shutil.copytree(root / "dev/used", data / "reference")
+    shutil.copy(next((data / "candidates").iterdir()), data / "reference/used_0002.png")
+    with pytest.raises(UserError, match=r"used_0002\.png and .* must not be trained on a candidate"):
+        build(data, edition="own")

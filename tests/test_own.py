@@ -1,0 +1,122 @@
+"""Data without labels: a pile and candidates of one's own, shadows on slices of which no use is known."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from tiny_run import fails, leftovers
+
+from attack.quick.run import QuickRun
+from configs import baselines
+from shadow import membership
+from shadow.data import manifest
+from shadow.errors import UserError
+from shadow.fleet import conduct
+
+
+@pytest.fixture(scope="module")
+def own(finished, tmp_path_factory):
+    """The challenge of the finished run without its labels: what was not used is known not to be."""
+    source, root = finished / "challenge", tmp_path_factory.mktemp("own") / "data"
+    shutil.copytree(source / "test/generated_1", root / "generated")
+    shutil.copytree(source / "test/real_unknown_1", root / "candidates")
+    shutil.copytree(source / "dev/not_used", root / "not_used")
+    for path in (source / "dev/used").iterdir():
+        shutil.copy(path, root / "not_used" / path.name)  # of another generator's, in this pile they are not
+    return root
+
+
+@pytest.fixture(scope="module")
+def known(tiny, own, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("known") / "run"
+    return folder, tiny("run", folder, f"--config.data.root={own}", *OWN)
+
+
+OWN = ("--config.data.edition=own", "--config.attack.same_generator=false")
+
+
+def check(folder, names):
+    with (folder / "predictions.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert sorted(row["id"] for row in rows) == names
+    assert all(0 <= float(row["probability"]) <= 1 for row in rows)
+    lines = (folder / "submission.csv").read_text().splitlines()
+    assert sorted(line.split(",")[0] for line in lines) == names
+    evaluation = json.loads((folder / "attack/evaluation.json").read_text())
+    assert evaluation["dev"]["auc"] is None
+    assert evaluation["expected"]["from"] == "shadows"
+    blind = next(row for row in evaluation["controls"] if row["name"] == "blind")
+    assert blind["auc"] is None
+    page = (folder / "report.html").read_text()
+    assert "no used and not-used slices are labelled" in page
+    assert "there are no labelled slices of a generator" in page
+    return evaluation, page
+
+
+def test_a_run_without_labels(known, own, tiny):
+    folder, result = known
+    assert result.returncode == 0, result.stderr
+    assert leftovers(folder) == []
+    names = sorted(path.stem for path in (own / "candidates").iterdir())
+    evaluation, page = check(folder, names)
+    assert evaluation["null"] == {"known": 16, "unknown": 0}
+    assert "Nothing is known about" not in page
+    assert json.loads((folder / "signals/names.json").read_text())["piles"][8:] == ["generated_test"]
+    good = tiny("validate", folder, f"--submission={folder / 'submission.csv'}", "--edition=own", *OWN)
+    assert (good.returncode, good.stderr) == (0, "")
+
+
+def test_where_nothing_is_known_of_the_references_it_says_so(known, own, tiny, tmp_path):
+    data, folder = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(own, data)
+    (data / "not_used").rename(data / "reference")
+    # the same shadows: only what is known of their slices is other
+    result = tiny("run", folder, f"--reuse={known[0]}", f"--config.data.root={data}", *OWN)
+    assert result.returncode == 0, result.stderr
+    evaluation, page = check(folder, sorted(path.stem for path in (own / "candidates").iterdir()))
+    assert evaluation["null"] == {"known": 0, "unknown": 16}
+    assert "Nothing is known about the 16 reference slices" in page
+    assert "packs taken from" in result.stdout
+
+
+def test_without_real_slices_there_are_baselines_but_no_shadows(tiny, own, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(own, data)
+    shutil.rmtree(data / "not_used")
+    line = fails(tiny("plan", tmp_path / "run", f"--config.data.root={data}", *OWN))
+    assert "'not_used' or 'reference'" in line
+    assert not (tmp_path / "run/manifest.csv").exists()
+    recipe = baselines.get_config()
+    recipe.data.root, recipe.data.edition, recipe.data.resolution = str(data), "own", 8
+    run = QuickRun(tmp_path / "quick", recipe)
+    run.everything()
+    assert "No AUC: there are no labelled" in (tmp_path / "quick/report.html").read_text()
+    with (tmp_path / "quick/scores.csv").open(newline="") as stream:
+        header = next(csv.reader(stream))
+    assert "ratio.highpass" in header
+    assert "domias" not in header  # needs slices known not to be used
+
+
+def test_bad_own_data_are_named(own, tmp_path):
+    recipe = baselines.get_config()
+    recipe.data.edition = "own"
+    with pytest.raises(UserError, match=r"data\.root"):
+        QuickRun(tmp_path / "run", recipe)
+    recipe.data.root, recipe.attack.same_generator = str(own), True
+    with pytest.raises(UserError, match=r"attack\.same_generator"):
+        QuickRun(tmp_path / "run", recipe)
+    data = tmp_path / "data"
+    shutil.copytree(own, data)
+    for path in sorted((data / "not_used").iterdir())[1:]:
+        path.unlink()
+    found = manifest.build(data, "own", "", 0.5)
+    with pytest.raises(UserError, match="only 1 independent units"):
+        membership.draw(conduct._groups(found), 8, recipe.membership, 0)
+    shutil.rmtree(data / "candidates")
+    with pytest.raises(UserError, match="no folder for the role unknown: edition own needs"):
+        manifest.build(data, "own", "", 0.5)
+    assert np.array_equal(found.label[found.rows("not_used")], [0])
