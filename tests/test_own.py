@@ -17,6 +17,8 @@ from shadow.data import manifest
 from shadow.errors import UserError
 from shadow.fleet import conduct
 
+OWN = ("--config.data.edition=own", "--config.attack.same_generator=false")
+
 
 @pytest.fixture(scope="module")
 def own(finished, tmp_path_factory):
@@ -34,9 +36,6 @@ def own(finished, tmp_path_factory):
 def known(tiny, own, tmp_path_factory):
     folder = tmp_path_factory.mktemp("known") / "run"
     return folder, tiny("run", folder, f"--config.data.root={own}", *OWN)
-
-
-OWN = ("--config.data.edition=own", "--config.attack.same_generator=false")
 
 
 def check(folder, names):
@@ -66,7 +65,8 @@ def test_a_run_without_labels(known, own, tiny):
     assert evaluation["null"] == {"known": 16, "unknown": 0}
     assert "Nothing is known about" not in page
     assert json.loads((folder / "signals/names.json").read_text())["piles"][8:] == ["generated_test"]
-    good = tiny("validate", folder, f"--submission={folder / 'submission.csv'}", "--edition=own", *OWN)
+    submission = f"--submission={folder / 'submission.csv'}"
+    good = tiny("validate", folder, submission, "--edition=own", f"--config.data.root={own}", *OWN)
     assert (good.returncode, good.stderr) == (0, "")
 
 

@@ -164,8 +164,8 @@ def alarms(evaluation: dict[str, Any]) -> list[str]:
     if null.get("known") == 0:
         found.append(
             f"Nothing is known about the {null['unknown']} reference slices: it is presumed that most of them were not "
-            "used to train the generator under test. If many were, or they are of another kind than the candidates, the "
-            "scores are shifted and the probabilities wrong."
+            "used to train the generator under test. If many were, or if they are of another kind than the candidates, "
+            "the scores are shifted and the probabilities wrong."
         )
     regime = evaluation.get("regime") or {}
     if regime.get("inside") is False:
