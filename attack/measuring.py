@@ -60,7 +60,8 @@ def _sights(real: dict[str, list[spaces.View]], made: np.ndarray, embedding: str
 
 def sizes_of(manifest: Manifest, config: Config) -> dict[str, int]:
     """Images compared, of each pile of the target's."""
-    return {role: min(config.attack.pile, len(manifest.rows(role))) for role in TARGETS}
+    there = {role: len(manifest.rows(role)) for role in TARGETS}
+    return {role: min(config.attack.pile, count) for role, count in there.items() if count}
 
 
 def set_scene(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> Scene:

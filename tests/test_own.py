@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_run import fails, leftovers
 
 from attack.quick.run import QuickRun
@@ -21,14 +22,13 @@ OWN = ("--config.data.edition=own", "--config.attack.same_generator=false")
 
 
 @pytest.fixture(scope="module")
-def own(finished, tmp_path_factory):
-    """The challenge of the finished run without its labels: what was not used is known not to be."""
-    source, root = finished / "challenge", tmp_path_factory.mktemp("own") / "data"
-    shutil.copytree(source / "test/generated_1", root / "generated")
-    shutil.copytree(source / "test/real_unknown_1", root / "candidates")
-    shutil.copytree(source / "dev/not_used", root / "not_used")
-    for path in (source / "dev/used").iterdir():
-        shutil.copy(path, root / "not_used" / path.name)  # of another generator's, in this pile they are not
+def own(tmp_path_factory):
+    """Noise of 16 x 16 pixels, without any label but that 16 slices were not used."""
+    root, rng = tmp_path_factory.mktemp("own") / "data", np.random.default_rng(0)
+    for name, count in (("generated", 24), ("candidates", 12), ("not_used", 16)):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(root / name / f"{name[0]}{i}.png")
     return root
 
 
