@@ -134,7 +134,11 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
             "nearness": {"edges": list(mix.edges[:-1]), "target": mix.target, "shadows": mix.shadows, "thin": mix.thin},
         },
         "patients": _patient_figures(data, known, logit, patients.known(manifest, config)),
-        "null": {"known": int(data.not_used.sum()), "unknown": int((~data.used & ~data.not_used).sum())},
+        "null": {
+            "known": int(data.not_used.sum()),
+            "unknown": int((~data.used & ~data.not_used).sum()),
+            "presumed": not data.null.any(),
+        },
         "controls": controls_found,
         "signals": _signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test), weight),
         "regime": likeness,

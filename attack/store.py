@@ -24,6 +24,7 @@ from shadow.config import Config
 from shadow.data.manifest import Manifest
 
 TARGETS = ("generated_dev", "generated_test")
+LEAST_KNOWN = 10  # slices: a mean over fewer is off by a third of a standard deviation or more
 
 
 def groups_of(manifest: Manifest, ids: Sequence[str]) -> list[str]:
@@ -79,6 +80,13 @@ class Store:
         """Shadows that were asked for and not there."""
         return sorted(set(range(self.asked)) - set(self.shadows))
 
+    @property
+    def null(self) -> np.ndarray:
+        """Slices that stand for the non-members of a target's pile, bool [dev image]: those known not to be used. Where
+        they are fewer than LEAST_KNOWN and there are reference slices, none: see `calibration.presumed_nulls`."""
+        presumed = self.not_used.sum() < LEAST_KNOWN and not (self.used | self.not_used).all()
+        return np.zeros_like(self.not_used) if presumed else self.not_used
+
     def labelled(self, step: int, like: str) -> Labelled:
         """The shadows' piles of one training step about the dev images, at the size of the target pile `like`."""
         dev = len(self.dev)
@@ -109,13 +117,13 @@ class Store:
             touched,
             self._layout(step),
         )
-        return Target(pile[:dev], pile[chosen], self.not_used, bank, ids)
+        return Target(pile[:dev], pile[chosen], self.null, bank, ids)
 
     def dev_target(self, step: int, name: str = "generated_dev") -> Target:
         """The target's pile `name` about the dev images themselves."""
         data, pile = self.labelled(step, name), self.values[self.piles.index(name)]
         about = pile[: len(self.dev)]
-        return Target(about, about, self.not_used, data.bank, self.dev)
+        return Target(about, about, self.null, data.bank, self.dev)
 
     def _layout(self, step: int) -> Layout:
         steps = list(fleet.pile_steps(self.config))

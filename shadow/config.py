@@ -380,9 +380,13 @@ def validate(config: Config) -> None:
             f"fleet.shadows = {config.fleet.shadows}: use a multiple of {block * len(families)}, which is "
             f"membership.block = {block} times the number of fleet.families, so that each has whole blocks"
         )
-    if config.data.edition == "own" and (attack.same_generator or not config.data.root):
-        field = "attack.same_generator" if attack.same_generator else "data.root"
-        raise UserError(f"data.edition = 'own' has no labelled dev slices and is never made here: check {field}")
+    if config.data.edition == "own" and not config.data.root:
+        raise UserError("data.edition = 'own': give the folder of your data, --config.data.root=FOLDER")
+    if config.data.edition == "own" and attack.same_generator:
+        raise UserError(
+            "attack.same_generator: data.edition = 'own' has no dev pile and no used slices; leave it false, or use "
+            "the layout of edition 2023"
+        )
     pack = config.fleet.pack
     if pack != "auto" and (isinstance(pack, bool) or not isinstance(pack, int) or pack < 1):
         raise UserError(f"fleet.pack = {pack!r}: use a number of shadows, 1 or more, or 'auto'")

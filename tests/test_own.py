@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 from recipes import tiny as tiny_recipe
 from tiny_run import fails, leftovers
 
-from attack import fitting, measuring
+from attack import fitting, measuring, store
 from attack.pipeline import Run
 from attack.quick.run import QuickRun
 from attack.report.write import write_report
@@ -66,7 +67,7 @@ def test_a_run_without_labels(known, own, tiny):
     assert leftovers(folder) == []
     names = sorted(path.stem for path in (own / "candidates").iterdir())
     evaluation, page = check(folder, names)
-    assert evaluation["null"] == {"known": 16, "unknown": 0}
+    assert evaluation["null"] == {"known": 16, "unknown": 0, "presumed": False}
     assert "Nothing is known about" not in page
     assert json.loads((folder / "signals/names.json").read_text())["piles"][8:] == ["generated_test"]
     submission = f"--submission={folder / 'submission.csv'}"
@@ -91,17 +92,29 @@ def attacked(data, folder):
     write_report(folder, recipe, data)
 
 
-@pytest.mark.parametrize("role", ["not_used", "reference"])
-def test_what_is_known_of_the_slices_of_shadows(own, tmp_path, role):
+@pytest.mark.parametrize("known", [0, 4])
+def test_where_little_is_known_it_says_what_it_presumes(own, tmp_path, known):
     data, folder = tmp_path / "data", tmp_path / "run"
     shutil.copytree(own, data)
-    if role == "reference":
-        (data / "not_used").rename(data / "reference")
+    (data / "not_used").rename(data / "reference")
+    for i in range(known):
+        (data / "not_used").mkdir(exist_ok=True)
+        (data / f"reference/n{i}.png").rename(data / f"not_used/n{i}.png")
     attacked(data, folder)
     evaluation, page = check(folder, sorted(path.stem for path in (own / "candidates").iterdir()))
-    known = 16 if role == "not_used" else 0
-    assert evaluation["null"] == {"known": known, "unknown": 16 - known}
-    assert ("Nothing is known about the 16 reference slices" in page) == (role == "reference")
+    assert evaluation["null"] == {"known": known, "unknown": 16 - known, "presumed": True}
+    assert f"Nothing is known about the {16 - known} reference slices" in page
+    assert ("only 4 others are known not to be used" in page) == (known == 4)
+
+
+@pytest.mark.parametrize(
+    ("used", "not_used", "reference", "presumed"),
+    [(0, 10, 0, False), (0, 3, 0, False), (5, 3, 0, False), (0, 10, 90, False), (0, 9, 3, True), (0, 0, 5, True)],
+)
+def test_few_known_slices_stand_for_non_members_only_where_there_are_no_others(used, not_used, reference, presumed):
+    labels = np.repeat([1, 0, -1], [used, not_used, reference])
+    found = store.Store.null.fget(SimpleNamespace(used=labels == 1, not_used=labels == 0))
+    assert found.tolist() == [label == 0 and not presumed for label in labels]
 
 
 def test_without_real_slices_there_are_baselines_but_no_shadows(tiny, own, tmp_path):

@@ -161,11 +161,12 @@ def alarms(evaluation: dict[str, Any]) -> list[str]:
             "generators than were asked for."
         )
     null = evaluation.get("null") or {}
-    if null.get("known") == 0:
+    if null.get("presumed"):
+        few = f", and only {null['known']} others are known not to be used" if null["known"] else ""
         found.append(
-            f"Nothing is known about the {null['unknown']} reference slices: it is presumed that most of them were not "
-            "used to train the generator under test. If many were, or if they are of another kind than the candidates, "
-            "the scores are shifted and the probabilities wrong."
+            f"Nothing is known about the {null['unknown']} reference slices{few}: it is presumed that most of them "
+            "were not used to train the generator under test. If many were, or if they are of another kind than the "
+            "candidates, the scores are shifted and the probabilities wrong."
         )
     regime = evaluation.get("regime") or {}
     if regime.get("inside") is False:

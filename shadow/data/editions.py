@@ -55,10 +55,12 @@ class Role:
 
 @dataclass(frozen=True)
 class Edition:
-    """An edition's roles. The first role that fits a folder has it, so `not_used` stands before `used`."""
+    """An edition's roles. The first role that fits a folder has it, so `not_used` stands before `used`. `refused`:
+    regular expression for folders that a user may think are read here, and are not."""
 
     name: str
     roles: tuple[Role, ...]
+    refused: str = ""
 
 
 EDITIONS = {
@@ -92,6 +94,7 @@ EDITIONS = {
                 Role("reference", r"reference", 0, optional=True),
                 Role("unknown", r"candidates", 0),
             ),
+            refused=r"(real_)?used",
         ),
     )
 }
@@ -115,9 +118,9 @@ def find_roles(root: Path | str, edition: str) -> dict[str, Path]:
 
     Unexpected numbers of images are logged as warnings, except in a challenge of our own. Raises UserError
     for an unknown edition, a folder that cannot be read, a role without a folder, with two, or with an empty
-    one, and for a file in a role folder that is not named `.png`.
+    one, for a file in a role folder that is not named `.png`, and for a folder that the edition refuses.
     """
-    roles = get(edition).roles
+    roles, refused = get(edition).roles, get(edition).refused
     root = Path(root)
     if root.name.casefold() == _SEALED:
         raise UserError(f"data.root={root} is a sealed folder: give the challenge folder around it")
@@ -126,6 +129,11 @@ def find_roles(root: Path | str, edition: str) -> dict[str, Path]:
     for parent, folders, files in _walk(root):
         ours = ours or _SEALED in map(str.casefold, folders) or "challenge.json" in files
         for name in folders:
+            if refused and _matches(refused, name):
+                raise UserError(
+                    f"{parent / name}: edition {edition} has no place for used slices; move the folder out of "
+                    f"data.root={root}, or use the layout of edition 2023"
+                )
             fitting = next((role.name for role in roles if role.fits(name, folders)), None)
             if fitting is None:
                 continue

@@ -146,9 +146,9 @@ def build(root: Path | str, edition: str, patients: Path | str | None, group_dis
 
     Raises UserError for what `editions.find_roles`, `decoding.read_gray` and `groups.patients_from_csv`
     refuse; for two files with one id; for an image of another size than the others of its kind (a kind is all
-    real images, or one generated pile) and for oblong ones; and for a picture that is both in `used` and in
-    `not_used`, or a candidate and in `reference`. A candidate with the pixels of a labelled image is logged as a
-    warning.
+    real images, or one generated pile) and for oblong ones; for a picture that is both in `used` and in `not_used`; and
+    for one in `reference` that is a candidate or labelled too. A candidate with the pixels of a labelled image is
+    logged as a warning.
     """
     root = Path(root)
     folders = editions.find_roles(root, edition)
@@ -253,11 +253,13 @@ def _check_sizes(root: Path, rows: list[dict[str, Any]]) -> None:
 
 def _check_doubles(root: Path, rows: list[dict[str, Any]], pixels: list[str]) -> None:
     first: dict[str, dict[str, Any]] = {}
-    for row, content in zip(rows, pixels, strict=True):  # `unknown` comes after both labelled roles
+    for row, content in zip(rows, pixels, strict=True):  # labelled roles come first, `unknown` last
         if row["role"] not in editions.REAL:
             continue
         other = first.setdefault(content, row)
         pair = f"{root / other['path']} and {root / row['path']}"
+        if row["role"] == "reference" and other["label"] >= 0:
+            raise UserError(f"{pair} are the same picture, once with its use known and once without; remove the latter")
         if other["label"] >= 0 and row["label"] < 0:
             logging.warning("%s are the same picture: its membership is known", pair)
         elif (other["role"], row["role"]) == ("reference", "unknown"):

@@ -75,6 +75,20 @@ def test_own_data_need_no_label(tmp_path, warnings_logged, given):
         (tmp_path / "elsewhere").rename(folder)
 
 
+@pytest.mark.parametrize("name", ["used", "Real_Used"])
+def test_own_data_have_no_place_for_used_slices(tmp_path, name):
+    tree(tmp_path, {"a": "generated", "b": "candidates", "c": "not_used", "d": name}, 3)
+    with pytest.raises(UserError, match=rf"{name}: edition own has no place for used slices.*2023"):
+        editions.find_roles(tmp_path, "own")
+
+
+def test_an_optional_folder_must_not_be_empty(tmp_path):
+    tree(tmp_path, {"a": "generated", "b": "candidates", "c": "not_used"}, 3)
+    (tmp_path / "reference").mkdir()
+    with pytest.raises(UserError, match=r"reference: no \.png file in it"):
+        editions.find_roles(tmp_path, "own")
+
+
 def test_the_names_of_2025_are_not_those_of_2023(tmp_path):
     with pytest.raises(UserError, match="for the role generated_dev of edition 2023"):
         editions.find_roles(tree(tmp_path, LAYOUT_2025), "2023")

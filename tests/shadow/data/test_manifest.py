@@ -396,3 +396,15 @@ def test_a_candidate_among_the_references_is_refused(root, tmp_path):
     shutil.copy(next((data / "candidates").iterdir()), data / "reference/used_0002.png")
     with pytest.raises(UserError, match=r"used_0002\.png and .* must not be trained on a candidate"):
         build(data, edition="own")
+
+
+def test_a_slice_that_is_known_and_not_known_is_refused(root, tmp_path):
+    data = tmp_path / "own"
+    shutil.copytree(next(root.rglob("generated_1")), data / "generated")
+    shutil.copytree(next(root.rglob("real_unknown_1")), data / "candidates")
+    shutil.copytree(root / "dev/used", data / "reference")
+    shutil.copytree(root / "dev/not_used", data / "not_used")
+    copied = next((data / "not_used").iterdir())
+    shutil.copy(copied, data / "reference/used_0002.png")
+    with pytest.raises(UserError, match=rf"{copied.name} and .*used_0002\.png .* once with its use known"):
+        build(data, edition="own")
