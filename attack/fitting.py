@@ -83,9 +83,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     logit, z = held.logit, held.z
     images = manifest.images_at([*data.dev, *data.test], config.data.resolution)
     real = embeddings.standardised(images)
-    mix = estimate.match_nearness(
-        distances(real, real), data.groups, data.used, data.member, attack.prior, attack.seed
-    )
+    mix = estimate.match_nearness(distances(real, real), data.groups, data.used, data.member, attack.prior, attack.seed)
     weight = mix.weight
     # not weighted: a probability, like a score, must not depend on which other candidates there are
     recalibration = model.fit_recalibration(logit.ravel(), known.bank.member.ravel().astype(float))

@@ -21,8 +21,8 @@ class Target:
     """One pile of the target and the candidates asked about.
 
     pile_dev, pile_candidates: its evidence [image, number] about the dev images and the candidates;
-    null: bool [dev image], known not to be in its training set, nowhere True where that is not known of any; bank: the
-    shadows' evidence about the candidates, with `stand_ins`, or nobody, for members.
+    null: bool [dev image], known not to be in its training set, nowhere True where most are presumed not to be; bank:
+    the shadows' evidence about the candidates, with `stand_ins`, or nobody, for members.
     """
 
     pile_dev: np.ndarray
