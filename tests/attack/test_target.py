@@ -80,6 +80,7 @@ def test_the_store_has_stand_ins_where_they_are_asked_for():
             test=("c0", "c1"),
             groups=("a", "b", "b", "z"),
             member=member,
+            used=np.array([False, True]),
             not_used=np.array([True, False]),
             statistics={},
             sizes={"generated_dev": 3, "generated_test": 3},
