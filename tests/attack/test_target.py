@@ -71,7 +71,7 @@ def test_the_store_has_stand_ins_where_they_are_asked_for():
     plan = layout.plan(("pixels",), ("mosaic",))
     for wanted in (False, True):
         config = Config()
-        config.attack.stand_ins = wanted
+        config.attack.stand_ins, config.pile.steps = wanted, (5,)
         data = store.Store(
             values=np.zeros((8, 4, 1), np.float32),
             layout=plan,
