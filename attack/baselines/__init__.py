@@ -5,7 +5,7 @@ member. The score of a candidate depends on its image, the pile and the referenc
 scored, but for baselines marked `set_dependent`. Where ours departs from the paper, its function says so.
 """
 
-from attack.baselines.inputs import Inputs
-from attack.baselines.registry import BASELINES, Baseline, decisions, score_all
+from attack.baselines.inputs import Inputs, Turn
+from attack.baselines.registry import BASELINES, Baseline, decisions, score_all, score_inputs
 
-__all__ = ["BASELINES", "Baseline", "Inputs", "decisions", "score_all"]
+__all__ = ["BASELINES", "Baseline", "Inputs", "Turn", "decisions", "score_all", "score_inputs"]

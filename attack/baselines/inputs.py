@@ -127,3 +127,41 @@ class Inputs:
             return result
 
         return self._once(("ssim", name, to), make) if space == "ssim" else 1 - self.distances(space, name, to) ** 2
+
+
+class Turn(Inputs):
+    """Some real images as candidates and others as reference, of `whole`, whose candidates are all real images.
+
+    candidates, reference: bool [real image]. As Inputs(real[candidates], pile, real[reference]), but what is measured
+    on two images is measured in `whole`, once for all turns (of two real images it may differ in the last bit). What is
+    fitted on pile and reference together is the turn's own.
+    """
+
+    def __init__(self, whole: Inputs, candidates: np.ndarray, reference: np.ndarray) -> None:
+        real = whole.images["candidates"]
+        super().__init__(real[candidates], whole.images["pile"], real[reference])
+        self._whole = whole
+        self._places = {"candidates": np.flatnonzero(candidates), "reference": np.flatnonzero(reference)}
+
+    def _found(self, measured: Callable[[str, str, str], np.ndarray], space: str, *names: str) -> np.ndarray:
+        """The rows and columns of this turn, [image of the first name, image of the second]."""
+        for name in names:
+            self._some(name)
+        first, second = ("candidates" if name in self._places else name for name in names)
+        matrix = measured(space, first, second)
+        for axis, name in enumerate(names):
+            if name in self._places:
+                matrix = matrix.take(self._places[name], axis)
+        return matrix
+
+    def distances(self, space: str, name: str, to: str) -> np.ndarray:
+        """As of `Inputs`."""
+        if space == "pca":
+            return super().distances(space, name, to)
+        return self._once((space, name, to), lambda: self._found(self._whole.distances, space, name, to))
+
+    def similarity(self, space: str, name: str, to: str) -> np.ndarray:
+        """As of `Inputs`."""
+        if space != "ssim":
+            return super().similarity(space, name, to)
+        return self._once(("ssim", name, to), lambda: self._found(self._whole.similarity, space, name, to))

@@ -79,7 +79,11 @@ def score_all(
     Images as for `Inputs`, which says what is refused; SSIM also refuses images of fewer than 7 pixels a side
     (ValueError).
     """
-    inputs = Inputs(candidates, pile, reference)
+    return score_inputs(Inputs(candidates, pile, reference), ssim, names)
+
+
+def score_inputs(inputs: Inputs, ssim: bool = True, names: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """As `score_all`, of images that other scores may share."""
     known = len(inputs.images["reference"]) > 0
     wanted = {name: b for name, b in BASELINES.items() if (known or not b.needs_reference) and (ssim or not b.ssim)}
     wanted = {name: b for name, b in wanted.items() if not names or name in names}

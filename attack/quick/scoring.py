@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attack import crossfit, ranking, submission
-from attack.baselines import BASELINES, score_all
+from attack.baselines import BASELINES, Inputs, Turn, score_all, score_inputs
 from attack.quick import choice
 from shadow import files, fleet, keys
 from shadow.config import Config
@@ -102,12 +102,13 @@ def dev_scores(
     0/1 [slice], group int [slice], generated [image, side, side]."""
     fold = crossfit.folds(group, config.attack.folds, config.attack.seed)[group]
     together = [name for name, baseline in BASELINES.items() if baseline.set_dependent]
-    found = score_all(images, generated, None, names=together)
+    whole = Inputs(images, generated)
+    found = score_inputs(whole, names=together)
     parts = []
     for f in range(int(fold.max()) + 1):
-        reference = images[(label == 0) & (fold != f)]
-        apart = [n for n, b in BASELINES.items() if not b.set_dependent and (len(reference) or not b.needs_reference)]
-        parts.append((fold == f, score_all(images[fold == f], generated, reference, names=apart)))
+        reference = (label == 0) & (fold != f)
+        apart = [n for n, b in BASELINES.items() if not b.set_dependent and (reference.any() or not b.needs_reference)]
+        parts.append((fold == f, score_inputs(Turn(whole, fold == f, reference), names=apart)))
     for name in BASELINES:
         if all(name in scores for _, scores in parts):
             found[name] = np.empty(len(images))

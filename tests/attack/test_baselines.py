@@ -11,10 +11,11 @@ from scipy.stats import gaussian_kde, multivariate_normal
 from skimage.metrics import structural_similarity
 from sklearn.decomposition import PCA
 
-from attack.baselines import BASELINES, Inputs, decisions, inputs, score_all
+from attack.baselines import BASELINES, Inputs, Turn, decisions, inputs, score_all, score_inputs
 from attack.baselines.density import log_density
 from attack.embeddings import embed
 from attack.metrics import auc
+from attack.ssim import ssim_all
 
 SPACES = ("raw", "pixels", "highpass")
 SIMILARITIES = ("ssim", "pixels", "highpass")
@@ -352,3 +353,34 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="at least 7 x 7"):
         score_all(small, small)
     assert score_all(small, small, ssim=False)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_turns_score_as_attacks_of_their_own_and_measure_once(images, monkeypatch, known):
+    candidates, pile, reference = images
+    real = np.concatenate([candidates, reference])
+    fold = np.arange(len(real)) % 3
+    calls = []
+
+    def counted(a, b):
+        calls.append((len(a), len(b)))
+        return ssim_all(a, b)
+
+    monkeypatch.setattr(inputs, "ssim_all", counted)
+    whole = Inputs(real, pile)
+    for f in range(3):
+        others = (fold != f) & known
+        found = score_inputs(Turn(whole, fold == f, others))
+        own = score_all(real[fold == f], pile, real[others])
+        assert set(found) == set(own) == {n for n, b in BASELINES.items() if known or not b.needs_reference}
+        for name, values in own.items():
+            np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5, err_msg=name)
+    alike = [shape for shape in calls if shape[0] == len(real)]
+    assert len(alike) == 3  # with the pile, with each other and with the sample
+
+
+def test_a_turn_without_a_reference_has_no_distances_to_it(images):
+    turn = Turn(Inputs(*images[:2]), np.arange(10) < 4, np.zeros(10, bool))
+    for measured in (turn.distances, turn.similarity):
+        with pytest.raises(ValueError, match="needs images: reference"):
+            measured("ssim" if measured == turn.similarity else "raw", "candidates", "reference")
