@@ -46,7 +46,7 @@ _SUBMISSION = flags.DEFINE_string("submission", "", "validate: the file to check
 _EDITION = flags.DEFINE_string("edition", "2023", "validate: whose format.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "export: the shadow, RUN/shadows/0003[@STEP][:raw].")
 _PIPELINE = flags.DEFINE_string("pipeline", "", "import: the folder of a diffusers pipeline.")
-_TO = flags.DEFINE_string("to", "", "export, import: the folder to write.")
+_TO = flags.DEFINE_string("to", "", "export, import, images: the folder to write.")
 
 
 def _run(settle: bool = True) -> Any:
@@ -76,6 +76,10 @@ def _proxies() -> None:
         working.work(run.folder, run.config, run.data_root)
     else:
         run.proxies()
+
+
+def _images() -> None:
+    _run().images(Path(_given(_TO)))
 
 
 def _score() -> None:
@@ -121,6 +125,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
     "sample": ("draw the shadows' piles (all, or --pack=I)", lambda: _run().sample()),
     "status": ("what is done and what is not", lambda: _run(False).status()),
     "proxies": ("train a model on every pile, for the signal `proxy` (`signals` does, too)", _proxies),
+    "images": ("--to=DIR: write the images that attack.embeddings_from needs vectors of", _images),
     "signals": ("measure every candidate against every pile", lambda: _run().signals()),
     "fit": ("fit the attack, cross-fitted over shadows and groups", lambda: _run().fit()),
     "predict": ("predictions.csv and submission.csv", lambda: _run().predict()),

@@ -1,6 +1,6 @@
 """Image -> vector, such that the Euclidean distance of two vectors is a root mean square over pixels.
 
-Here are the embeddings that see one image alone; `spaces` has also one that is fitted.
+Here are the embeddings that see one image alone; `spaces` has also one that is fitted, and one that the user supplies.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from shadow.config import SUPPLIED, AttackConfig
 from shadow.data.decoding import resize
 from shadow.errors import UserError
 
@@ -74,7 +75,13 @@ EMBEDDINGS: dict[str, Embedding] = {
     "highpass9": Embedding(partial(highpass, local=9)),
     "laplacian": Embedding(laplacian),
     "pca": Embedding(None, "whitened"),
+    SUPPLIED: Embedding(None, "vectors"),
 }
+
+
+def names(attack: AttackConfig) -> tuple[str, ...]:
+    """Embeddings of a run: those of attack.embeddings, and `supplied` where attack.embeddings_from is given."""
+    return (*attack.embeddings, *((SUPPLIED,) if attack.embeddings_from else ()))
 
 
 def check(name: str, resolution: int) -> None:

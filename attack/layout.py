@@ -15,6 +15,7 @@ from attack.signals.evidence import Evidence
 from attack.signals.scene import PileBlock, Scene
 from attack.signals.sight import Block, Sight
 from attack.ssim import WINDOW
+from shadow.config import SUPPLIED
 from shadow.errors import UserError
 
 
@@ -43,9 +44,12 @@ def check(names: Sequence[str], signals: Sequence[str], resolution: int) -> None
             raise UserError(f"attack.signals: {name!r} needs one of attack.embeddings = {fitting}")
     if "ssim" in signals and resolution < WINDOW:
         raise UserError(f"attack.signals: 'ssim' needs data.resolution = {WINDOW} or more; leave it out")
-    within = any(isinstance(SIGNALS[s].block, Block) for s in signals)
+    within = any(isinstance(SIGNALS[s].block, Block) for s in signals) or SUPPLIED in names
     for name in names:
         if within and not any(_fits(s, name) for s in signals):
+            if name == SUPPLIED:
+                able = ", ".join(s for s in SIGNALS if _fits(s, name))
+                raise UserError(f"attack.embeddings_from: vectors are for the signals {able}; give attack.signals one")
             raise UserError(f"attack.embeddings: none of attack.signals is measured in {name!r}; leave it out")
 
 

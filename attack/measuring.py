@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from attack import crossfit, layout, regime, spaces
+from attack import crossfit, embeddings, layout, regime, spaces, supplied
 from attack.signals.scene import Pile, PileBlock, Scene
 from attack.signals.sight import Sight
 from attack.store import TARGETS, group_numbers, groups_of, pile_name
@@ -27,17 +27,19 @@ from shadow.data.manifest import Manifest
 def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> None:
     """Measures every pile of `shadows` and of the target against every real image and writes the store."""
     attack, scene = config.attack, set_scene(workdir, manifest, config, shadows)
-    plan = layout.plan(attack.embeddings, attack.signals, scene)
+    names = embeddings.names(attack)
+    plan = layout.plan(names, attack.signals, scene)
+    given = supplied.read(Path(attack.embeddings_from), scene) if attack.embeddings_from else None
     whole = {block.name: block.measure(scene) for block, _ in plan.blocks if isinstance(block, PileBlock)}
     within = {e for _, e in plan.columns if e}
-    real = {e: spaces.views(e, scene) for e in attack.embeddings if e in within}
+    real = {e: spaces.views(e, scene, given) for e in names if e in within}
     statistics = {}
     with files.replacing(workdir / "signals" / "values.npy") as part, part.open("wb") as stream:
         _write_header(stream, (len(scene.piles), len(scene.images), plan.size))
         for i, pile in enumerate(tqdm(scene.piles, desc="signals", unit="pile", disable=None, leave=False)):
             made = pile.read()
             statistics[pile.name] = regime.pile_statistics(made).tolist()
-            sights = functools.partial(_sights, real, made)
+            sights = functools.partial(_sights, real, pile.name, made)
             stream.write(plan.measure(sights, {name: values[i] for name, values in whole.items()}).tobytes())
     files.write_json(
         workdir / "signals" / "names.json",
@@ -54,8 +56,8 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
     )
 
 
-def _sights(real: dict[str, list[spaces.View]], made: np.ndarray, embedding: str) -> list[Sight]:
-    return [view.of(made) for view in real[embedding] if len(view.about)]
+def _sights(real: dict[str, list[spaces.View]], name: str, made: np.ndarray, embedding: str) -> list[Sight]:
+    return [view.of(name, made) for view in real[embedding] if len(view.about)]
 
 
 def sizes_of(manifest: Manifest, config: Config) -> dict[str, int]:

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 from absl import logging
 
-from attack import calibration, fitting, layout, measuring, proxies, store
+from attack import calibration, embeddings, fitting, layout, measuring, proxies, store, supplied
 from attack.report import sentence
-from shadow import fleet, workdir
+from shadow import fleet, hub, workdir
 from shadow.config import Config, validate
 from shadow.data import manifest
 from shadow.errors import UserError
@@ -51,7 +51,7 @@ class Run:
         settle: bool = True,
     ) -> None:
         validate(config)
-        layout.check(config.attack.embeddings, config.attack.signals, config.data.resolution)
+        layout.check(embeddings.names(config.attack), config.attack.signals, config.data.resolution)
         self.folder, self.config, self.executor, self.reuse = folder, config, executor, reuse
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--workdir={folder} is a file: name a folder")
@@ -124,6 +124,18 @@ class Run:
             fleet.verify_piles(self.folder, shadows)
             found = proxies.Proxies(measuring.set_scene(self.folder, self._manifest(), self.config, shadows))
             proxies.train(found)
+
+    def images(self, folder: Path) -> None:
+        """Every image that is measured as a PNG file, for an encoder of the user's own (attack.embeddings_from)."""
+        hub.check_new(folder)
+        with self._alone():
+            self._check_inputs(first=True)
+            shadows = fleet.present(self.folder, self.config)
+            fleet.verify_piles(self.folder, shadows)
+            count = supplied.write_images(
+                measuring.set_scene(self.folder, self._manifest(), self.config, shadows), folder
+            )
+        print(f"{folder}: {count} images; give their vectors, by the ids of images.csv, with {supplied.FIELD}")
 
     def fit(self) -> None:
         self._attack_stage("fit", fitting.fit)

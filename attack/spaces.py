@@ -11,6 +11,8 @@ import numpy as np
 from attack.embeddings import embed
 from attack.signals.scene import Scene
 from attack.signals.sight import Sight
+from attack.supplied import Supplied
+from shadow.config import SUPPLIED
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class View:
 
     about: int [candidate], which of all real images evidence is wanted about; real: float32 [image, feature], all dev
     images and then the test candidates among `about`; groups: of `real`; rows: int [candidate], `about` in `real`.
-    embed: images [image, side, side] -> float32 [image, feature].
+    embed: (a pile's name, its images [image, side, side]) -> float32 [image, feature].
     """
 
     about: np.ndarray
@@ -27,18 +29,25 @@ class View:
     known: int
     groups: tuple[str, ...]
     rows: np.ndarray
-    embed: Callable[[np.ndarray], np.ndarray]
+    embed: Callable[[str, np.ndarray], np.ndarray]
 
-    def of(self, pile: np.ndarray) -> Sight:
-        """A pile [image, side, side] as these images see it."""
-        return Sight(self.real, self.known, self.groups, self.embed(pile), self.rows, self.about)
+    def of(self, name: str, pile: np.ndarray) -> Sight:
+        """A pile [image, side, side] of this name as these images see it."""
+        return Sight(self.real, self.known, self.groups, self.embed(name, pile), self.rows, self.about)
 
 
-def views(name: str, scene: Scene) -> list[View]:
-    """The views of one embedding that together are about every real image once."""
+def views(name: str, scene: Scene, supplied: Supplied | None = None) -> list[View]:
+    """The views of one embedding that together are about every real image once. ValueError without the vectors that it
+    is made of."""
     if name == "pca":
         return [_view(scene, about, basis.embed) for about, basis in scene.bases]
-    return [_view(scene, np.arange(len(scene.images)), partial(embed, name))]
+    everyone = np.arange(len(scene.images))
+    if name != SUPPLIED:
+        return [_view(scene, everyone, partial(embed, name))]
+    if supplied is None:
+        raise ValueError("no vectors are supplied")
+    vectors = supplied.piles
+    return [View(everyone, supplied.real, scene.dev, scene.groups, everyone, lambda pile, _: vectors[pile])]
 
 
 def _view(scene: Scene, about: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> View:
@@ -46,4 +55,5 @@ def _view(scene: Scene, about: np.ndarray, function: Callable[[np.ndarray], np.n
     kept = np.concatenate([np.arange(scene.dev), others])
     rows = np.concatenate([inside, scene.dev + np.arange(len(others))])
     groups = tuple(scene.groups[i] for i in kept)
-    return View(np.concatenate([inside, others]), function(scene.images[kept]), scene.dev, groups, rows, function)
+    asked, real = np.concatenate([inside, others]), function(scene.images[kept])
+    return View(asked, real, scene.dev, groups, rows, lambda _, images: function(images))

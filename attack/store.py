@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attack import calibration, layout
+from attack import calibration, embeddings, layout
 from attack.crossfit import Labelled
 from attack.layout import Layout
 from attack.target import Target, stand_ins
@@ -145,7 +145,7 @@ def read(workdir: Path, manifest: Manifest, config: Config) -> Store:
     return Store(
         values,
         Layout(
-            layout.columns_of(config.attack.embeddings, config.attack.signals),
+            layout.columns_of(embeddings.names(config.attack), config.attack.signals),
             {block: tuple(numbers) for block, numbers in names["blocks"].items()},
         ),
         tuple(names["piles"]),

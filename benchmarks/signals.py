@@ -75,7 +75,7 @@ def everything(scene: Scene) -> np.ndarray:
     whole = {"ssim": structure.measure(scene)[0]}
     real = {e: spaces.views(e, scene) for e in dict.fromkeys(e for _, e in plan.columns if e)}
     made = scene.piles[0].read()
-    return plan.measure(lambda e: [view.of(made) for view in real[e]], whole)
+    return plan.measure(lambda e: [view.of(scene.piles[0].name, made) for view in real[e]], whole)
 
 
 def against_the_product(runs: int, candidates: int, pile: int) -> None:

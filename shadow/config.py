@@ -17,6 +17,8 @@ from shadow.denoisers.unet2d_config import UNet2DConfig
 from shadow.diffusion import rules
 from shadow.errors import UserError
 
+SUPPLIED = "supplied"  # the embedding whose vectors attack.embeddings_from holds
+
 
 @dataclass
 class DataConfig:
@@ -171,6 +173,7 @@ class AttackConfig:
     allow_missing: bool = False  # go on with the shadows that are done where others are missing
     pile: int = 250  # images of each pile that are compared
     embeddings: tuple[str, ...] = ("pixels", "highpass", "laplacian")
+    embeddings_from: str = ""  # NPZ of vectors of an encoder of your own, by the ids of `launch.py images`
     signals: tuple[str, ...] = ("mosaic",)  # others (proxy takes minutes): docs/method.md, section 6
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     references: int = 8  # OUT shadows a calibration uses at most
@@ -430,5 +433,11 @@ def validate(config: Config) -> None:
         _validate_proxy(attack.proxy, config.data.resolution)
     if attack.folds < 2:
         raise UserError(f"attack.folds = {attack.folds}: use 2 or more")
-    if not attack.embeddings or not attack.signals:
+    if SUPPLIED in attack.embeddings:
+        raise UserError(f"attack.embeddings: {SUPPLIED!r} comes with attack.embeddings_from = FILE; leave it out here")
+    if attack.embeddings_from and not config.fleet.shadows:
+        raise UserError(
+            f"attack.embeddings_from = {attack.embeddings_from!r}: only with shadows; baselines do not use it"
+        )
+    if not (attack.embeddings or attack.embeddings_from) or not attack.signals:
         raise UserError("attack.embeddings and attack.signals must not be empty")

@@ -302,7 +302,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def export(reference: str, run: Path | None, folder: Path) -> str:
     """Writes the shadow `reference` (as `read_generator`) as a pipeline; returns what to say about it."""
-    _check_new(folder)  # before weights are read, which may take long
+    check_new(folder)  # before weights are read, which may take long
     generator = read_generator(reference, run)
     write_pipeline(generator, folder)
     lines = [f"{folder}: open it with diffusers.DDPMPipeline.from_pretrained({str(folder)!r})"]
@@ -333,7 +333,7 @@ def _kind(pile: PileConfig) -> str:
     return "DDIMPipeline" if pile.sampler == "ddim" else "DDPMPipeline"
 
 
-def _check_new(folder: Path) -> None:
+def check_new(folder: Path) -> None:
     """Refuses a folder that is there or cannot be made. Raises UserError."""
     if folder.exists() or folder.is_symlink():
         raise UserError(f"{folder} is there already: name a new folder, or remove it")
@@ -367,7 +367,7 @@ def write_pipeline(generator: Generator, folder: Path) -> None:
         )
     if generator.diffusion is None or generator.pile is None:
         raise UserError(f"{generator.name}: is a network without a scheduler, which a pipeline needs")
-    _check_new(folder)
+    check_new(folder)
     from safetensors.numpy import save
 
     scheduler, fields = dialect.scheduler_config(generator.diffusion, generator.pile)

@@ -7,8 +7,10 @@ change: the stages that depend on them are then done again, and only those.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ VERSION = 1
 LATER = {
     "signals": (
         *("attack.pile", "attack.embeddings", "attack.signals", "attack.proxy", "attack.seed"),
-        "attack.allow_missing",
+        *("attack.embeddings_from", "attack.allow_missing"),
     ),
     "fit": ("attack",),
     "predict": (),
@@ -57,11 +59,32 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def fingerprint(path: str) -> str:
+    """SHA-256 of the file that attack.embeddings_from names. Raises UserError where it cannot be read."""
+    try:
+        facts = os.stat(path)
+        return _sha256(path, facts.st_size, facts.st_mtime_ns)
+    except OSError as error:
+        raise UserError(
+            f"attack.embeddings_from = {path}: cannot read this file: {error.strerror}; leave the option empty "
+            "(--config.attack.embeddings_from=) to go on without"
+        ) from error
+
+
+@functools.lru_cache(maxsize=4)
+def _sha256(path: str, size: int, changed: int) -> str:
+    """Of a file of this size, last changed then: asked for at every stage, and it may be large."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def stage_hashes(config: Config) -> dict[str, str]:
     """Hash of the fields each stage depends on, its predecessors' included."""
     fields = flatten(dataclasses.asdict(config))
     if not config.fleet.families:  # as before there were any: what was made then stays done
         del fields["fleet.families"]
+    source = config.attack.embeddings_from
+    fields["attack.embeddings_from"] = fingerprint(source) if source else ""  # the file may move
     later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)
     known = {k: v for k, v in fields.items() if not _below(k, later) and not _below(k, _FREE)}
     hashes = {"train": digest(known)}

@@ -14,7 +14,9 @@ from attack import fitting, store
 from shadow import config, workdir
 from shadow.data import manifest
 
-COMMANDS = "run challenge plan train sample status proxies signals fit predict report score export import validate"
+COMMANDS = (
+    "run challenge plan train sample status proxies images signals fit predict report score export import validate"
+)
 FILES = """
 config.json manifest.csv membership.npy plan.json challenge/sealed/truth.csv challenge/sealed/challenge.json
 shadows/0007/piles/00000030.npy shadows/0007/metrics.jsonl shadows/0007/result.json signals/values.npy

@@ -25,7 +25,7 @@ STAGES = {  # as attack.pipeline.STAGES
 
 
 class QuickRun(Run):
-    """As `attack.pipeline.Run`, but no fleet: `train`, `sample`, `proxies`, `signals` and `fit` are refused."""
+    """As `attack.pipeline.Run`, but no fleet: `train`, `sample`, `proxies`, `signals`, `images`, `fit` are refused."""
 
     stages = STAGES
     commands = ("plan", "predict", "report")
@@ -71,6 +71,9 @@ class QuickRun(Run):
 
     def signals(self) -> None:
         self._refuse("signals")
+
+    def images(self, folder: Path) -> None:
+        self._refuse("images")
 
     def fit(self) -> None:
         self._refuse("fit")
