@@ -139,7 +139,7 @@ def more(arrays):
         (put("id", 3, "used_0003"), r"holds used_0003 twice"),
         (put("vector", (30, 2), np.nan), "the vector of 0001@10x24/00006 is not finite"),
         (put("vector", (30, 2), -np.inf), "the vector of 0001@10x24/00006 is not finite"),
-        (change(vector=lambda a: a["vector"] * 1e300), "the vector of used_0001 is not finite"),
+        (change(vector=lambda a: a["vector"].astype(float) * 1e300), "the vector of used_0001 is not finite"),
         (put("vector", (30, 2), 3e38), "the vector of 0001@10x24/00006 lies more than 1e.06"),
         (put("sha256", 30, "0" * 64), "0001@10x24/00006 was another image when it was embedded"),
     ],
