@@ -30,7 +30,7 @@ from attack.embeddings import EMBEDDINGS, standardised  # noqa: E402
 from attack.signals import SIGNALS, structure  # noqa: E402
 from attack.signals.scene import Pile, Scene  # noqa: E402
 from attack.signals.sight import Block  # noqa: E402
-from shadow.config import Config  # noqa: E402
+from shadow.config import SUPPLIED, Config  # noqa: E402
 
 _CANDIDATES = flags.DEFINE_integer("candidates", 200, "Real images, of which half are known.")
 _PILE = flags.DEFINE_integer("pile", 10_000, "Generated images.")
@@ -71,7 +71,8 @@ def scene_of(candidates: int, pile: int, side: int) -> Scene:
 def everything(scene: Scene) -> np.ndarray:
     """float32 [candidate, number] of the scene's pile: each signal's block in each embedding that it fits."""
     signals = tuple(s for s, signal in SIGNALS.items() if isinstance(signal.block, Block) or s == "ssim")
-    plan = layout.plan(tuple(e for e in EMBEDDINGS if EMBEDDINGS[e].side <= scene.images.shape[1]), signals, scene)
+    names = tuple(e for e in EMBEDDINGS if EMBEDDINGS[e].side <= scene.images.shape[1] and e != SUPPLIED)
+    plan = layout.plan(names, signals, scene)
     whole = {"ssim": structure.measure(scene)[0]}
     real = {e: spaces.views(e, scene) for e in dict.fromkeys(e for _, e in plan.columns if e)}
     made = scene.piles[0].read()
