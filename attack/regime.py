@@ -15,12 +15,14 @@ _NEAR = 0.5  # distance of standardised images below which two are near-duplicat
 def pile_statistics(pile: np.ndarray) -> np.ndarray:
     """float64 [4] of a pile [image, height, width]: median log distance of a generated image to its nearest fellow,
     share of images with a fellow nearer than a near-duplicate, mean log distance of two images, and the log share of
-    an image's energy that is in its detail."""
+    an image's energy that is in its detail. A pile of one image has no fellows, and 0 for the first three."""
     vectors = standardised(pile)
     d = distances(vectors, vectors).astype(np.float64)
     np.fill_diagonal(d, np.inf)
     nearest = np.maximum(d.min(1), 1e-4)
     pairs = d[np.triu_indices(len(d), 1)]
+    if len(d) == 1:
+        nearest = pairs = np.ones(1)  # whose logarithm is 0
     images = np.asarray(pile, np.float64)
     centred = images - images.mean((1, 2), keepdims=True)
     fine = detail(images)
