@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 from sklearn import decomposition, linear_model, model_selection, pipeline, preprocessing
 
-from attack import calibration, crossfit, embeddings, estimate, layout, model, ranking, target
+from attack import calibration, choice, crossfit, embeddings, estimate, layout, model, ranking, target
 from attack.crossfit import Labelled, Options
 from attack.estimate import MeanAuc
 from attack.signals.sight import Sight
@@ -105,12 +105,13 @@ def evidence_of(copies: float, seed: int, size: Size) -> Case:
     return Case(Labelled(bank, dev_ids, np.arange(size.dev)), asked, label.astype(int))
 
 
-def run(copies: float, seed: int, size: Size | None = None) -> SelfTest:
+def run(copies: float, seed: int, size: Size | None = None, model_name: str = "logistic") -> SelfTest:
     """One experiment: `copies = 0` is the null (nothing to find), 1 plants every member."""
     size = size or Size()
     case = evidence_of(copies, seed, size)
-    options = Options(references=8, folds=size.folds, ridge=1.0, seed=seed)
-    held = [crossfit.two_way(case.data, options, draw) for draw in range(size.draws)]
+    options = Options(references=8, folds=size.folds, ridge=1.0, seed=seed, model=model_name)
+    models = choice.nested(case.data, options)
+    held = [crossfit.two_way(case.data, options, draw, models) for draw in range(size.draws)]
     logit, member = np.mean([h.logit for h in held], axis=0), case.data.bank.member
     recalibration = model.fit_recalibration(logit.ravel(), member.ravel().astype(float))
     score = target.score(case.data, case.asked, target.fit_draws(case.data, options, size.draws), options)
@@ -122,14 +123,14 @@ def run(copies: float, seed: int, size: Size | None = None) -> SelfTest:
     )
 
 
-def planted(seed: int = 0, size: Size | None = None) -> SelfTest:
+def planted(seed: int = 0, size: Size | None = None, model_name: str = "logistic") -> SelfTest:
     """Piles of slightly disturbed members: the attack must find nearly all of them."""
-    return run(1.0, seed, size)
+    return run(1.0, seed, size, model_name)
 
 
-def null(seed: int = 0, size: Size | None = None) -> SelfTest:
+def null(seed: int = 0, size: Size | None = None, model_name: str = "logistic") -> SelfTest:
     """Piles of unrelated images: the interval must cover .5 and the probabilities must stay at the prior."""
-    return run(0.0, seed, size)
+    return run(0.0, seed, size, model_name)
 
 
 def redrawn(
@@ -140,11 +141,13 @@ def redrawn(
     auc: float,
     redraws: int,
     shadows: Sequence[int] | None = None,
+    models: Sequence[Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """The two-way attack on memberships drawn anew at the unit's level, which no shadow was trained on.
 
     `shadows`: the rows of the data as numbers in the fleet (all in turn where None). Where some are missing, their rows
-    of a matrix drawn anew are missing too, and one that leaves too few references is passed over. Returns a control row
+    of a matrix drawn anew are missing too, and one that leaves too few references is passed over. `models`: the
+    combiner of each shadow and fold, those of the real attack (see `crossfit.two_way`). Returns a control row
     {"name", "auc", "interval", "p", "what", "result_p"}: mean and range of the AUCs; `p`, the chance that a single one
     lies as far above .5 as their mean does; `result_p`, the share of redrawn memberships (the real one counted in) that
     look as strong as the real one.
@@ -158,7 +161,7 @@ def redrawn(
             continue
         bank = dataclasses.replace(data.bank, member=held, touched=membership.touched(held, groups, groups))
         other = dataclasses.replace(data, bank=bank)
-        scores = crossfit.two_way(other, options, 0)
+        scores = crossfit.two_way(other, options, 0, models)
         aucs.append(estimate.mean_auc(scores.logit, held, data.group, len(data.ids)).auc)
         if len(aucs) == redraws:
             break

@@ -6,6 +6,7 @@ variances. That is the situation of the test: an unseen generator and unseen pat
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -38,23 +39,53 @@ class Labelled:
     def groups(self) -> int:
         return int(self.group.max()) + 1
 
+    def only(self, shadows: Sequence[int] | np.ndarray) -> Labelled:
+        """As if the other shadows had never been trained."""
+        rows, bank = np.asarray(shadows, int), self.bank
+        left = dataclasses.replace(bank, values=bank.values[rows], member=bank.member[rows], touched=bank.touched[rows])
+        return dataclasses.replace(self, bank=left, family=self.family[rows])
+
+    def outside(self, out: np.ndarray) -> Labelled:
+        """As if there were no images of the groups `out`, bool [group]; the others keep their numbers."""
+        kept, bank = np.flatnonzero(~out[self.group]), self.bank
+        left = dataclasses.replace(
+            bank, values=bank.values[:, kept], member=bank.member[:, kept], touched=bank.touched[:, kept]
+        )
+        return dataclasses.replace(self, bank=left, ids=tuple(self.ids[i] for i in kept), group=self.group[kept])
+
 
 @dataclass(frozen=True)
 class Options:
-    """The fields of the attack's config that fitting depends on."""
+    """The fields of the attack's config that fitting depends on. `model`: one of combiners.MODELS, or "auto"."""
 
     references: int
     folds: int
     ridge: float
     seed: int
+    model: str = "logistic"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One attack to cross-fit: its combiner, by name, for all pairs or for each shadow and fold; `columns`: the
+    numbers of the columns that it is fitted on, all where None."""
+
+    model: str | Sequence[Sequence[str]]
+    columns: tuple[int, ...] | None = None
+
+    def at(self, shadow: int, fold: int) -> str:
+        return self.model if isinstance(self.model, str) else self.model[shadow][fold]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Two-way held-out scores: logit [shadow, candidate] and z [shadow, candidate, column]."""
+    """Two-way held-out scores: logit [shadow, candidate] and z [shadow, candidate, column], and the combiners that gave
+    them [shadow][fold], with the fold of each candidate, int [candidate]."""
 
     logit: np.ndarray
     z: np.ndarray
+    combiners: tuple[tuple[Combiner, ...], ...] = ()
+    fold: np.ndarray | None = None
 
 
 def folds(group: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -75,6 +106,39 @@ def shadow_nulls(residuals: np.ndarray, data: Labelled) -> list[Nulls]:
     ]
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """What a combiner is fitted on: z [pair, column], label 0/1 [pair], and the pooled variance [column]."""
+
+    z: np.ndarray
+    label: np.ndarray
+    pooled: np.ndarray
+
+
+def pairs_of(
+    residuals: np.ndarray, data: Labelled, shadows: Sequence[int], out: np.ndarray, nulls: Sequence[Nulls]
+) -> Pairs:
+    """The pairs of `shadows` with images outside the groups `out`, bool [group]; `nulls`: of `shadow_nulls`."""
+    kept = {k: nulls[k].without(out) for k in shadows}
+    pooled = calibration.pooled_variance(list(kept.values()))
+    inside = ~out[data.group]
+    z = np.concatenate([calibration.standardise(residuals[k], kept[k], pooled)[inside] for k in shadows])
+    label = np.concatenate([data.bank.member[k][inside] for k in shadows]).astype(float)
+    return Pairs(z, label, pooled)
+
+
+def fit_recipe(pairs: Pairs, names: Sequence[str], ridge: float, model: str, columns: Sequence[int] | None) -> Combiner:
+    """The combiner `model` on the columns of a recipe."""
+    if columns is None:
+        return fit_combiner(pairs.z, pairs.label, tuple(names), ridge, None, model)
+    some = tuple(names[j] for j in columns)
+    return fit_combiner(pairs.z[:, list(columns)], pairs.label, some, ridge, None, model)
+
+
+def chosen_columns(z: np.ndarray, recipe: Recipe) -> np.ndarray:
+    return z if recipe.columns is None else z[..., list(recipe.columns)]
+
+
 def fit_on(
     residuals: np.ndarray,
     data: Labelled,
@@ -83,49 +147,65 @@ def fit_on(
     ridge: float,
     weight: np.ndarray | None = None,
     nulls: Sequence[Nulls] | None = None,
+    model: str = "logistic",
 ) -> tuple[Combiner, np.ndarray]:
     """The combiner fitted on the pairs of `shadows` with images outside the groups `out`, and the pooled variance.
 
     `weight` [shadow, group] counts pairs (bootstrap); `nulls`: the residuals' `shadow_nulls`, where they are known.
     """
     nulls = shadow_nulls(residuals, data) if nulls is None else nulls
-    pooled = calibration.pooled_variance([nulls[k].without(out) for k in shadows])
-    inside = ~out[data.group]
-    z = np.concatenate([calibration.standardise(residuals[k], nulls[k].without(out), pooled)[inside] for k in shadows])
-    label = np.concatenate([data.bank.member[k][inside] for k in shadows]).astype(float)
-    pairs = None
+    found = pairs_of(residuals, data, shadows, out, nulls)
+    counts = None
     if weight is not None:
-        pairs = np.concatenate([weight[k][data.group[inside]] for k in shadows])
-    return fit_combiner(z, label, tuple(data.bank.names), ridge, pairs), pooled
+        counts = np.concatenate([weight[k][data.group[~out[data.group]]] for k in shadows])
+    return fit_combiner(found.z, found.label, tuple(data.bank.names), ridge, counts, model), found.pooled
 
 
-def two_way(data: Labelled, options: Options, draw: int) -> HeldOut:
-    """Held-out scores of all pairs for one draw of references."""
+def two_way_each(data: Labelled, options: Options, draw: int, recipes: Sequence[Recipe]) -> list[HeldOut]:
+    """Held-out scores of all pairs for one draw of references, by each of `recipes`: what they share is done once."""
     shadows, candidates = data.bank.member.shape
     order = calibration.priorities(data.ids, shadows, options.seed, draw)
     count = calibration.reference_count(data.bank.member, options.references)
     fold = folds(data.group, options.folds, options.seed)
     every = calibration.shadow_residuals(data.bank, order, count)
-    logit = np.zeros((shadows, candidates))
-    z = np.zeros((shadows, candidates, len(data.bank.names)))
+    names = data.bank.names
+    logit = np.zeros((len(recipes), shadows, candidates))
+    z = np.zeros((shadows, candidates, len(names)))
+    combiners: list[list[tuple[Combiner, ...]]] = [[] for _ in recipes]
     for held in range(shadows):
         residuals = every.without(held)
         others = [k for k in range(shadows) if k != held]
         nulls = shadow_nulls(residuals, data)
+        mine: list[list[Combiner]] = [[] for _ in recipes]
         for f in range(fold.max() + 1):
             out = fold == f
-            combiner, pooled = fit_on(residuals, data, others, out, options.ridge, nulls=nulls)
-            here = out[data.group]
-            mine = calibration.standardise(residuals[held], nulls[held], pooled)[here]
-            z[held, here], logit[held, here] = mine, combiner.logit(mine)
-    return HeldOut(logit, z)
+            pairs, here = pairs_of(residuals, data, others, out, nulls), out[data.group]
+            z[held, here] = calibration.standardise(residuals[held], nulls[held], pairs.pooled)[here]
+            for i, recipe in enumerate(recipes):
+                combiner = fit_recipe(pairs, names, options.ridge, recipe.at(held, f), recipe.columns)
+                logit[i, held, here] = combiner.logit(chosen_columns(z[held, here], recipe))
+                mine[i].append(combiner)
+        for all_of, some in zip(combiners, mine, strict=True):
+            all_of.append(tuple(some))
+    return [HeldOut(logit[i], z, tuple(found), fold[data.group]) for i, found in enumerate(combiners)]
 
 
-def two_way_mean(data: Labelled, options: Options, draws: int) -> HeldOut:
-    """Held-out scores of all pairs, averaged over draws of references."""
+def two_way(data: Labelled, options: Options, draw: int, models: Sequence[Sequence[str]] | None = None) -> HeldOut:
+    """Held-out scores of all pairs for one draw of references.
+
+    `models` [shadow][fold]: the combiner of each, chosen without that shadow and fold (`choice.nested`);
+    `options.model` for all where None. Raises ValueError where that is "auto".
+    """
+    return two_way_each(data, options, draw, [Recipe(options.model if models is None else models)])[0]
+
+
+def two_way_mean(
+    data: Labelled, options: Options, draws: int, models: Sequence[Sequence[str]] | None = None
+) -> HeldOut:
+    """Held-out scores of all pairs, averaged over draws of references. See `two_way`."""
     logit, z = (np.zeros((*data.bank.member.shape, *more)) for more in ((), (len(data.bank.names),)))
     for draw in range(draws):
-        held = two_way(data, options, draw)
+        held = two_way(data, options, draw, models)
         logit += held.logit
         z += held.z
     return HeldOut(logit / draws, z / draws)

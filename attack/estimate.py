@@ -57,6 +57,27 @@ def weighted_placements(score: np.ndarray, member: np.ndarray, weight: np.ndarra
     return auc, influence
 
 
+def spread(aucs: np.ndarray, family: np.ndarray) -> tuple[float, float, float]:
+    """(variance, its part between families, degrees of freedom of the rest) of the AUC of one more generator around the
+    mean of `aucs` [shadow].
+
+    Of one family, or with a shadow from each: the variance between shadows. Else one-way random effects (Searle,
+    Casella and McCulloch 1992): with the mean squares MSW within and MSB between F families of n_f shadows, K in all,
+    a family has the variance s = max(0, (MSB - MSW) (F - 1) / (K - sum n_f^2 / K)), and a generator of a new family
+    lies around the mean of these ones with MSW + s (1 + sum n_f^2 / K^2).
+    """
+    names, number = np.unique(family, return_inverse=True)
+    count, size = len(aucs), np.bincount(number)
+    if len(names) < 2 or len(names) == count:
+        return float(aucs.var(ddof=1)), 0.0, count - 1
+    means = np.bincount(number, aucs) / size
+    within = float(((aucs - means[number]) ** 2).sum()) / (count - len(names))
+    among = float((size * (means - aucs.mean()) ** 2).sum()) / (len(names) - 1)
+    each = max(0.0, (among - within) * (len(names) - 1) / (count - float((size**2).sum()) / count))
+    part = each * (1 + float((size**2).sum()) / count**2)
+    return within + part, part, count - len(names)
+
+
 def mean_auc(
     score: np.ndarray,
     member: np.ndarray,
@@ -64,6 +85,7 @@ def mean_auc(
     target_candidates: int,
     weight: np.ndarray | None = None,
     excess: float = 0.0,
+    family: np.ndarray | None = None,
 ) -> MeanAuc:
     """Figures of scores [shadow, candidate] with the answer member bool [shadow, candidate].
 
@@ -74,10 +96,11 @@ def mean_auc(
     and covered 98.7 %; with half of it 1.21 times and 95.3 %.) The prediction interval adds the variance of one
     generator around that mean: the variance between the shadows' AUCs (which holds the chance of the images they were
     judged on), at least the chance of judging on `target_candidates` images, half of them members. Both
-    with Student's t, shadows - 1 degrees of freedom. `weight` >= 0 [shadow, candidate] of non-members gives another mix
-    of them (0 leaves a pair out); shadows without both classes drop out. `excess` >= 0 (`regime.excess`) multiplies the
-    variance of the one generator by 1 + excess: it lies outside the shadows. Raises ValueError where fewer than two
-    shadows are left.
+    with Student's t, shadows - 1 degrees of freedom. Where the shadows are of two or more families, int [shadow], the
+    prediction is for a generator of yet another one, see `spread`. `weight` >= 0 [shadow, candidate] of non-members
+    gives another mix of them (0 leaves a pair out); shadows without both classes drop out. `excess` >= 0
+    (`regime.excess`) multiplies the variance of the one generator by 1 + excess: it lies outside the shadows. Raises
+    ValueError where fewer than two shadows are left.
     """
     weight = np.ones(member.shape) if weight is None else weight
     shadows = [k for k in range(len(score)) if member[k].any() and (weight[k] * ~member[k]).any()]
@@ -98,14 +121,50 @@ def mean_auc(
     variance = max(between / count + group_square - pair_square, pair_square / 2, 1e-6)
     half = max(target_candidates // 2, 1)
     chance = hanley_mcneil(float(np.clip(mean, 0.02, 0.98)), half, half)
-    one = (1 + excess) * max(between + max(0.0, chance - float(judged.mean())), chance)
+    kinds = np.zeros(count, int) if family is None else np.asarray(family)[shadows]
+    around, of_families, freedom = spread(aucs, kinds)
+    one = (1 + excess) * max(around + max(0.0, chance - float(judged.mean())), chance)
+    of_families *= 1 + excess
+    rest = variance + one - of_families
+    if of_families:  # Satterthwaite 1946
+        families = len(np.unique(kinds))
+        freedom = (rest + of_families) ** 2 / (of_families**2 / (families - 1) + rest**2 / freedom)
     units = min(used_groups, half) / (1 + excess)
     return MeanAuc(
         mean,
         _interval(mean, variance, count - 1, used_groups),
-        attainable(_interval(mean, variance + one, count - 1, units), target_candidates),
+        attainable(_interval(mean, variance + one, freedom, units), target_candidates),
         aucs,
     )
+
+
+def mean_within(score: np.ndarray, member: np.ndarray) -> float:
+    """Mean within-shadow AUC of scores [shadow, candidate]. Raises ValueError where a shadow lacks a class."""
+    if not (member.any(1) & (~member).any(1)).all():
+        raise ValueError("a shadow has members or non-members alone here")
+    ones = np.ones(member.shape[1])
+    return float(np.mean([weighted_placements(s, m, ones)[0] for s, m in zip(score, member, strict=True)]))
+
+
+def paired_gain(score: np.ndarray, other: np.ndarray, member: np.ndarray, group: np.ndarray) -> tuple[float, float]:
+    """(gain, standard error): mean within-shadow AUC of `score` [shadow, candidate] minus that of `other` on the same
+    pairs, with the two-way cluster variance of `mean_auc` of the differences of their influences. Raises ValueError
+    where a shadow lacks a class."""
+    gain = mean_within(score, member) - mean_within(other, member)
+    count, ones = len(member), np.ones(member.shape[1])
+    numbers = np.unique(group, return_inverse=True)[1]
+    groups = max(int(numbers.max()) + 1, 2)
+    differences, pair_square, by_group = np.zeros(count), 0.0, np.zeros(groups)
+    for k in range(count):
+        mine, first = weighted_placements(score[k], member[k], ones)
+        theirs, second = weighted_placements(other[k], member[k], ones)
+        differences[k] = mine - theirs
+        clustered = np.bincount(numbers, first - second, groups) / count
+        by_group += clustered
+        pair_square += float((clustered**2).sum())
+    between = float(differences.var(ddof=1)) / count if count > 1 else 0.0
+    group_square = float((by_group**2).sum()) * groups / (groups - 1)
+    return gain, float(np.sqrt(max(between + group_square - pair_square, pair_square / 2)))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ import numpy as np
 from scipy import special
 
 from attack import (
+    choice,
     controls,
     crossfit,
+    dissect,
     embeddings,
     estimate,
     metrics,
@@ -37,7 +39,7 @@ STRATA = ("stranger", "sibling")
 
 def options(config: Config) -> Options:
     attack = config.attack
-    return Options(attack.references, attack.folds, attack.ridge, attack.seed)
+    return Options(attack.references, attack.folds, attack.ridge, attack.seed, attack.model)
 
 
 def choose_step(data: store.Store, config: Config) -> tuple[int, dict[str, Any]]:
@@ -79,7 +81,8 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     data = store.read(workdir, manifest, config)
     step, likeness = choose_step(data, config)
     known, attack = data.labelled(step, "generated_test"), config.attack
-    held = crossfit.two_way_mean(known, options(config), attack.draws)
+    models = choice.nested(known, options(config))
+    held = crossfit.two_way_mean(known, options(config), attack.draws, models)
     logit, z = held.logit, held.z
     images = manifest.images_at([*data.dev, *data.test], config.data.resolution)
     real = embeddings.standardised(images)
@@ -114,6 +117,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
             estimate.mean_auc(logit, known.bank.member, known.group, len(data.test)).auc,  # not weighted, as theirs
             attack.redraws,
             data.shadows,
+            models,
         ),
         controls.blind(
             images[: len(data.dev)],
@@ -138,6 +142,11 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
             "presumed": not data.null.any(),
         },
         "controls": controls_found,
+        "model": dissect.chosen(choice.choose(known, options(config)), models),
+        "families": dissect.of_families(known, options(config), logit, len(data.test), fleet.family_names(config)),
+        "worth": dissect.worth(known, options(config), models, data.shadows, config.membership.block)
+        if attack.ablation
+        else None,
         "signals": _signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test), weight),
         "regime": likeness,
         "prior": attack.prior,
@@ -158,7 +167,7 @@ def _auc_figures(
     known: Labelled, score: np.ndarray, candidates: int, weight: np.ndarray, excess: float = 0.0
 ) -> dict[str, Any]:
     try:
-        found = estimate.mean_auc(score, known.bank.member, known.group, candidates, weight, excess)
+        found = estimate.mean_auc(score, known.bank.member, known.group, candidates, weight, excess, known.family)
     except ValueError as error:
         return {"auc": None, "interval": None, "why": str(error)}
     return {
@@ -247,10 +256,16 @@ def _signal_figures(
         {
             "name": name,
             **{k: v for k, v in figures(j).items() if k in ("auc", "interval", "why")},
-            "weight": float(np.mean([c.weights[j] for c in combiners])),
+            "weight": _weight(combiners, j),
         }
         for j, name in enumerate(known.bank.names)
     ]
+
+
+def _weight(combiners: list[model.Combiner], column: int) -> float | None:
+    """Mean weight of a column over draws; None where the model gives columns no weight of their own."""
+    weights = [c.weights for c in combiners]
+    return None if any(w is None for w in weights) else float(np.mean([w[column] for w in weights if w is not None]))
 
 
 def _thresholds(logit: np.ndarray, known: Labelled, fpr: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attack import calibration, crossfit
+from attack import calibration, choice, crossfit
 from attack.calibration import Bank
 from attack.crossfit import Labelled, Options
 from attack.model import Combiner, fit_recalibration
@@ -81,15 +81,17 @@ def fit_draws(
     draws: int,
     out: np.ndarray | None = None,
 ) -> list[tuple[Combiner, np.ndarray]]:
-    """The attack fitted on all shadows, a (combiner, pooled variance) for each draw of references."""
+    """The attack fitted on all shadows, a (combiner, pooled variance) for each draw of references; with the model
+    "auto", chosen on them too. Groups of `out`, bool [group], are in nothing."""
     shadows = len(data.bank.values)
     out = np.zeros(data.groups, bool) if out is None else out
     count = calibration.reference_count(data.bank.member, options.references)
+    model = choice.choose(data.outside(out), options).model
     fitted = []
     for draw in range(draws):
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
         residuals = calibration.shadow_residuals(data.bank, order, count).value
-        fitted.append(crossfit.fit_on(residuals, data, range(shadows), out, options.ridge))
+        fitted.append(crossfit.fit_on(residuals, data, range(shadows), out, options.ridge, model=model))
     return fitted
 
 
@@ -124,17 +126,21 @@ def bootstrap_logits(
     dev: Labels | None = None,
 ) -> np.ndarray:
     """Recalibrated log odds [resample, candidate] when shadows and groups of dev images are drawn anew with
-    replacement: how well the probability is known. Resample b uses draw b mod draws. `dev`: scored dev slices of the
-    target's own generator, [dev image], on which the recalibration is fitted too."""
+    replacement: how well the probability is known. Resample b uses draw b mod draws. The model is chosen once, on all
+    of them. `dev`: scored dev slices of the target's own generator, [dev image], on which the recalibration is fitted
+    too."""
     shadows, groups = len(data.bank.values), data.groups
     count = calibration.reference_count(data.bank.member, options.references)
     nobody = np.zeros(groups, bool)
+    model = choice.choose(data, options).model
     pairs = data.bank.member.astype(float)
     cache = {}
     for draw in range(min(draws, resamples)):
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
         residuals = calibration.shadow_residuals(data.bank, order, count).value
-        _, pooled = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge)
+        pooled = crossfit.pairs_of(
+            residuals, data, range(shadows), nobody, crossfit.shadow_nulls(residuals, data)
+        ).pooled
         cache[draw] = residuals, candidate_z(data, target, pooled, options, draw)
     result = np.zeros((resamples, len(target.ids)))
     for b in range(resamples):
@@ -147,7 +153,7 @@ def bootstrap_logits(
         if min((per_pair * pairs).sum(), (per_pair * (1 - pairs)).sum()) == 0:
             weight[:] = 1.0  # a resample without one of the classes says nothing: the plain fit stands in
             per_pair = weight[:, data.group]
-        combiner, _ = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge, weight)
+        combiner, _ = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge, weight, model=model)
         if dev is None:
             recalibration = fit_recalibration(held_out.ravel(), pairs.ravel(), per_pair.ravel())
         else:

@@ -225,6 +225,25 @@ def learning(lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> Markup:
 
 
 @_plain
+def shadow_curve(rows: Sequence[dict[str, Any]]) -> Markup:
+    """AUC by number of shadows, on a logarithmic axis; rows of `curve` in evaluation.json."""
+    figure, axes = _axes()
+    counts = [row["shadows"] for row in rows]
+    axes.plot(counts, [row["auc"] for row in rows], "-o", color=ACCENT, linewidth=2, markersize=5)
+    for row in rows:
+        axes.plot([row["shadows"]] * 2, row["interval"], color=ACCENT, linewidth=1.4)
+        axes.plot([row["shadows"]] * len(row["each"]), row["each"], "o", color=MUTED, markersize=2.5, alpha=0.8)
+    if min(row["interval"][0] for row in rows) < 0.55:
+        axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_ticks(counts, [str(count) for count in counts])
+    axes.set_xlim(counts[0] / 1.3, counts[-1] * 1.3)
+    axes.grid(color=LINE, linewidth=0.6, axis="y")
+    _names(axes, "shadows", "AUC on unseen shadows")
+    return _svg(figure, "shadow curve", "AUC on unseen shadows by their number, with intervals")
+
+
+@_plain
 def gaps(lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> Markup:
     """What shadows memorise: the loss on unseen slices above that on their own, in percent, by noise level.
 

@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from attack import score
-from attack.report import figures, gallery, made, sentence, truth, view
+from attack.report import figures, gallery, made, sentence, truth, view, worth
 from shadow import files
 from shadow.config import Config
 from shadow.data import manifest as manifests
@@ -52,6 +52,7 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
         gallery=_gallery(config, manifest, candidates),
         plots_of_attack=_plots(evaluation, held),
         tables=_tables(evaluation, scale),
+        curve=worth.curve_plot(evaluation),
         shadow_plots=_shadow_plots(workdir, evaluation.get("shadows_missing") or []),
         candidates=candidates,
         fold=len(candidates) > FOLD,
@@ -201,6 +202,9 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
         "auc": [whole, *strata],
         "rates": [view.rate_row(row) for row in two_way.get("tpr_at_fpr") or []],
         "signals": signals,
+        "models": worth.model_rows(evaluation, scale),
+        "families": worth.family_rows(evaluation),
+        "parts": worth.part_rows(evaluation),
         "controls": controls,
         "dev": view.auc_row("Labelled development slices", dev, scale, note, view.counts(dev)) if dev else None,
         "transfer": view.transfer_rows(dev),

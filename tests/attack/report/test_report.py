@@ -64,6 +64,48 @@ EVALUATION = {
         {"name": "nearest.ratio@highpass", "auc": 0.83, "interval": [0.75, 0.9], "weight": 1.1},
         {"name": "ball@pixels", "auc": 0.7, "interval": [0.6, 0.8], "weight": 0.0},
     ],
+    "model": {"name": "max", "by": "family", "auc": {}, "gain": {}, "nested": {"max": 8}},
+    "families": {
+        "names": ["dit", "unet"],
+        "shadows": [2, 2],
+        "two_way": [0.9, 0.82],
+        "left_out": [
+            {"name": "chosen", "auc": 0.78, "interval": [0.7, 0.85], "by_family": [0.811, 0.743]},
+            {"name": "mean", "auc": 0.77, "interval": [0.69, 0.84], "by_family": [0.8, 0.74]},
+            {"name": "max", "auc": 0.783, "interval": [0.71, 0.85], "by_family": [0.82, 0.746]},
+        ],
+        "why": None,
+    },
+    "worth": {
+        "models": [
+            {"name": "mean", "auc": 0.84, "interval": [0.78, 0.9]},
+            {"name": "max", "auc": 0.86, "interval": [0.8, 0.91]},
+        ],
+        "parts": [
+            {
+                "kind": "signal",
+                "name": "nearest",
+                "drop": 0.213,
+                "error": 0.02,
+                "left_out": 0.104,
+                "left_out_error": 0.03,
+                "alone": 0.831,
+            },
+            {
+                "kind": "signal",
+                "name": "ball",
+                "drop": -0.004,
+                "error": None,
+                "left_out": -0.011,
+                "left_out_error": 0.01,
+                "alone": 0.702,
+            },
+        ],
+        "curve": [
+            {"shadows": 8, "auc": 0.8, "interval": [0.7, 0.87], "each": [0.79, 0.81]},
+            {"shadows": 16, "auc": 0.86, "interval": [0.8, 0.91], "each": [0.86]},
+        ],
+    },
     "dev": {"auc": 0.8, "interval": [0.66, 0.9], "members": 20, "non_members": 20, "same_generator": False},
     "regime": {
         "statistic": [{"name": "generated-generated distance", "target": 0.42, "shadows": [0.4, 0.45, 0.43, 0.5]}],
@@ -559,3 +601,23 @@ def test_recalibration_on_dev_labels_is_said_and_shown(run):
     assert "no longer an independent check" in mended
     assert "0.22 [0.11, 0.44]" in mended
     assert "0.03 [0.02, 0.07]" in mended
+
+
+def test_what_the_attack_is_made_of_is_shown(page):
+    for wanted in (
+        "chosen as the best on families of shadows that it was not fitted on",
+        "0.78 [0.71, 0.85]",
+        "fitted without it",
+        "+0.213",
+        "−0.011",
+        "0.83",
+        "What more shadows would bring",
+    ):
+        assert wanted in page, wanted
+
+
+def test_a_run_without_ablation_and_families_shows_none_of_it(run, tmp_path):
+    work = alter(run, tmp_path, lambda evaluation: evaluation.update(worth=None, families=None))
+    bare = write_report(work, config(), run[1]).read_text()
+    for absent in ("Models that combine", "fitted without it", "AUC lost", "What more shadows would bring"):
+        assert absent not in bare, absent
