@@ -182,7 +182,7 @@ class AttackConfig:
     folds: int = 5  # folds over groups of the two-way cross-fitting
     model: str = "logistic"  # combiner of the signals: logistic | boosting | mean | max | auto (chosen on the shadows)
     ridge: float = 0.1  # pull of the logistic weights towards equal weights
-    ablation: bool = True  # also measure what each part of the attack is worth: models, signals, number of shadows
+    ablation: bool = False  # also measure what each part of the attack is worth: models, signals, number of shadows
     prior: float = 0.5  # probability of membership before looking
     fpr: float = 0.1  # false positive rate of the decision `used`
     redraws: int = 19  # memberships redrawn for the control: two-way AUCs of an answer that means nothing
