@@ -42,7 +42,7 @@ class Labelled:
     def only(self, shadows: Sequence[int] | np.ndarray) -> Labelled:
         """As if the other shadows had never been trained."""
         rows, bank = np.asarray(shadows, int), self.bank
-        left = dataclasses.replace(bank, values=bank.values[rows], member=bank.member[rows], touched=bank.touched[rows])
+        left = Bank(bank.values[rows], bank.member[rows], bank.touched[rows], bank.layout.only(rows))
         return dataclasses.replace(self, bank=left, family=self.family[rows])
 
     def outside(self, out: np.ndarray) -> Labelled:

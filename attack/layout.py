@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,11 +62,13 @@ def key(block: str, embedding: str) -> str:
 class Layout:
     """columns: (signal, embedding), in the order of the columns of z. numbers: the names of the numbers of each block,
     by `key(block, embedding)`, in the order in which they are stored. step: (which, of how many) training steps of the
-    piles is attacked with, for blocks that have numbers for each."""
+    piles is attacked with, for blocks that have numbers for each. places: of the bank's shadows among those that a
+    block has numbers for, where the bank holds some of them alone; all in turn where empty."""
 
     columns: tuple[tuple[str, str], ...]
     numbers: Mapping[str, tuple[str, ...]]
     step: tuple[int, int] = (0, 1)
+    places: tuple[int, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -127,7 +130,13 @@ class Layout:
         """The same of `bank` [shadow, candidate, number] for references `shadows` int [..., R] about `candidates` int
         [..., 1]."""
         block, place = self._part(column)
-        return Evidence({block: bank[..., place][shadows, candidates]}, shadows)
+        named = np.asarray(self.places)[shadows] if self.places else shadows
+        return Evidence({block: bank[..., place][shadows, candidates]}, named)
+
+    def only(self, shadows: Sequence[int] | np.ndarray) -> Layout:
+        """For a bank of these rows, int [row], of the present one alone: their numbers stay where they are."""
+        kept = np.asarray(self.places)[shadows] if self.places else np.asarray(shadows)
+        return dataclasses.replace(self, places=tuple(kept.tolist()))
 
 
 def together(block: Block, sights: Sequence[Sight]) -> np.ndarray:

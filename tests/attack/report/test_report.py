@@ -323,7 +323,7 @@ def test_the_sections_of_the_issue_are_there(page):
         "train.batch_size",
     ):
         assert words in text, words
-    assert page.count("<svg") == 8  # three of the attack, three against the truth, two of the shadows
+    assert page.count("<svg") == 9  # four of the attack, three against the truth, two of the shadows
 
 
 def test_hashes_are_those_of_the_files(run, page):
