@@ -77,10 +77,10 @@ def test_null_probabilities_stay_at_the_prior(nulls):
     assert np.mean(abs(means - 0.5) < 0.05) > 0.97
 
 
-@pytest.mark.parametrize("model", ["mean", "max", "boosting", "auto"])
-def test_null_is_not_flattered_by_any_model(model):
-    """Few replicates: docs/results.md has the figures of many."""
+@pytest.mark.parametrize(("model", "replicates"), [("mean", 16), ("max", 16), ("boosting", 8), ("auto", 8)])
+def test_null_is_not_flattered_by_any_model(model, replicates):
+    """Few replicates: a gross leak alone is found here."""
     size = controls.Size(dev=24, test=4, pile=30)
-    auc = np.array([controls.null(seed, size, model).two_way.auc for seed in range(16)])
+    auc = np.array([controls.null(seed, size, model).two_way.auc for seed in range(replicates)])
     assert abs(auc.mean() - 0.5) < 3.5 * auc.std(ddof=1) / np.sqrt(len(auc))
     assert auc.std() < 0.15
