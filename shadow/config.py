@@ -180,7 +180,7 @@ class AttackConfig:
     stand_ins: bool = False  # a candidate's references lack a dev slice of its group, as a dev slice's lack itself
     draws: int = 4  # repetitions with other OUT references
     folds: int = 5  # folds over groups of the two-way cross-fitting
-    model: str = "logistic"  # combiner of the signals: logistic | boosting | mean | max | auto (chosen on the shadows)
+    model: str = "logistic"  # combiner of the signals: logistic | boosting | mean | auto (chosen on the shadows)
     ridge: float = 0.1  # pull of the logistic weights towards equal weights
     ablation: bool = False  # also measure what each part of the attack is worth: models, signals, number of shadows
     prior: float = 0.5  # probability of membership before looking
@@ -286,7 +286,7 @@ _CHOICES = {
     "attack.objective": ("f1", "kappa", "accuracy"),
     "attack.recalibrate": ("none", "dev"),
     "attack.proxy.prediction": ("v", "epsilon", "sample"),
-    "attack.model": ("logistic", "boosting", "mean", "max", "auto"),
+    "attack.model": ("logistic", "boosting", "mean", "auto"),
 }
 _NOT_NEGATIVE = ("train.shift", "warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge")
 _PROXY_TIMES = 1000  # of the process of proxies

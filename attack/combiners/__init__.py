@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from attack.combiners import aggregate, boosting, logistic
+from attack.combiners import boosting, logistic, mean
 
-MODELS = ("mean", "max", "logistic", "boosting")  # the simplest first
+MODELS = ("mean", "logistic", "boosting")  # the simplest first
 AUTO = "auto"  # of the config: one of them, chosen on the shadows
 
 
@@ -51,8 +51,8 @@ def fit_combiner(
         return logistic.fit(z, label, names, ridge, weight)
     if model == "boosting":
         return boosting.fit(z, label, names, weight)
-    if model in aggregate.KINDS:
-        return aggregate.fit(model, z, label, names, weight)
+    if model == "mean":
+        return mean.fit(z, label, names, weight)
     raise ValueError(f"{model!r} is no combiner: {', '.join(MODELS)}")
 
 
@@ -62,4 +62,4 @@ def from_json(content: dict[str, Any]) -> Combiner:
         return logistic.Logistic.from_json(content)
     if content["model"] == "boosting":
         return boosting.Boosting.from_json(content)
-    return aggregate.Aggregate.from_json(content)
+    return mean.Mean.from_json(content)

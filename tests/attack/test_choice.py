@@ -180,7 +180,7 @@ def test_evidence_about_single_shadows_is_still_theirs_in_a_smaller_fleet():
 def test_families_decide_where_there_are_two(two_families, leaky):
     assert choice.choose(two_families, AUTO).by == "family"
     assert choice.choose(leaky, AUTO).by == "two-way"
-    assert choice.choose(leaky, Options(8, 3, 0.1, 0, "max")) == choice.Choice("max", "given")
+    assert choice.choose(leaky, Options(8, 3, 0.1, 0, "mean")) == choice.Choice("mean", "given")
     with pytest.raises(ValueError, match="two families"):
         families.leave_one_out(leaky, Options(8, 3, 0.1, 0), 0, [Recipe("mean")])
 
