@@ -14,6 +14,8 @@ from attack.signals.sight import Sight
 from attack.supplied import Supplied
 from shadow.config import SUPPLIED
 
+_PIXELS = 2**23  # of a pile that are embedded at a time
+
 
 @dataclass(frozen=True)
 class View:
@@ -56,4 +58,18 @@ def _view(scene: Scene, about: np.ndarray, function: Callable[[np.ndarray], np.n
     rows = np.concatenate([inside, scene.dev + np.arange(len(others))])
     groups = tuple(scene.groups[i] for i in kept)
     asked, real = np.concatenate([inside, others]), function(scene.images[kept])
-    return View(asked, real, scene.dev, groups, rows, lambda _, images: function(images))
+    return View(asked, real, scene.dev, groups, rows, lambda _, images: in_parts(function, images))
+
+
+def in_parts(function: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+    """function(images [image, side, side]), float32 [image, feature], of an image each, some images at a time: what it
+    keeps in between, in float64, is several times the result."""
+    step = max(1, _PIXELS // images[0].size)
+    first = function(images[:step])
+    if len(images) <= step:
+        return first
+    result = np.empty((len(images), first.shape[1]), np.float32)
+    result[:step] = first
+    for start in range(step, len(images), step):
+        result[start : start + step] = function(images[start : start + step])
+    return result

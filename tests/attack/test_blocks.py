@@ -9,7 +9,7 @@ from scipy import optimize, stats
 from skimage.metrics import structural_similarity
 from test_store import SIZE, make_fleet, recipe
 
-from attack import distances, layout, measuring, pca, store
+from attack import distances, layout, measuring, pca, spaces, store
 from attack.embeddings import EMBEDDINGS, embed, standardised
 from attack.signals import SIGNALS, density, discriminator, structure, tiles
 from attack.signals.evidence import Evidence
@@ -225,6 +225,18 @@ def test_embeddings_of_smaller_and_other_bands(name):
         windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1))
         mean = windows.mean((2, 3))
         np.testing.assert_allclose(found[0], standardised((pictures[0] - mean)[None])[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("pixels", [1, 64 * 7, 64 * 20])
+def test_a_pile_embedded_in_parts_is_the_same(monkeypatch, pixels):
+    monkeypatch.setattr(spaces, "_PIXELS", pixels)
+    pile = np.random.default_rng(0).integers(0, 256, (20, 8, 8)).astype(np.float32)
+    for function in (pca.fit(pile, 4).embed, *(e.embed for n, e in EMBEDDINGS.items() if e.embed and e.side <= 8)):
+        asked = []
+        found = spaces.in_parts(lambda part, f=function, n=asked: n.append(len(part)) or f(part), pile)
+        np.testing.assert_array_equal(found, function(pile))
+        assert max(asked) == max(1, pixels // 64)
+    assert len(spaces.in_parts(standardised, pile[:1])) == 1
 
 
 @pytest.mark.parametrize(
