@@ -194,7 +194,7 @@ def test_a_full_disk_ends_each_stage_with_one_line_and_nothing_half_written(tiny
         "plan": (5_000, ["manifest.csv", "membership.npy", "plan.json"]),
         "report": (50_000, ["report.html"]),
         "fit": (2_000, ["attack"]),
-        "signals": (20_000, ["signals"]),  # which takes the stamps of what rests on it
+        "signals": (2_000, ["signals"]),  # which takes the stamps of what rests on it
         "sample": (5_000, ["shadows"]),
     }
     for stage, (limit, made) in stages.items():
