@@ -5,36 +5,17 @@ python launch.py COMMAND --config=configs/NAME.py --workdir=DIR [--config.field.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
-from shadow.errors import UserError, exits, fail
+from configs import flag
+from shadow.errors import UserError, exits
 
-
-def _recipe() -> str:
-    """What --config is where it is not given: the config of the run in --workdir, or else the demo's."""
-    configs = Path(__file__).parent / "configs"
-    given = []
-    for word, after in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
-        name, equals, value = word.lstrip("-").partition("=")
-        if name == "workdir" and word.startswith("-"):
-            given.append(value if equals else after)
-    if given and (Path(given[-1]) / "config.json").exists():
-        return f"{configs / 'existing.py'}:{given[-1]}"
-    return str(configs / "demo.py")
-
-
-try:
-    _CONFIG = config_flags.DEFINE_config_file("config", _recipe(), "Recipe; default: that of the run in --workdir.")
-except (UserError, LookupError) as wrong:  # the flag reads its default, and the overrides in sys.argv, at once
-    more = ": the recipe has no such element of fleet.families" if isinstance(wrong, IndexError) else ""
-    fail(f"--config: {wrong.args[0]}{more}")
+_CONFIG = flag.define()
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run.")
 _PACK = flags.DEFINE_integer("pack", None, "train, sample: this pack only, in this process.", 0)
 _EXECUTOR = flags.DEFINE_enum("executor", "local", ["local", "slurm"], "run, train, sample: who does the packs.")
@@ -45,6 +26,7 @@ _JSON = flags.DEFINE_string("json", "", "score: also write every figure to this 
 _SUBMISSION = flags.DEFINE_string("submission", "", "validate: the file to check.")
 _EDITION = flags.DEFINE_string("edition", "2023", "validate: whose format.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "export: the shadow, RUN/shadows/0003[@STEP][:raw].")
+_CHECKPOINTS = flags.DEFINE_list("checkpoints", [], "compare: RUN/shadows/0003[@STEP][:raw] or diffusers folders.")
 _PIPELINE = flags.DEFINE_string("pipeline", "", "import: the folder of a diffusers pipeline.")
 _TO = flags.DEFINE_string("to", "", "export, import, images: the folder to write.")
 
@@ -96,6 +78,13 @@ def _validate() -> None:
     print(f"{_SUBMISSION.value}: {rows} rows, valid for edition {_EDITION.value}")
 
 
+def _compare() -> None:
+    from attack.compare import command
+
+    command.check_options(flag.overrides())
+    print(command.compare(_given(_CHECKPOINTS), Path(_given(_WORKDIR)), _CONFIG.value))
+
+
 def _export() -> None:
     from shadow import hub
 
@@ -105,16 +94,15 @@ def _export() -> None:
 def _import() -> None:
     from shadow import imported
 
-    recipe = flags.FLAGS["config"]
-    if _WORKDIR.value or not recipe.using_default_value:
+    if _WORKDIR.value or not flags.FLAGS["config"].using_default_value:
         raise UserError(f"--workdir and --config=RECIPE are not for import: it takes {', '.join(imported.OPTIONS)}")
-    print(imported.audit_pile(Path(_given(_PIPELINE)), Path(_given(_TO)), config_flags.get_override_values(recipe)))
+    print(imported.audit_pile(Path(_given(_PIPELINE)), Path(_given(_TO)), flag.overrides()))
 
 
-def _given(flag: Any) -> str:
-    if not flag.value:
-        raise UserError(f"--{flag.name} is missing: {flags.FLAGS[flag.name].help}")
-    return flag.value
+def _given(asked: Any) -> Any:
+    if not asked.value:
+        raise UserError(f"--{asked.name} is missing: {flags.FLAGS[asked.name].help}")
+    return asked.value
 
 
 COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
@@ -131,6 +119,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
     "predict": ("predictions.csv and submission.csv", lambda: _run().predict()),
     "report": ("report.html", lambda: _run().report()),
     "score": ("--predictions=CSV --truth=CSV [--json=FILE]: every figure", _score),
+    "compare": ("--checkpoints=A,B[,...]: what differs between them, and which leaks more", _compare),
     "export": ("--checkpoint=RUN/shadows/0003[@STEP][:raw] --to=DIR: a diffusers pipeline of a shadow", _export),
     "import": ("--pipeline=DIR --to=DIR: check a diffusers pipeline, and draw a pile from it", _import),
     "validate": ("--submission=CSV --edition=2023: would the organizers accept it?", _validate),
@@ -154,18 +143,7 @@ def main(argv: list[str]) -> None:
 
 def cli() -> None:
     with exits(lambda: _WORKDIR.value or _TO.value):
-        app.run(main, flags_parser=_parse)
-
-
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        rest = flags.FLAGS(argv)
-        dataclasses.fields(_CONFIG.value)  # a recipe that could not be loaded says so only when it is used
-        return rest
-    except flags.Error as error:
-        raise UserError(str(error)) from error
-    except (AttributeError, LookupError, TypeError, ValueError, ImportError, SyntaxError, OSError) as error:
-        raise UserError(f"--config: {error}") from error
+        app.run(main, flags_parser=flag.parse)
 
 
 if __name__ == "__main__":

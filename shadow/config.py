@@ -201,6 +201,20 @@ class ReportConfig:
 
 
 @dataclass
+class CompareConfig:
+    """Checkpoints side by side (`launch.py compare`)."""
+
+    count: int = 250  # images drawn from every checkpoint, all from the same noise
+    batch_size: int = 50  # images drawn together
+    embedding: str = "pixels"  # of distances between piles and to real slices; as in attack.embeddings
+    axes: int = 32  # principal axes of the real slices in which FD and KID are computed, at most
+    images: int = 64  # real slices whose features are compared, at most
+    noises: int = 4  # of the denoising loss, at every noise level
+    sheet: int = 16  # images of a contact sheet
+    seed: int = 0  # of the noises
+
+
+@dataclass
 class Config:
     """A whole run."""
 
@@ -215,6 +229,7 @@ class Config:
     pile: PileConfig = field(default_factory=PileConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+    compare: CompareConfig = field(default_factory=CompareConfig)
 
 
 def from_dict(content: dict[str, Any], kind: type = Config) -> Any:
@@ -254,6 +269,8 @@ def _positive(config: Config) -> dict[str, float]:
         named[f"attack.{name}"] = getattr(c.attack, name)
     for name in ("steps", "batch_size", "learning_rate", "noises", "pack"):
         named[f"attack.proxy.{name}"] = getattr(c.attack.proxy, name)
+    for name in ("batch_size", "axes", "noises", "sheet"):
+        named[f"compare.{name}"] = getattr(c.compare, name)
     for name in ("dev_used", "dev_not_used", "test_used", "test_not_used", "dev_generated", "test_generated"):
         named[f"challenge.{name}"] = getattr(c.challenge, name)
     named["challenge.slices_a_patient"] = c.challenge.slices_a_patient
@@ -434,6 +451,9 @@ def validate(config: Config) -> None:
         )
     if "proxy" in attack.signals:  # else its network need not fit the images
         _validate_proxy(attack.proxy, config.data.resolution)
+    for name, value, least in (("count", config.compare.count, 3), ("images", config.compare.images, 4)):
+        if value < least:
+            raise UserError(f"compare.{name} = {value}: use {least} or more")
     if attack.folds < 2:
         raise UserError(f"attack.folds = {attack.folds}: use 2 or more")
     if SUPPLIED in attack.embeddings:

@@ -94,11 +94,21 @@ def _check_rows(name: str, rows: jax.Array, count: int) -> None:
         raise ValueError(f"{name} go from {rows.min()} to {rows.max()}: must lie between 0 and {count - 1}")
 
 
-def read_generator(reference: Path | str, run: Path | None = None) -> Generator:
-    """A diffusers folder, relative to here; or a shadow as in `load_denoiser`, relative to here or else to `run`.
+@dataclass(frozen=True)
+class Place:
+    """Where a generator's weights are. `step` and `raw` are of a shadow; `step` is None of a folder of diffusers."""
 
-    Raises UserError where neither is there, as `read_pipeline`, on a step that has no checkpoint, and DamagedError on
-    a checkpoint that cannot be read.
+    name: str
+    folder: Path
+    step: int | None
+    raw: bool
+
+
+def locate(reference: Path | str, run: Path | None = None) -> Place:
+    """The place of a diffusers folder, relative to here; or of a shadow as in `load_denoiser`, relative to here or else
+    to `run`.
+
+    Raises UserError where neither is there, and on a step that has no checkpoint.
     """
     found = _REFERENCE.fullmatch(str(reference))
     if found is None:
@@ -108,32 +118,57 @@ def read_generator(reference: Path | str, run: Path | None = None) -> Generator:
         folder = run / folder
     step = None if found["step"] is None else int(found["step"])
     if (folder / "checkpoints").is_dir():
-        return _read_shadow(folder, step, bool(found["raw"]), str(reference))
+        there = checkpoint.steps(folder)
+        if not there or (step is not None and step not in there):
+            named = ", ".join(map(str, there)) or "none"
+            raise UserError(
+                f"{reference}: no checkpoint of {'any step' if step is None else f'step {step}'}; there are: {named}"
+            )
+        return Place(str(reference), folder, there[-1] if step is None else step, bool(found["raw"]))
     if (Path(reference) / "model_index.json").is_file() or (Path(reference) / "config.json").is_file():
-        return read_pipeline(Path(reference))
+        return Place(str(reference), Path(reference), None, False)
     raise UserError(
         f"{reference}: neither a shadow with checkpoints (RUN/shadows/0003[@STEP][:raw]) nor a folder of diffusers "
         "(model_index.json)"
     )
 
 
-def _read_shadow(folder: Path, step: int | None, raw: bool, name: str) -> Generator:
-    there = checkpoint.steps(folder)
-    if not there or (step is not None and step not in there):
-        named = ", ".join(map(str, there)) or "none"
-        raise UserError(
-            f"{name}: no checkpoint of {'any step' if step is None else f'step {step}'}; there are: {named}"
-        )
-    config: Config = from_dict(workdir.read_config(folder.absolute().parent.parent))
-    if config.fleet.families:  # the number says which
-        if not folder.absolute().name.isdigit():
-            raise UserError(f"{name}: the run has fleet.families, so the folder's name must be the shadow's number")
-        config = families.own_config(config, int(folder.absolute().name))
+def config_at(place: Place) -> Config:
+    """The config that trained a shadow: of its family, where its run has some. Raises UserError where its run has none,
+    and where it has families and the folder's name is no number."""
+    folder = place.folder.absolute()
+    config: Config = from_dict(workdir.read_config(folder.parent.parent))
+    if not config.fleet.families:
+        return config
+    if not folder.name.isdigit():  # the number says which
+        raise UserError(f"{place.name}: the run has fleet.families, so the folder's name must be the shadow's number")
+    return families.own_config(config, int(folder.name))
+
+
+def outline(place: Place) -> Generator:
+    """The generator without its weights: `params` is empty. Raises UserError as `read_config` and `config_at`."""
+    if place.step is None:
+        return read_config(place.folder)
+    config = config_at(place)
+    return Generator(place.name, config.denoiser, config.data.resolution, {}, config.diffusion, config.pile)
+
+
+def read_generator(reference: Path | str, run: Path | None = None) -> Generator:
+    """The generator at a place as `locate` finds it. Raises UserError as `locate` and `read_place`."""
+    return read_place(locate(reference, run))
+
+
+def read_place(place: Place) -> Generator:
+    """With its weights. Raises UserError as `outline` and `read_pipeline`, and DamagedError on a checkpoint that cannot
+    be read."""
+    if place.step is None:
+        return read_pipeline(place.folder)
+    config = config_at(place)
     network = build(config.denoiser, config.data.resolution)
     like = jax.eval_shape(lambda: train.fresh_states(network, config.train, jnp.stack([jax.random.key(0)])))
-    state = checkpoint.restore_pack([folder], there[-1] if step is None else step, like)
-    params = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state.params if raw else state.ema)
-    return Generator(name, config.denoiser, config.data.resolution, params, config.diffusion, config.pile)
+    state = checkpoint.restore_pack([place.folder], place.step, like)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state.params if place.raw else state.ema)
+    return dataclasses.replace(outline(place), params=params)
 
 
 def read_config(folder: Path | str) -> Generator:

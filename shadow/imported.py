@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from shadow import files, hub, keys, piles, train
-from shadow.config import SEEDS, DiffusionConfig, PileConfig
+from shadow.config import SEEDS, DenoiserConfig, DiffusionConfig, PileConfig
 from shadow.denoisers import weights
 from shadow.denoisers.build import build
 from shadow.diffusion import rules, samplers
@@ -218,27 +218,37 @@ def _check_same(path: Path, description: Mapping[str, Any]) -> None:
         raise UserError(f"{path.parent}: other generator or config ({', '.join(changed)}); name another")
 
 
+@functools.lru_cache(maxsize=4)
+def _compiled_step(
+    denoiser: DenoiserConfig, diffusion: DiffusionConfig, config: PileConfig, size: int
+) -> tuple[samplers.Sampler, Callable[..., samplers.State]]:
+    """The sampler, and its jitted step (params, state, key, index, labels) -> state: weights are its argument, so
+    generators of one kind share one compilation."""
+    sampler, apply = samplers.make(config, diffusion), build(denoiser, size).apply
+
+    def step(
+        params: Any, state: samplers.State, key: jax.Array, index: jax.Array, labels: jax.Array | None
+    ) -> samplers.State:
+        def predict(x: jax.Array, t: jax.Array) -> jax.Array:
+            return apply(params, x, t, labels)
+
+        noise = jnp.zeros_like(state.x)
+        if sampler.noisy:
+            noise = jax.random.normal(jax.random.fold_in(key, jnp.asarray(sampler.times)[index]), state.x.shape)
+        return sampler.step(predict, state, index, noise)
+
+    return sampler, jax.jit(step, donate_argnums=1)
+
+
 def make_draw(generator: Generator, config: PileConfig, asked: Wanted) -> Callable[[int], np.ndarray]:
     """batch -> uint8 [1, image, size, size], a pure function of (seed, batch). Raises UserError on a batch that is not
     finite."""
     diffusion = generator.diffusion
     assert diffusion is not None  # pile_config has looked
-    denoiser = dataclasses.replace(generator.denoiser, dtype=asked.dtype)
-    sampler, unet = samplers.make(config, diffusion), generator.denoiser.unet
-    apply, params = build(denoiser, generator.size).apply, jax.tree.map(jnp.asarray, generator.params)
+    denoiser, unet = dataclasses.replace(generator.denoiser, dtype=asked.dtype), generator.denoiser.unet
+    sampler, step = _compiled_step(denoiser, diffusion, dataclasses.replace(config), generator.size)
+    params = jax.tree.map(jnp.asarray, generator.params)
     shape = (config.batch_size, generator.size, generator.size, unet.in_channels)
-
-    @partial(jax.jit, donate_argnums=1)
-    def step(
-        params: Any, state: samplers.State, key: jax.Array, index: jax.Array, labels: jax.Array | None
-    ) -> samplers.State:
-        def denoiser(x: jax.Array, t: jax.Array) -> jax.Array:
-            return apply(params, x, t, labels)
-
-        noise = jnp.zeros(shape)
-        if sampler.noisy:
-            noise = jax.random.normal(jax.random.fold_in(key, jnp.asarray(sampler.times)[index]), shape)
-        return sampler.step(denoiser, state, index, noise)
 
     def drawn(batch: int) -> np.ndarray:
         key = keys.key(asked.seed, "imported/pile", batch)

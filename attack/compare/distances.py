@@ -60,7 +60,8 @@ def frechet(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return (x @ y.T / x.shape[1] + 1) ** _DEGREE
+    # a matrix product with itself is rounded otherwise than one with an equal matrix: never its own transpose
+    return (x @ np.array(y).T / x.shape[1] + 1) ** _DEGREE
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ def kid_paired(x: np.ndarray, y: np.ndarray, seed: int) -> Kid:
     n = len(x)
     if n != len(y) or n < 3:
         raise ValueError("at least 3 pairs are needed")
-    cross = _kernel(x, y)
-    h = _kernel(x, x) + _kernel(y, y) - cross - cross.T
+    xx, yy, xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
+    h = ((xx + xx.T) + (yy + yy.T)) / 2 - (xy + xy.T)  # exactly 0 of equal piles, however a product is rounded
     np.fill_diagonal(h, 0)
     total = h.sum()
     value = float(total / (n * (n - 1)))

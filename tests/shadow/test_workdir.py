@@ -22,7 +22,7 @@ TRAINING = (
 )
 FREE = (
     *("data.root", "data.patients", "challenge.pool", "challenge.patients"),
-    *("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png"),
+    *("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png", "compare.count"),
 )
 VALUES = {"attack.signals": ("other",), "report.gallery": False, "fleet.tensorboard": True, "pile.png": True}
 

@@ -78,11 +78,16 @@ def test_kid_of_pairs_by_loops(axes, n, seed):
     assert found.interval[1] - found.value == pytest.approx(1.96 * error, abs=1e-8)
 
 
-def test_a_pile_and_itself():
-    x = RNG.standard_normal((30, 5))
-    found = distances.kid_paired(x, x, 0)
+@pytest.mark.parametrize(("images", "axes"), [(30, 5), (60, 32), (61, 31), (250, 32)])
+@pytest.mark.parametrize("other", [np.asarray, np.array])  # the same object, and its copy: BLAS rounds them otherwise
+def test_a_pile_and_itself(images, axes, other):
+    x = RNG.standard_normal((images, axes)) * np.geomspace(1, 1e-3, axes)
+    found = distances.kid_paired(x, other(x), 0)
     assert (found.value, found.interval, found.p) == (0, (0, 0), 1)
-    other = distances.kid(x, RNG.standard_normal((30, 5)))
+
+
+def test_two_piles_of_one_distribution():
+    other = distances.kid(RNG.standard_normal((30, 5)), RNG.standard_normal((30, 5)))
     assert other.interval[0] < 0 < other.interval[1]
 
 

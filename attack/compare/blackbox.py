@@ -1,0 +1,175 @@
+"""What a checkpoint's pile gives away, without its weights: the attack's signals about the slices of its run.
+
+The references are the piles of the other shadows of that run, as in the attack; nothing is fitted, and the signals
+count alike. So no shadow and no label decides about a score, and the AUC against the checkpoint's own members is
+honest. Where a run has no signals, the distance to the nearest generated image stands in, uncalibrated.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from attack import calibration, embeddings, layout, store
+from attack.compare.subjects import Source
+from attack.distances import distances
+from attack.layout import Layout
+from attack.signals import SIGNALS
+from attack.signals.sight import Block, Sight
+from shadow import fleet, workdir
+from shadow.config import SUPPLIED
+from shadow.errors import UserError
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Signals of one pile about the dev images of a run, higher = more likely a member.
+
+    `columns` [image, signal] by name; `score` [image], the mean of the columns in units of their own spread over
+    images; `how`: calibrated or not, and why; `left_out`: what the run's attack has beside `columns`, and why this has
+    not.
+    """
+
+    names: tuple[str, ...]
+    columns: np.ndarray
+    score: np.ndarray
+    calibrated: bool
+    how: str
+    left_out: dict[str, str]
+
+
+class _UncalibratedError(Exception):
+    """Why a pile cannot be seen relative to those of other shadows."""
+
+
+def nearest_step(steps: tuple[int, ...], step: int | None) -> int:
+    """Of the steps at which piles were drawn: that nearest to `step` on a logarithmic scale; the last for None."""
+    return max(steps) if step is None else min(steps, key=lambda s: (abs(np.log(s / step)), s))
+
+
+class Bank:
+    """The signals of a run, read once for all its checkpoints; `why` says why there are none."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.why = source, ""
+        self.store: store.Store | None = None
+        folder = source.folder
+        if not workdir.is_done(folder / "signals", "signals", source.config):
+            self.why = "its run has no signals (`launch.py signals`)"
+        else:
+            self.store = store.read(folder, source.manifest, source.config)
+
+    @functools.cached_property
+    def images(self) -> np.ndarray:
+        """The dev images at the size of the shadows, float32 [image, side, side] in [0, 255]."""
+        return self.source.manifest.images_at(self.source.dev, self.source.config.data.resolution)
+
+    def leak(self, pile: np.ndarray, step: int | None, shadow: int | None) -> Leak:
+        """Of a pile [image, side, side] of the checkpoint at `step` of `shadow` (None: of no shadow of this run)."""
+        data = self.store
+        if data is None:
+            return self._uncalibrated(pile, self.why)
+        size = data.sizes["generated_test"]
+        if len(pile) < size:
+            return self._uncalibrated(pile, f"compare.count = {len(pile)} is below the {size} of the run's signals")
+        taken = nearest_step(fleet.pile_steps(self.source.config), step)
+        try:
+            return self._calibrated(data, pile[:size], taken, shadow)
+        except _UncalibratedError as error:
+            return self._uncalibrated(pile, str(error))
+
+    def _calibrated(self, data: store.Store, pile: np.ndarray, step: int, shadow: int | None) -> Leak:
+        config, known = self.source.config.attack, data.labelled(step, "generated_test")
+        bank = known.bank
+        own, left_out = _of_one_pile(embeddings.names(config), config.signals)
+        if not own.columns:
+            raise _UncalibratedError("; ".join(f"{name} is {why}" for name, why in left_out.items()))
+        made = np.asarray(pile, np.float32)
+
+        def sights(name: str) -> list[Sight]:
+            real = embeddings.embed(name, self.images)
+            return [Sight(real, len(real), self.source.groups, embeddings.embed(name, made))]
+
+        mine = own.measure(sights)
+        aside = [data.shadows.index(shadow)] if shadow in data.shadows else []
+        count = min(config.references, int((~np.delete(bank.member, aside, axis=0)).sum(0).min()))
+        if count < 1:
+            raise _UncalibratedError("some images are in all other shadows")
+        found, rows = [], np.arange(len(mine))[:, None]
+        for draw in range(config.draws):
+            order = calibration.priorities(known.ids, len(bank.member), config.seed, draw)
+            chosen = calibration.choose_references(bank, order, count, aside)
+            columns = [
+                SIGNALS[column[0]].calibrated(
+                    own.evidence(mine, column), bank.layout.chosen(bank.values, column, chosen, rows)
+                )
+                for column in own.columns
+            ]
+            found.append(np.concatenate(columns, axis=-1))
+        how = f"relative to {count} other shadows at step {step}, {len(pile)} images each"
+        return _leak(tuple(own.names), np.mean(found, axis=0), True, how, left_out)
+
+    def _uncalibrated(self, pile: np.ndarray, why: str) -> Leak:
+        config = self.source.config.attack
+        asked = embeddings.names(config)
+        names = [name for name in asked if not _why_not_in(name)] or ["pixels"]
+        left_out = {name: _why_not_in(name) for name in asked if name not in names}
+        columns = []
+        for name in names:
+            real, made = embeddings.embed(name, self.images), embeddings.embed(name, np.asarray(pile, np.float32))
+            columns.append(-np.log(np.maximum(distances(real, made).min(1).astype(np.float64), 1e-4)))
+        how = f"uncalibrated: {why}"
+        return _leak(tuple(f"nearest@{name}" for name in names), np.stack(columns, axis=1), False, how, left_out)
+
+
+def _of_one_pile(names: Sequence[str], signals: Sequence[str]) -> tuple[Layout, dict[str, str]]:
+    """The layout of the signals that one more pile can be measured by, and why the others cannot, by their names."""
+    left_out = {
+        name: "measured on all piles of a run at once" for name in signals if not isinstance(SIGNALS[name].block, Block)
+    }
+    left_out |= {name: why for name in names if (why := _why_not_in(name))}
+    kept = [name for name in names if name not in left_out]
+    own = layout.plan(kept, [name for name in signals if name not in left_out])
+    measured = {signal for signal, _ in own.columns}
+    left_out |= {
+        name: f"measured in none of the embeddings left ({', '.join(kept) or 'none'})"
+        for name in signals
+        if name not in measured and name not in left_out
+    }
+    return own, left_out
+
+
+def _why_not_in(embedding: str) -> str:
+    """Why one more pile cannot be seen in an embedding, or ''."""
+    if embeddings.EMBEDDINGS[embedding].embed:
+        return ""
+    if embedding == SUPPLIED:
+        return "there are vectors of the run's own piles alone"
+    return "fitted on the run's images, and the fit is not kept"
+
+
+def _leak(names: tuple[str, ...], columns: np.ndarray, calibrated: bool, how: str, left_out: dict[str, str]) -> Leak:
+    spread = np.maximum(columns.std(0), 1e-9)
+    score = ((columns - columns.mean(0)) / spread).mean(1)
+    return Leak(names, columns, score, calibrated, how, left_out)
+
+
+class Banks:
+    """A `Bank` for each run, made when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._found: dict[Path, Bank] = {}
+
+    def of(self, source: Source) -> Bank:
+        """Raises UserError where the run's signals are damaged."""
+        key = source.folder.absolute()
+        if key not in self._found:
+            try:
+                self._found[key] = Bank(source)
+            except (OSError, ValueError, KeyError) as error:
+                raise UserError(f"{source.folder / 'signals'}: damaged ({error}); remove it and run again") from error
+        return self._found[key]

@@ -1,0 +1,199 @@
+"""The plots of the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from attack.report.canvas import ACCENT, INK, LINE, MUTED, axes, legend, names, plain, svg
+
+_DASHES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+_GRID: dict[str, Any] = {"color": LINE, "linewidth": 0.6}
+
+
+def _style(number: int, count: int) -> dict[str, Any]:
+    """Of line `number` of `count`: from faint to strong, four kinds of dashes."""
+    strength = 0.35 + 0.65 * (number / (count - 1) if count > 1 else 1.0)
+    return {"color": ACCENT, "alpha": strength, "linewidth": 1.6, "linestyle": _DASHES[number % len(_DASHES)]}
+
+
+def _steps(plot: Axes, steps: Sequence[int], best: int | None) -> None:
+    plot.set_xscale("log")
+    chosen = steps if len(steps) <= 4 else [steps[0], *steps[2:-1:2], steps[-1]]
+    plot.set_xticks(chosen, [f"{step:,}" for step in chosen])
+    plot.grid(axis="y", **_GRID)
+    plot.set_axisbelow(True)
+    if best is not None:
+        plot.axvline(best, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+
+
+@plain
+def leakage(rows: Sequence[dict[str, Any]], best: int | None) -> Markup:
+    """AUC of the black-box attack, and of the white-box one on the loss, by training step, with 95 % intervals."""
+    figure, plot = axes()
+    steps = [row["step"] for row in rows]
+    plot.axhline(0.5, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    for name, title, color, style in (
+        ("whitebox", "from its weights", INK, (0, (4, 2))),
+        ("blackbox", "from its images", ACCENT, "-"),
+    ):
+        known = [(row["step"], row[name]) for row in rows if row[name]]
+        if known:
+            x = [step for step, _ in known]
+            plot.fill_between(x, [a["low"] for _, a in known], [a["high"] for _, a in known], color=color, alpha=0.13)
+            plot.plot(
+                x, [a["auc"] for _, a in known], marker="o", color=color, linestyle=style, markersize=4, label=title
+            )
+    plot.set_ylim(top=1.02)
+    _steps(plot, steps, best)
+    names(plot, "training step", "AUC")
+    legend(plot, "above")
+    return svg(figure, "leakage", "AUC of the attacks by training step")
+
+
+@plain
+def quality(rows: Sequence[dict[str, Any]], best: int | None) -> Markup:
+    """FD to real slices that no shadow was trained on, by training step."""
+    figure, plot = axes()
+    known = [(row["step"], row["fd"]) for row in rows if row["fd"] is not None]
+    plot.plot([s for s, _ in known], [v for _, v in known], marker="o", color=ACCENT, markersize=4)
+    plot.set_ylim(bottom=0)
+    _steps(plot, [row["step"] for row in rows], best)
+    names(plot, "training step", "FD to unseen slices")
+    return svg(figure, "quality", "Frechet distance to real slices by training step")
+
+
+@plain
+def nearness(rows: Sequence[dict[str, Any]], best: int | None) -> Markup:
+    """Median distance of members and of others to the nearest generated image, by training step."""
+    figure, plot = axes()
+    for name, title, color, style in (("others", "not used", MUTED, "--"), ("members", "used", ACCENT, "-")):
+        known = [(row["step"], row[name]) for row in rows if row[name] is not None]
+        plot.plot(
+            [s for s, _ in known],
+            [v for _, v in known],
+            marker="o",
+            linestyle=style,
+            color=color,
+            markersize=4,
+            label=title,
+        )
+    plot.set_ylim(bottom=0)
+    _steps(plot, [row["step"] for row in rows], best)
+    names(plot, "training step", "distance to nearest image")
+    legend(plot, "above")
+    return svg(figure, "nearness", "Distance of used and unused slices to the nearest generated image by step")
+
+
+@plain
+def losses(named: Sequence[tuple[str, dict[str, Any]]]) -> Markup:
+    """How much larger the loss on unseen slices is, by noise power; a line a checkpoint (name, `loss` figures)."""
+    figure, plot = axes()
+    plot.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    for number, (name, found) in enumerate(named):
+        style = _style(number, len(named))
+        x = np.array(found["noise_power"])
+        plot.plot(x, [100 * gap["value"] for gap in found["gap"]], label=name, **style)
+        low, high = ([100 * gap[end] for gap in found["gap"]] for end in ("low", "high"))
+        plot.fill_between(x, low, high, color=ACCENT, alpha=0.07, linewidth=0)
+    plot.set_xscale("log")
+    plot.set_xticks([0.01, 0.1, 0.9], ["0.01", "0.1", "0.9"])
+    plot.grid(axis="y", **_GRID)
+    plot.set_axisbelow(True)
+    names(plot, "noise power", "loss unseen / seen − 1, %")
+    _key(plot, len(named))
+    return svg(figure, "losses", "Gap of the denoising loss by noise power")
+
+
+def _key(plot: Axes, lines: int) -> None:
+    """A legend in one or two lines above the plot."""
+    plot.legend(
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=min(lines, 6),
+        frameon=False,
+        fontsize=11,
+        labelcolor=INK,
+        handlelength=1.5,
+        columnspacing=0.9,
+        handletextpad=0.4,
+        borderaxespad=0.2,
+    )
+
+
+@plain
+def spectra(named: Sequence[tuple[str, Sequence[float]]], real: Sequence[float] | None) -> Markup:
+    """Log power of the images by radial frequency, above that of real slices where there are any."""
+    figure, plot = axes()
+    base = np.zeros(len(named[0][1])) if real is None else np.array(real)
+    if real is not None:
+        plot.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    for number, (name, spectrum) in enumerate(named):
+        frequency = np.arange(1, len(spectrum) + 1)
+        plot.plot(frequency, np.array(spectrum) - base, label=name, **_style(number, len(named)))
+    plot.grid(axis="y", **_GRID)
+    plot.set_axisbelow(True)
+    names(plot, "cycles an image", "log power" if real is None else "log power above real slices")
+    _key(plot, len(named))
+    return svg(figure, "spectra", "Radial spectrum of the piles")
+
+
+@plain
+def layers(named: Sequence[tuple[str, Sequence[float | None]]], what: str, name: str, top: float | None) -> Markup:
+    """One number a layer, in the order of the network; a line a checkpoint."""
+    figure, plot = axes()
+    for number, (title, values) in enumerate(named):
+        y = np.array([np.nan if value is None else value for value in values], float)
+        marked: dict[str, Any] = {"marker": "o", "markersize": 3} if len(y) < 20 else {}
+        plot.plot(np.arange(1, len(y) + 1), y, label=title, **marked, **_style(number, len(named)))
+    if top is not None:
+        plot.set_ylim(top=top)
+    plot.grid(axis="y", **_GRID)
+    plot.set_axisbelow(True)
+    names(plot, "layer" if name != "blocks" else "block", what)
+    _key(plot, len(named))
+    return svg(figure, name, f"{what} by layer")
+
+
+@plain
+def heat(matrix: Sequence[Sequence[float | None]], rows: str, columns: str, name: str) -> Markup:
+    """CKA of every block of one network with every block of another: the darker, the more alike."""
+    figure, plot = axes()
+    values = np.array([[np.nan if value is None else value for value in row] for row in matrix], float)
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            if np.isfinite(value):
+                plot.fill_between(
+                    [x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=ACCENT, alpha=float(np.clip(value, 0, 1)), linewidth=0
+                )
+    plot.set_xlim(-0.5, values.shape[1] - 0.5)
+    plot.set_ylim(-0.5, len(values) - 0.5)
+    plot.set_xticks([0, values.shape[1] - 1], ["first", "last"])
+    plot.set_yticks([0, len(values) - 1], ["first", "last"])
+    names(plot, f"blocks of {columns}", f"blocks of {rows}")
+    return svg(figure, name, f"CKA of the blocks of {rows} and {columns}")
+
+
+@plain
+def scatter(
+    first: tuple[str, np.ndarray], second: tuple[str, np.ndarray], members: np.ndarray | None, name: str
+) -> Markup:
+    """Scores of the same slices by two checkpoints; `members` of the second, bool [slice]."""
+    figure, plot = axes()
+    x, y = first[1], second[1]
+    sides = [(np.ones(len(x), bool), MUTED, "slices")]
+    if members is not None:
+        sides = [(~members, MUTED, "not used"), (members, ACCENT, "used")]
+    for side, color, title in sides:
+        plot.plot(x[side], y[side], "o", color=color, markersize=4.5, alpha=0.75, label=title, markeredgewidth=0)
+    both = np.concatenate([x, y])
+    plot.plot([both.min(), both.max()], [both.min(), both.max()], color=LINE, linewidth=1, zorder=0)
+    plot.grid(**_GRID)
+    plot.set_axisbelow(True)
+    names(plot, f"score by {first[0]}", f"score by {second[0]}")
+    legend(plot, "above")
+    return svg(figure, name, f"Scores of the same slices by {first[0]} and {second[0]}")

@@ -1,0 +1,241 @@
+"""What is measured of one checkpoint: its weights are in memory once, and only small things of them stay."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attack import metrics
+from attack.compare import paired, piles
+from attack.compare.blackbox import Banks, Leak
+from attack.compare.paired import Losses, Scored
+from attack.compare.piles import Yard
+from attack.compare.subjects import Source, Subject
+from shadow import features, parameters, train, whitebox
+from shadow.config import CompareConfig
+from shadow.data import decoding
+from shadow.hub import Generator
+from shadow.piles import open_pile
+
+RATES = (0.1, 0.01)  # of the figures at a low false positive rate
+
+
+def not_comparable(why: str) -> dict[str, Any]:
+    """In the place of figures."""
+    return {"not_comparable": why}
+
+
+@dataclass
+class Measured:
+    """One checkpoint. `figures` go into compare.json; the rest is for what is measured between two."""
+
+    subject: Subject
+    figures: dict[str, Any]
+    stored: parameters.Stored
+    grams: dict[str, np.ndarray] | None = None
+    losses: Losses | None = None
+    scores: dict[str, Scored] = dataclasses.field(default_factory=dict)
+    leak: Leak | None = None
+    black: Scored | None = None
+    pile: Path | None = None
+
+    @property
+    def label(self) -> str:
+        return self.subject.label
+
+
+@dataclass
+class Bench:
+    """What all checkpoints are measured with."""
+
+    config: CompareConfig
+    folder: Path  # WORKDIR/compare
+    scratch: Path
+    source: Source | None
+    banks: Banks = dataclasses.field(default_factory=Banks)
+
+    def pictures(self, size: int) -> np.ndarray | None:
+        """The fixed batch for features: real slices of the run, dev and candidates in turns, [image, size, size] in
+        [-1, 1]."""
+        if self.source is None:
+            return None
+        names = [*self.source.dev, *self.source.candidates]
+        chosen = np.linspace(0, len(names) - 1, min(self.config.images, len(names))).round().astype(int)
+        return decoding.to_unit(self.source.manifest.images_at([names[i] for i in np.unique(chosen)], size))
+
+
+def measure(subject: Subject, bench: Bench, number: int, progress: train.Progress = train.silent) -> Measured:
+    """Opens the checkpoint, draws its pile and measures what its weights are needed for."""
+    generator = subject.open()
+    stored = parameters.store(generator.params, bench.scratch / f"{number}.npy")
+    found = Measured(subject, _head(subject, generator, stored), stored)
+    _features(found, generator, bench)
+    _whitebox(found, generator, bench)
+    wrong = piles.why_not(generator, bench.config)
+    if wrong:
+        found.figures["pile"] = not_comparable(wrong)
+    else:
+        found.pile = piles.draw(generator, bench.folder / "piles", bench.config, progress)
+    return found
+
+
+def _head(subject: Subject, generator: Generator, stored: parameters.Stored) -> dict[str, Any]:
+    kind = generator.denoiser.kind
+    return {
+        "label": subject.label,
+        "step": subject.place.step,
+        "weights": "raw" if subject.place.raw else "average" if subject.place.step is not None else "as stored",
+        "architecture": kind,
+        "size": generator.size,
+        "members": None if subject.member is None else int(subject.member.sum()),
+        "notes": list(generator.notes),
+        "parameters": {"count": stored.count, "layers": len(stored.shapes), "spectra": parameters.spectra(stored)},
+    }
+
+
+def _features(found: Measured, generator: Generator, bench: Bench) -> None:
+    wrong = whitebox.why_not(generator) or ("" if generator.size else "no sample_size")
+    if bench.source is not None and generator.size > bench.source.side:
+        side = bench.source.side
+        wrong = wrong or f"its images are {generator.size} pixels wide, the real slices {side}"
+    pictures = None if wrong else bench.pictures(generator.size)
+    if not wrong and (pictures is None or len(pictures) < features.LEAST_IMAGES):
+        wrong = "no real slices: neither --workdir nor a checkpoint is of a run"
+    if pictures is None or wrong:
+        found.figures["features"] = not_comparable(wrong)
+        return
+    found.grams = features.grams(generator, pictures, bench.config.seed)
+    found.figures["features"] = {"pictures": len(pictures), "level": features.LEVEL, "blocks": list(found.grams)}
+
+
+def _whitebox(found: Measured, generator: Generator, bench: Bench) -> None:
+    subject = found.subject
+    source, member = subject.source, subject.member
+    wrong = whitebox.why_not(generator)
+    if not wrong and (source is None or member is None):
+        wrong = f"its members are not known: {subject.unknown}"
+    if not wrong and member is not None and (member.all() or not member.any()):
+        wrong = "it has no members or no non-members among the dev images"
+    if wrong or source is None or member is None:
+        found.figures["loss"] = found.figures["whitebox"] = not_comparable(wrong)
+        return
+    names = tuple(picture_names(source))
+    images = decoding.to_unit(source.manifest.images_at(source.dev, generator.size))
+    model = whitebox.opened(generator, generator.size)
+    errors = whitebox.losses(model, images, bench.config.seed, bench.config.noises)
+    found.losses = Losses(names, errors.mean(1), member)
+    scores = whitebox.scores(model, images, errors)
+    found.scores = {name: Scored(names, score, member) for name, score in scores.items()}
+    abar = model.abar
+    found.figures["loss"] = {
+        "levels": list(whitebox.LEVELS),
+        "times": [model.time(level) for level in whitebox.LEVELS],
+        "noise_power": [float(1 - abar[model.time(level)]) for level in whitebox.LEVELS],
+        "in": [paired.mean_interval(row[member]) for row in found.losses.loss],
+        "out": [paired.mean_interval(row[~member]) for row in found.losses.loss],
+        "gap": paired.gap(found.losses),
+    }
+    found.figures["whitebox"] = {name: auc_figures(scored, source.groups) for name, scored in found.scores.items()} | {
+        "loss_by_level": [metrics.auc(-row, member.astype(int)) for row in found.losses.loss]
+    }
+
+
+def picture_names(source: Source) -> list[str]:
+    """Of the dev images, the same in every run that has the same file."""
+    sha = dict(zip(source.manifest.id.tolist(), source.manifest.sha256.tolist(), strict=True))
+    return [f"{sha[name]} {name}" for name in source.dev]
+
+
+def auc_figures(scored: Scored, groups: list[str]) -> dict[str, Any]:
+    """AUC with its interval (over groups where several images are of one), and the share of members found at low false
+    positive rates, by the conservative step rule."""
+    label = scored.member.astype(int)
+    grouped = len(set(groups)) < len(groups)
+    low, high = (
+        metrics.auc_interval_grouped(scored.score, label, groups)
+        if grouped
+        else metrics.auc_interval(scored.score, label)
+    )
+    rows = []
+    for rate in RATES:
+        point = metrics.tpr_at_fpr(scored.score, label, rate)
+        rows.append(
+            {
+                "fpr": rate,
+                "tpr": point.tpr,
+                "interval": point.interval,
+                "found": point.true_positives,
+                "false": point.false_positives,
+                "why": point.why,
+            }
+        )
+    return {
+        "auc": metrics.auc(scored.score, label),
+        "low": low,
+        "high": high,
+        "by_group": grouped,
+        "members": int(label.sum()),
+        "non_members": int(len(label) - label.sum()),
+        "tpr_at_fpr": rows,
+    }
+
+
+def look(found: Measured, bench: Bench, yard: Yard | None) -> None:
+    """What the pile alone shows: beside real slices, and to the black-box attack."""
+    if found.pile is None:
+        found.figures["blackbox"] = not_comparable("no pile")
+        return
+    pile = open_pile(found.pile)
+    if yard is None:
+        found.figures["pile"] = not_comparable("no run and no other pile")
+    elif pile.shape[1] != yard.size:
+        why = f"its images are {pile.shape[1]} x {pile.shape[1]}, those compared {yard.size} x {yard.size}"
+        found.figures["pile"] = not_comparable(why)
+    else:
+        found.figures["pile"] = piles.alone(pile, yard) | {"slices": _slices(found, pile, bench)}
+    _blackbox(found, pile, bench)
+
+
+def _slices(found: Measured, pile: np.ndarray, bench: Bench) -> dict[str, Any]:
+    subject = found.subject
+    if subject.source is None or subject.member is None:
+        return not_comparable(f"its members are not known: {subject.unknown}")
+    real = bench.banks.of(subject.source).images
+    near = subject.source.config.data.group_distance
+    return piles.to_slices(pile, real, subject.member, bench.config.embedding, near)
+
+
+def _blackbox(found: Measured, pile: np.ndarray, bench: Bench) -> None:
+    subject = found.subject
+    source = subject.source or bench.source
+    if source is None:
+        found.figures["blackbox"] = not_comparable("no real slices: neither --workdir nor a checkpoint is of a run")
+        return
+    if pile.shape[1] != source.config.data.resolution:
+        why = f"its images are {pile.shape[1]} x {pile.shape[1]}, data.resolution is {source.config.data.resolution}"
+        found.figures["blackbox"] = not_comparable(why)
+        return
+    shadow = None if subject.source is None else subject.shadow
+    leak = found.leak = bench.banks.of(source).leak(pile, subject.place.step if subject.source else None, shadow)
+    found.figures["blackbox"] = {
+        "calibrated": leak.calibrated,
+        "how": leak.how,
+        "signals": list(leak.names),
+        "left_out": {name: not_comparable(why) for name, why in leak.left_out.items()},
+        "score": dict(zip(source.dev, leak.score.tolist(), strict=True)),
+    }
+    member = subject.member
+    nobody = np.zeros(len(source.dev), bool)
+    found.black = Scored(tuple(picture_names(source)), leak.score, nobody if member is None else member)
+    if found.black.both:
+        alone = [Scored(found.black.images, column, found.black.member) for column in leak.columns.T]
+        found.figures["blackbox"] |= auc_figures(found.black, source.groups)
+        found.figures["blackbox"]["auc_by_signal"] = [metrics.auc(one.score, one.member.astype(int)) for one in alone]
+    else:
+        why = f"its members are not known: {subject.unknown}" if member is None else "it has one class alone"
+        found.figures["blackbox"]["auc"] = None
+        found.figures["blackbox"]["why"] = why

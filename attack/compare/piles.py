@@ -1,0 +1,140 @@
+"""Piles of the checkpoints, all drawn from the same noise, and what each shows beside real slices.
+
+They are kept in WORKDIR/compare/piles, by a hash of weights and recipe, so a second comparison draws nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attack import embeddings, regime
+from attack.compare import distances
+from attack.compare.distances import Space
+from attack.compare.subjects import Source
+from attack.distances import distances as euclidean
+from shadow import imported, piles, train, workdir
+from shadow.config import CompareConfig
+from shadow.errors import UserError
+from shadow.hub import Generator
+
+
+def why_not(generator: Generator, config: CompareConfig) -> str:
+    """Why images of this generator cannot be drawn, or ''."""
+    try:
+        imported.pile_config(generator, _asked(config))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _asked(config: CompareConfig) -> imported.Wanted:
+    return imported.Wanted(count=config.count, batch_size=min(config.batch_size, config.count), seed=config.seed)
+
+
+def draw(generator: Generator, folder: Path, config: CompareConfig, progress: train.Progress) -> Path:
+    """The pile of a generator with weights, drawn unless it is there; resumes in the middle. Raises UserError as
+    `imported.make_draw`. Image i of every generator of one size starts from the same noise."""
+    asked = _asked(config)
+    recipe = imported.pile_config(generator, asked)
+    description = imported.describe(generator, recipe, asked)
+    for name in ("name", "notes"):
+        del description[name]
+    path = folder / f"{workdir.digest(description)}.npy"
+    if not piles.are_whole([path]):
+        piles.fill([path], generator.size, recipe, imported.make_draw(generator, recipe, asked), progress)
+    return path
+
+
+@dataclass(frozen=True)
+class Yard:
+    """What all piles are measured against, at one size.
+
+    `real`: slices that no shadow was trained on (the candidates of `source`), [image, size, size] in [0, 255]; None
+    where there is no run. `space` is fitted on all real slices of the run, or on the first pile.
+    """
+
+    size: int
+    source: Source | None
+    space: Space
+    real: np.ndarray | None
+
+
+def yard(source: Source | None, size: int, config: CompareConfig, first_pile: np.ndarray | None) -> Yard | None:
+    """None where there is neither a run nor a pile."""
+    if source is not None:
+        dev, candidates = (source.manifest.images_at(names, size) for names in (source.dev, source.candidates))
+        space = distances.fit_space(config.embedding, np.concatenate([dev, candidates]), config.axes)
+        return Yard(size, source, space, candidates)
+    if first_pile is None:
+        return None
+    return Yard(
+        size, None, distances.fit_space(config.embedding, np.asarray(first_pile, np.float32), config.axes), None
+    )
+
+
+def alone(pile: np.ndarray, yard: Yard) -> dict[str, Any]:
+    """Figures of one pile [image, size, size]: its fellows, its spectrum, and FD, KID and spectrum against real slices
+    that no shadow was trained on (None without a run)."""
+    images = np.asarray(pile, np.float32)
+    statistics = regime.pile_statistics(images)
+    spectrum = distances.radial_spectrum(images)
+    found: dict[str, Any] = {
+        "images": len(images),
+        "fellow_distance": float(np.exp(statistics[0])),
+        "near_duplicates": float(statistics[1]),
+        "spectrum": spectrum.tolist(),
+        "real": None,
+    }
+    if yard.real is not None and len(yard.real) > 2:
+        made, real = yard.space.of(images), yard.space.of(yard.real)
+        kid = distances.kid(made, real)
+        theirs = distances.radial_spectrum(yard.real)
+        found["real"] = {
+            "images": len(yard.real),
+            "fd": distances.frechet(made, real),
+            "kid": {"value": kid.value, "low": kid.interval[0], "high": kid.interval[1]},
+            "spectrum": theirs.tolist(),
+            "spectrum_gap": distances.spectrum_gap(spectrum, theirs),
+        }
+    return found
+
+
+def to_slices(pile: np.ndarray, real: np.ndarray, member: np.ndarray, embedding: str, near: float) -> dict[str, Any]:
+    """Distances between a pile and the real slices [image, side, side] of its run, in an embedding.
+
+    `members`, `others`: median distance of those slices to their nearest generated image; `copies`: share of generated
+    images that have a member within `near`, and `copies_of_others` a non-member, which chance alone would give.
+    """
+    d = euclidean(embeddings.embed(embedding, real), embeddings.embed(embedding, np.asarray(pile, np.float32)))
+
+    def share(rows: np.ndarray) -> float | None:
+        return float((d[rows].min(0) < near).mean()) if rows.any() else None
+
+    def median(rows: np.ndarray) -> float | None:
+        return float(np.median(d[rows].min(1))) if rows.any() else None
+
+    return {
+        "embedding": embedding,
+        "near": near,
+        "members": median(member),
+        "others": median(~member),
+        "copies": share(member),
+        "copies_of_others": share(~member),
+    }
+
+
+def between(a: np.ndarray, b: np.ndarray, yard: Yard, seed: int) -> dict[str, Any]:
+    """Two piles [image, size, size] drawn from the same noise."""
+    first, second = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    x, y = yard.space.of(first), yard.space.of(second)
+    kid = distances.kid_paired(x, y, seed)
+    return {
+        "fd": distances.frechet(x, y),
+        "kid": {"value": kid.value, "low": kid.interval[0], "high": kid.interval[1], "p": kid.p},
+        "spectrum_gap": distances.spectrum_gap(distances.radial_spectrum(first), distances.radial_spectrum(second)),
+        "corresponding": distances.corresponding(first, second),
+    }
