@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from attack import calibration, embeddings, fitting, layout, measuring, proxies, store, supplied
+from attack import calibration, embeddings, fitting, layout, measuring, predicting, proxies, store, supplied
 from attack.report import sentence
 from shadow import fleet, hub, workdir
 from shadow.config import Config, validate
@@ -141,7 +141,7 @@ class Run:
         self._attack_stage("fit", fitting.fit)
 
     def predict(self) -> None:
-        self._attack_stage("predict", fitting.predict)
+        self._attack_stage("predict", predicting.predict)
 
     def _attack_stage(self, stage: str, work: Any) -> None:
         with self._stage(stage) as wanted:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_run import PROGRESS, fails, leftovers, snapshot
 
-from attack import fitting, store
+from attack import predicting, store
 from shadow import config, workdir
 from shadow.data import manifest
 
@@ -135,7 +135,7 @@ def test_a_score_does_not_depend_on_the_other_candidates(finished, members, othe
 
     def scored(only):
         asked = data.target("generated_test", step, only=only)
-        return asked.ids, fitting.predict_candidates(finished / "attack", known, asked, recipe)
+        return asked.ids, predicting.predict_candidates(finished / "attack", known, asked, recipe)
 
     label = truth(finished)
     rng = np.random.default_rng(members)

@@ -13,7 +13,7 @@ from PIL import Image
 from recipes import tiny as tiny_recipe
 from tiny_run import fails, leftovers
 
-from attack import fitting, measuring, store
+from attack import fitting, measuring, predicting, store
 from attack.pipeline import Run
 from attack.quick.run import QuickRun
 from attack.report.write import write_report
@@ -88,7 +88,7 @@ def attacked(data, folder):
         files.write_array(piles.pile_path(fleet.shadow_folder(folder, k), recipe.train.steps), pile)
     measuring.build(folder, found, recipe, range(8))
     fitting.fit(folder, found, recipe)
-    fitting.predict(folder, found, recipe)
+    predicting.predict(folder, found, recipe)
     write_report(folder, recipe, data)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from test_store import SIZE, make_fleet, recipe
 
-from attack import fitting, measuring
+from attack import fitting, measuring, predicting
 from attack.report import sentence
 from attack.signals import SIGNALS
 from shadow import fleet, piles
@@ -82,7 +82,7 @@ def test_nothing_to_see_is_no_number_that_is_none(images, tmp_path, spoil, colla
     values = np.load(tmp_path / "signals/values.npy")
     assert np.isfinite(values).all()
     fitting.fit(tmp_path, found, config)
-    fitting.predict(tmp_path, found, config)
+    predicting.predict(tmp_path, found, config)
 
     with (tmp_path / "predictions.csv").open(newline="") as stream:
         rows = {row["id"]: row for row in csv.DictReader(stream)}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from attack import controls, estimate, fitting, regime
+from attack import controls, estimate, predicting, regime
 from attack.crossfit import Options
 from shadow.config import MembershipConfig
 
@@ -117,12 +117,12 @@ def test_redrawn_memberships_show_nothing_where_the_real_one_shows_all():
 def test_expected_auc_comes_from_dev_slices_of_the_same_generator_only():
     summary = {"two_way": {"auc": 0.9, "prediction_interval": [0.7, 0.97]}}
     dev = {"auc": 0.7, "interval": [0.6, 0.8], "same_generator": False}
-    assert fitting.expect(summary, dev, 100) == {"auc": 0.9, "interval": [0.7, 0.97], "from": "shadows"}
-    own = fitting.expect(summary, dev | {"same_generator": True}, 100)
+    assert predicting.expect(summary, dev, 100) == {"auc": 0.9, "interval": [0.7, 0.97], "from": "shadows"}
+    own = predicting.expect(summary, dev | {"same_generator": True}, 100)
     assert (own["auc"], own["from"]) == (0.7, "dev")
     assert own["interval"][0] < 0.6 < 0.8 < own["interval"][1]  # other candidates: wider
     few = {"auc": 0.9, "interval": [0.1, 0.999], "same_generator": True}  # so few that the shadows say more
-    assert fitting.expect(summary, few, 100)["from"] == "shadows"
+    assert predicting.expect(summary, few, 100)["from"] == "shadows"
 
 
 def test_an_interval_is_widened_to_what_so_many_candidates_can_show():
@@ -132,7 +132,7 @@ def test_an_interval_is_widened_to_what_so_many_candidates_can_show():
 
 def test_decisions_follow_the_frozen_thresholds():
     summary = {"threshold_used": 1.0, "threshold_not_used": -1.0}
-    said = fitting.decide(np.array([1.0, 0.0, -1.0, 5.0]), summary)
+    said = predicting.decide(np.array([1.0, 0.0, -1.0, 5.0]), summary)
     assert said.tolist() == ["used", "undetermined", "not used", "used"]
-    open_ = fitting.decide(np.array([9.0]), {"threshold_used": None, "threshold_not_used": None})
+    open_ = predicting.decide(np.array([9.0]), {"threshold_used": None, "threshold_not_used": None})
     assert open_.tolist() == ["undetermined"]

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from attack import controls, embeddings, fitting, measuring, store
+from attack import controls, embeddings, fitting, measuring, predicting, store
 from attack.crossfit import Options
 from attack.signals import SIGNALS
 from attack.signals.sight import Sight
@@ -55,7 +55,7 @@ def make_fleet(folder, images, shadows, config, numbers=None):
 
 
 def attack(folder, found, config):
-    for stage in (fitting.fit, fitting.predict):
+    for stage in (fitting.fit, predicting.predict):
         stage(folder, found, config)
     evaluation = json.loads((folder / "attack" / "evaluation.json").read_text())
     return evaluation, [(folder / name).read_bytes() for name in ("attack/model.json", "predictions.csv")]
