@@ -1,4 +1,6 @@
-"""What a generator's weights give away: attacks that may call the network. An upper bound of what its images can leak.
+"""What a generator's weights give away: attacks that may call the network.
+
+They know more than whoever has its images alone, and yet are no strict bound of what these leak (docs/results.md).
 
 All of them work on eps, the noise that the network says is in x_t, whatever it was trained to predict. Times are given
 as noise power 1 - abar, and every generator is asked at the time of its own schedule that comes nearest, so schedules
