@@ -24,7 +24,7 @@ class Images:
         self.sha256 = np.array([hashes.get(name, f"hash of {name}") for name in self.id])
 
     def rows(self, role):
-        return {"used": slice(0, 5), "not_used": slice(5, 12)}[role]
+        return {"used": slice(0, 5), "not_used": slice(5, 12), "reference": slice(12, 12)}[role]
 
 
 GROUPS = [f"g{i // 2}" for i in range(12)]
