@@ -82,6 +82,8 @@ def make(root: Path, world: str, pool: str, patients: str) -> dict[str, int]:
         dealt = challenge.deal(config.challenge)
         found = _search(folder, config, dealt)
         bands = {band: _nearest(found, *limits) for band, limits in BANDS.items()}
+        if bands["faint"] == bands["clear"] | {"inside": bands["faint"]["inside"]}:  # all its piles are faint
+            del bands["clear"]
         if world in NOTHING:
             bands["nothing"] = found[0]
         for band, row in bands.items():
