@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from shadow.errors import UserError
+
+# orbax leaves a coroutine behind when a damaged checkpoint fails to load: a warning of its own, beside our one line
+warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
 _SPARE = 2  # newest checkpoints that stay besides those asked for: if one is damaged there is another
 
