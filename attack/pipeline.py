@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from attack import calibration, embeddings, fitting, layout, measuring, predicting, proxies, store, supplied
+from attack import calibration, embeddings, layout, measuring, proxies, store, supplied
 from attack.report import sentence
 from shadow import fleet, hub, workdir
 from shadow.config import Config, validate
@@ -138,9 +138,13 @@ class Run:
         print(f"{folder}: {count} images; give their vectors, by the ids of images.csv, with {supplied.FIELD}")
 
     def fit(self) -> None:
+        from attack import fitting  # SciPy's statistics take as long to import as the other commands need
+
         self._attack_stage("fit", fitting.fit)
 
     def predict(self) -> None:
+        from attack import predicting
+
         self._attack_stage("predict", predicting.predict)
 
     def _attack_stage(self, stage: str, work: Any) -> None:

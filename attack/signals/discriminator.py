@@ -10,7 +10,6 @@ knows nothing of any third, so a held-out shadow is in none that is used without
 from __future__ import annotations
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from attack.signals.evidence import Evidence
 from attack.signals.scene import Pile, PileBlock, Scene
@@ -22,6 +21,8 @@ _PENALTY = 10.0  # weight of |w|^2 / 2 against the sum of the log losses of the 
 def log_odds(points: np.ndarray, pile: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Log odds float64 [point] of `pile` against `other`, from features [image, feature]; both weigh one half. 0 for
     two equal piles, up to rounding."""
+    from sklearn.linear_model import LogisticRegression  # slow to import, and every command knows the signals
+
     features = np.concatenate([pile, other]).astype(np.float64)
     label = np.repeat([1, 0], [len(pile), len(other)])
     model = LogisticRegression(C=1 / _PENALTY, class_weight="balanced", max_iter=1000).fit(features, label)
