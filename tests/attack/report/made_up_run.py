@@ -1,0 +1,247 @@
+"""A small made-up run to report on, and what reads the page."""
+
+import copy
+import dataclasses
+import hashlib
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from shadow import files
+from shadow.config import Config
+
+HOSTILE = "real_\"><img src=x onerror=alert(1)>&amp;'$x$"
+
+SHADOWS = 4
+
+EVALUATION = {
+    "shadows_asked": SHADOWS,
+    "shadows_used": SHADOWS,
+    "shadows_missing": [],
+    "two_way": {
+        "auc": 0.86,
+        "interval": [0.8, 0.91],
+        "prediction_interval": [0.7, 0.95],
+        "within_shadow": [0.82, 0.88, 0.9, 0.84],
+        "pairs": 160,
+        "members": 80,
+        "non_members": 80,
+        "tpr_at_fpr": [
+            {
+                "fpr": 0.1,
+                "tpr": 0.5,
+                "interval": [0.38, 0.61],
+                "true_positives": 40,
+                "members": 80,
+                "false_positives": 8,
+                "non_members": 80,
+            },
+            {"fpr": 0.001, "why": "80 non-members cannot show a false positive rate below 1/80"},
+        ],
+        "strata": [
+            {"stratum": "stranger", "auc": 0.88, "interval": [0.82, 0.93], "members": 80, "non_members": 50},
+            {"stratum": "sibling", "auc": 0.79, "interval": [0.68, 0.88], "members": 80, "non_members": 30},
+        ],
+        "brier": 0.15,
+        "log_loss": 0.46,
+        "ece": 0.05,
+        "reliability": [
+            {"mean_probability": 0.1, "observed": 0.08, "count": 60, "interval": [0.03, 0.18]},
+            {"mean_probability": 0.5, "observed": 0.55, "count": 40, "interval": [0.38, 0.7]},
+            {"mean_probability": 0.9, "observed": 0.92, "count": 60, "interval": [0.82, 0.97]},
+        ],
+    },
+    "signals": [
+        {"name": "nearest.ratio@highpass", "auc": 0.83, "interval": [0.75, 0.9], "weight": 1.1},
+        {"name": "ball@pixels", "auc": 0.7, "interval": [0.6, 0.8], "weight": 0.0},
+    ],
+    "model": {"name": "logistic", "by": "family", "auc": {}, "gain": {}, "nested": {"logistic": 8}},
+    "families": {
+        "names": ["dit", "unet"],
+        "shadows": [2, 2],
+        "two_way": [0.9, 0.82],
+        "left_out": [
+            {"name": "chosen", "auc": 0.78, "interval": [0.7, 0.85], "by_family": [0.811, 0.743]},
+            {"name": "mean", "auc": 0.77, "interval": [0.69, 0.84], "by_family": [0.8, 0.74]},
+            {"name": "logistic", "auc": 0.783, "interval": [0.71, 0.85], "by_family": [0.82, 0.746]},
+        ],
+        "why": None,
+    },
+    "worth": {
+        "models": [
+            {"name": "mean", "auc": 0.84, "interval": [0.78, 0.9]},
+            {"name": "logistic", "auc": 0.86, "interval": [0.8, 0.91]},
+        ],
+        "parts": [
+            {
+                "kind": "signal",
+                "name": "nearest",
+                "drop": 0.213,
+                "error": 0.02,
+                "left_out": 0.104,
+                "left_out_error": 0.03,
+                "alone": 0.831,
+            },
+            {
+                "kind": "signal",
+                "name": "ball",
+                "drop": -0.004,
+                "error": None,
+                "left_out": -0.011,
+                "left_out_error": 0.01,
+                "alone": 0.702,
+            },
+        ],
+        "curve": [
+            {"shadows": 8, "auc": 0.8, "interval": [0.7, 0.87], "each": [0.79, 0.81]},
+            {"shadows": 16, "auc": 0.86, "interval": [0.8, 0.91], "each": [0.86]},
+        ],
+    },
+    "dev": {"auc": 0.8, "interval": [0.66, 0.9], "members": 20, "non_members": 20, "same_generator": False},
+    "regime": {
+        "statistic": [{"name": "generated-generated distance", "target": 0.42, "shadows": [0.4, 0.45, 0.43, 0.5]}],
+        "inside": True,
+        "message": "The target lies among the shadows in every statistic.",
+    },
+    "controls": [
+        {"name": "blind", "auc": 0.51, "interval": [0.42, 0.6], "p": 0.81, "what": "never sees the pile"},
+        {
+            "name": "wrong pile",
+            "auc": 0.49,
+            "interval": [0.4, 0.58],
+            "p": 0.001,
+            "what": "an unrelated shadow",
+        },
+    ],
+    "prior": 0.5,
+    "fpr": 0.1,
+    "threshold_used": 0.8,
+    "threshold_not_used": 0.2,
+    "decisions": {"used": 3, "not used": 4, "undetermined": 5},
+    "submission": {"objective": "f1", "expected": 0.7, "ones": 6, "candidates": 12, "all_ones": False},
+    "priors": [
+        {"prior": 0.5, "ppv": 0.83, "tpr": 0.5, "fpr": 0.1},
+        {"prior": 0.1, "ppv": 0.36, "tpr": 0.5, "fpr": 0.1},
+        {"prior": 0.01, "ppv": 0.05, "tpr": 0.5, "fpr": 0.1},
+    ],
+    "verdict": {"level": "leak", "smallest_auc": 0.83},
+}
+
+
+def config(**report) -> Config:
+    made_up = Config()
+    made_up.data.root = "/home/somebody/secret-project"
+    made_up.data.resolution = 16
+    made_up.report = dataclasses.replace(made_up.report, gallery_rows=3, **report)
+    return made_up
+
+
+def make_run(folder: Path, draw=None, candidates=12, pile=30, sealed=True, seed=0) -> tuple[Path, Path]:
+    """A complete (workdir, data root). `draw(count, rng)` gives uint8 [count, side, side]."""
+    rng = np.random.default_rng(seed)
+    draw = draw or (lambda count, rng: rng.integers(0, 256, (count, 16, 16), dtype=np.uint8))
+    work, root = folder / "work", folder / "data"
+    rows = []
+    names = {"generated_dev": 4, "generated_test": pile, "used": 4, "not_used": 4, "unknown": candidates}
+    for role, count in names.items():
+        for number, image in enumerate(draw(count, rng)):
+            name = f"{role}_{number:04d}"
+            path = f"{role}/{name}.png"
+            (root / role).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(root / path)
+            digest = hashlib.sha256((root / path).read_bytes()).hexdigest()
+            label = {"used": 1, "not_used": 0}.get(role, "")
+            name = HOSTILE if name == "unknown_0000" else name
+            side = image.shape[0]
+            group = "" if role.startswith("generated") else f"patient {number // 2}"
+            rows.append((name, role, path, label, group, side, side, "L", digest))
+    header = ("id", "role", "path", "label", "group", "width", "height", "mode", "sha256")
+    files.write_csv(work / "manifest.csv", header, rows)
+    ids = [row[0] for row in rows if row[1] == "unknown"]
+    label = np.arange(candidates) % 2 == 0
+    score = rng.normal(1.3 * label, 1)
+    probability = 1 / (1 + np.exp(-2 * (score - 0.6)))
+    decision = np.where(score > 1.6, "used", np.where(score < 0, "not used", "undetermined"))
+    header = ("id", "score", "probability", "probability_low", "probability_high", "decision")
+    columns = (ids, score, probability, probability * 0.7, 1 - (1 - probability) * 0.7, decision)
+    files.write_csv(work / "predictions.csv", header, zip(*columns, strict=True))
+    if sealed:
+        truth = [
+            (name, int(used), f"p{number // 2}") for number, (name, used) in enumerate(zip(ids, label, strict=True))
+        ]
+        files.write_csv(root / "sealed" / "truth.csv", ("id", "label", "group"), truth)
+        files.write_json(root / "sealed" / "challenge.json", {"challenge": {"train": {"steps": 2000}}})
+    files.write_array(work / "membership.npy", np.arange(SHADOWS * 8).reshape(SHADOWS, 8) % 2 == 0)
+    files.write_json(work / "plan.json", {"packs": [[0, 1], [2, 3]]})
+    files.write_json(work / "config.json", {"version": "0.1.0", "config": {}, "stages": {"train": "ab" * 32}})
+    files.write_json(work / "attack" / "evaluation.json", EVALUATION)
+    pairs = 160
+    answer = np.arange(pairs) % 2
+    held = rng.normal(1.5 * answer, 1)
+    np.savez(
+        work / "attack" / "heldout.npz",
+        score=held,
+        probability=1 / (1 + np.exp(-held)),
+        label=answer.astype(np.int8),
+        shadow=(np.arange(pairs) // 40).astype(np.int32),
+        candidate=(np.arange(pairs) % 40).astype(np.int32),
+    )
+    for shadow in range(SHADOWS):
+        lines = []
+        for step in range(0, 2001, 50):
+            loss = 0.08 + 0.4 / (1 + step / 60) + 0.01 * rng.random()
+            row = {
+                "step": step,
+                "images": 32 * step,
+                "loss": loss,
+                "gradient_norm": 1.0,
+                "images_per_second": 900.0,
+            }
+            if step % 250 == 0:
+                base = np.array([0.4, 0.2, 0.1]) * (0.3 + 1 / (1 + step / 300))
+                row["loss_in"] = base.tolist()
+                row["loss_out"] = (base * (1 + np.array([0.05, 0.15, 0.3]) * step / 2000)).tolist() if step else None
+            lines.append(json.dumps(row))
+        files.write_text(work / "shadows" / f"{shadow:04d}" / "metrics.jsonl", "\n".join(lines) + '\n{"step": 2')
+    return work, root
+
+
+class Page(HTMLParser):
+    """Start tags with their attributes, ids, and nesting checked for the tags that must be closed."""
+
+    VOID = frozenset({"meta", "img", "br", "input", "link", "hr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags, self.text, self.open = [], "", []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def alter(run, tmp_path, change) -> Path:
+    """A copy of the run's workdir (links to nothing) with another evaluation.json."""
+    work = tmp_path / "work"
+    for path in run[0].rglob("*"):
+        if path.is_file():
+            files.write_bytes(work / path.relative_to(run[0]), path.read_bytes())
+    evaluation = copy.deepcopy(EVALUATION)
+    change(evaluation)
+    files.write_json(work / "attack" / "evaluation.json", evaluation)
+    return work

@@ -1,0 +1,62 @@
+"""What the report says in words, and its numbers."""
+
+import pytest
+from made_up_run import EVALUATION
+
+from attack.report import sentence, view
+
+
+def test_the_verdict_of_a_leak():
+    said = sentence.verdict(EVALUATION, 60)
+    assert said.leak
+    assert said.sentence == (
+        "The generator leaks its training slices: shown one slice that was used and one that was not, this "
+        "attack picks the used one in about 86 of 100 cases (prediction interval 70 to 95); "
+        "guessing would get 50."
+    )
+    only_mean = {**EVALUATION["two_way"], "prediction_interval": None}
+    assert "(95 % interval 80 to 91)" in sentence.verdict({**EVALUATION, "two_way": only_mean}, 60).sentence
+    bare = {"auc": 0.86, "interval": None}
+    assert "(with an unknown uncertainty)" in sentence.verdict({**EVALUATION, "two_way": bare}, 60).sentence
+
+
+def test_the_verdict_of_no_finding():
+    said = sentence.verdict({**EVALUATION, "verdict": {"level": "cannot tell", "smallest_auc": 0.63}}, 60)
+    assert not said.leak
+    assert said.sentence.startswith("With 60 candidates and 4 shadow generators no leakage could be shown; ")
+    assert "below an AUC of about 0.63 (63 right picks in 100, where" in said.sentence
+    with pytest.raises(ValueError, match="surely"):
+        sentence.verdict({"verdict": {"level": "surely"}}, 60)
+
+
+def test_the_truth_sentence_says_where_the_measurement_lies():
+    assert sentence.against_truth(0.86, [0.7, 0.95], 0.83, [0.75, 0.9]) == (
+        "Predicted 0.86 [0.70, 0.95], measured 0.83 [0.75, 0.90]: inside the prediction interval."
+    )
+    assert "below the prediction interval" in sentence.against_truth(0.86, [0.7, 0.95], 0.6, [0.5, 0.7])
+    assert "above the prediction interval" in sentence.against_truth(0.86, [0.7, 0.95], 0.96, [0.9, 1])
+    assert "no prediction interval" in sentence.against_truth(0.86, None, 0.6, [0.5, 0.7])
+    assert sentence.against_truth(None, None, 0.6, [0.5, 0.7]).startswith("No AUC was predicted")
+
+
+def test_numbers():
+    assert sentence.number(-0.001) == "0.00"
+    assert sentence.number(None) == "–"
+    assert sentence.number(float("nan")) == "–"
+    assert sentence.interval([0.701, 0.95]) == "[0.70, 0.95]"
+    assert sentence.interval([None, 1]) == sentence.interval(None) == ""
+    assert [sentence.percent(rate) for rate in (0.1, 0.001)] == ["10 %", "0.1 %"]
+    assert [sentence.of_100(value) for value in (0.001, 0.5, 0.999)] == ["fewer than 1", "about 50", "more than 99"]
+    assert sentence.range_of_100([0.7, 0.95]) == "70 to 95"
+    assert sentence.range_of_100([0.708, 0.9901]) == "70 to 100"
+
+
+def test_tracks_stay_inside():
+    track = view.Scale(0.4, 1.0, 0.5).track(0.3, [0.2, 0.7], [0.1, 1.2])
+    assert (track.point, track.band, track.wide) == ("0.00%", ("0.00%", "50.00%"), ("0.00%", "100.00%"))
+
+
+def test_a_long_row_of_numbers_is_cut_short():
+    assert sentence.listed([3, 7]) == "3, 7"
+    assert sentence.listed(range(4)) == "0, 1, 2, 3"
+    assert sentence.listed([5, *range(10, 30)]) == "5, 10, 11, 12 and 17 more"
