@@ -9,8 +9,10 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from recipes import tiny as tiny_recipe
 from tiny_run import TINY, fails, leftovers
 
+from attack.pipeline import Run
 from shadow.data import editions, manifest
 from shadow.errors import UserError
 
@@ -102,8 +104,20 @@ def enlarged(root) -> str:
         used_and_not_used,
     ],
 )
-def test_bad_images_are_refused_by_name(tiny, images, tmp_path, spoil):
+def test_bad_images_are_refused_by_name(images, tmp_path, capfd, spoil):
     named = spoil(images)
+    recipe = tiny_recipe.get_config()
+    recipe.data.root = str(images)
+    with pytest.raises(UserError) as error:
+        Run(tmp_path / "run", recipe).plan()
+    assert named in str(error.value)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+    assert {path.name for path in (tmp_path / "run").iterdir()} <= {"config.json", ".lock"}
+
+
+def test_a_bad_image_is_one_line_of_the_command(tiny, images, tmp_path):
+    named = cut_off(images)
     assert named in fails(tiny("plan", tmp_path / "run", f"--config.data.root={images}"))
     assert {path.name for path in (tmp_path / "run").iterdir()} <= {"config.json", ".lock"}
 
