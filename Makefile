@@ -25,7 +25,7 @@ demo: venv
 	$(RUN) launch.py run --config=configs/demo.py --workdir=$(WORKDIR)
 
 test: venv
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 # A SLURM cluster of one node on this machine, ten to fifteen minutes; as root on Debian or Ubuntu, else skipped.
 test-slurm: venv

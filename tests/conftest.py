@@ -1,8 +1,16 @@
 """A tiny run from start to report through the real `launch.py`, made once, and folders of images to feed it."""
 
+# ruff: noqa: E402 (imports come after what they read from the environment)
+
 from __future__ import annotations
 
 import os
+
+# Before NumPy, JAX or PyTorch start their threads: two workers of xdist share two cores, and threads that wait for work
+# by spinning take them from each other. NPROC is what XLA reads; the processes that tests start get these too.
+for _threads in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
+
 import shutil
 import subprocess
 import sys
@@ -20,6 +28,25 @@ Launch = Callable[..., Any]
 
 settings.register_profile("busy", deadline=None)  # on a machine that others use a slow example is no failure
 settings.load_profile("busy")
+
+FLEET = Path(__file__).parent / "shadow" / "fleet"
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who runs beside whom under `--dist=loadgroup`: a file stays with one worker, and so do all files that start
+    `launch.py`, which share the finished run and what it compiled, and all of fleets. Those two come first: they take
+    longest, and a worker that met them last would leave the other idle."""
+    launching = {item.path for item in items if "start" in getattr(item, "fixturenames", ())}
+
+    def group(item: pytest.Item) -> str:
+        if item.path in launching:
+            return "launch"
+        return "fleet" if item.path.is_relative_to(FLEET) else str(item.path.relative_to(item.config.rootpath))
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: {"launch": 0, "fleet": 1}.get(group(item), 2))
 
 
 @pytest.fixture(scope="session")
