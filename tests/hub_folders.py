@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -11,20 +12,35 @@ import numpy as np
 
 from shadow import checkpoint, train, workdir
 from shadow.config import Config, DenoiserConfig, DiffusionConfig, PileConfig, UNet2DConfig
-from shadow.denoisers.build import build
+from shadow.denoisers.build import Params, build
 from shadow.hub import Generator
 
 SIZE = 8
+MODEL = "diffusion_pytorch_model.safetensors"
 UNET = UNet2DConfig(block_out_channels=(8, 8), norm_num_groups=4)
 
 
 def generator(unet=UNET, size=SIZE, diffusion=None, pile=None, seed=0) -> Generator:
     """Random weights, also where both sides start at constants."""
     denoiser = DenoiserConfig(kind="unet2d", unet=unet)
+    params = _weights(denoiser, size, seed)
+    return Generator("made", denoiser, size, params, diffusion or DiffusionConfig(), pile or PileConfig())
+
+
+@functools.cache
+def _weights(denoiser: DenoiserConfig, size: int, seed: int) -> Params:
     params = build(denoiser, size).init(jax.random.key(seed))
     rng = np.random.default_rng(seed)
-    params = jax.tree.map(lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape).astype(np.float32), params)
-    return Generator("made", denoiser, size, params, diffusion or DiffusionConfig(), pile or PileConfig())
+    return jax.tree.map(lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape).astype(np.float32), params)
+
+
+def drawn(unet: UNet2DConfig) -> Generator:
+    """Weights of the right shapes alone: nothing is compiled, whatever the network."""
+    denoiser = DenoiserConfig(kind="unet2d", unet=unet)
+    shapes = jax.eval_shape(build(denoiser, SIZE).init, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: jnp.asarray(0.2 * rng.standard_normal(leaf.shape), leaf.dtype), shapes)
+    return Generator("made", denoiser, SIZE, params, DiffusionConfig(), PileConfig())
 
 
 def shadow_run(root: Path, kind: str = "unet2d") -> tuple[Path, train.State]:
@@ -48,3 +64,9 @@ def shadow_run(root: Path, kind: str = "unet2d") -> tuple[Path, train.State]:
 def edit(path: Path, **fields: object) -> None:
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | fields))
+
+
+def equal(a, b) -> None:
+    """Are two trees the same, to the last bit?"""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)

@@ -18,7 +18,7 @@ import conftest  # hardly optimised, as in all tests
 import jax
 import jax.numpy as jnp
 import numpy as np
-from test_train import IMAGES, build, make, train
+from tiny_training import IMAGES, build, make, train
 
 assert len(jax.devices()) == 4
 found = {}
