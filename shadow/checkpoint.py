@@ -7,6 +7,7 @@ numbers. Orbax writes under a temporary name and renames, so a folder with a pla
 from __future__ import annotations
 
 import hashlib
+import logging as std_logging
 import os
 import re
 import shutil
@@ -23,8 +24,9 @@ from orbax.checkpoint import v1 as ocp
 
 from shadow.errors import UserError
 
-# orbax leaves a coroutine behind when a damaged checkpoint fails to load: a warning of its own, beside our one line
+# orbax leaves coroutines and tasks behind when a damaged checkpoint fails to load: words of its own, beside our one line
 warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+std_logging.getLogger("asyncio").setLevel(logging_of_python.CRITICAL)
 
 _SPARE = 2  # newest checkpoints that stay besides those asked for: if one is damaged there is another
 

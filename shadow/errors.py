@@ -32,8 +32,11 @@ _OUTSIDE = (  # not our errors: the disk and its rights, and paths that the user
 
 
 def fail(line: str) -> NoReturn:
-    """One line on stderr, and exit code 2."""
+    """One line on stderr, and exit code 2. It is the last word: what libraries' threads and the interpreter say of work
+    that was broken off (tasks still pending, coroutines never awaited) goes nowhere."""
     sys.stderr.write(f"error: {line}\n")  # in one piece: libraries' threads may be writing there too
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     sys.exit(2)
 
 

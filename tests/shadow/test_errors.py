@@ -1,0 +1,39 @@
+"""How a command ends: one line, whatever libraries say afterwards."""
+
+import subprocess
+import sys
+
+BROKEN_OFF = """
+import asyncio, atexit, os, sys, threading, time
+from shadow.errors import UserError, exits
+
+async def never():
+    pass
+
+async def waits():
+    await asyncio.sleep(60)
+
+def at_the_end():
+    print("a library's farewell", file=sys.stderr)
+    os.write(2, b"and one from C++\\n")
+
+atexit.register(at_the_end)
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
+asyncio.run_coroutine_threadsafe(waits(), loop)  # still pending when the interpreter ends
+left = never()
+if len(sys.argv) > 1:
+    sys.stderr.write("progress\\n")
+with exits(lambda: "here"):
+    raise UserError("shadows/0003: damaged checkpoint\\n  of two lines")
+"""
+
+
+def test_the_error_is_the_last_word():
+    found = subprocess.run([sys.executable, "-c", BROKEN_OFF], capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (2, "error: shadows/0003: damaged checkpoint of two lines\n")
+
+
+def test_what_was_said_before_stays():
+    found = subprocess.run([sys.executable, "-c", BROKEN_OFF, "before"], capture_output=True, text=True, timeout=60)
+    assert found.stderr.splitlines()[0] == "progress"
