@@ -19,58 +19,101 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from attack.compare import table  # noqa: E402
+from attack.compare import drawings, table  # noqa: E402
 from attack.report.canvas import ACCENT, INK, LINE, MUTED  # noqa: E402
 
 _COMPARISON = flags.DEFINE_string("comparison", None, "compare.json of a run.", required=True)
 _OUT = flags.DEFINE_string("out", None, "The PNG to write.", required=True)
 
 
-def draw(rows: list[dict[str, Any]], best: int) -> Figure:
-    """Three plots over training steps: AUC with intervals, FD, and distance to the nearest generated image."""
-    figure = Figure(figsize=(9.6, 2.9), dpi=100, layout="constrained")
-    leak, quality, near = figure.subplots(1, 3)
-    steps = [row["step"] for row in rows]
+_SIDES = (("whitebox", "with its weights", INK, "--"), ("blackbox", "from its images", ACCENT, "-"))
+
+
+def draw(found: dict[str, Any]) -> Figure:
+    """Four plots, with intervals: AUC, FD and distance to the nearest generated image over training steps, and FD
+    against the upper end of the AUC's interval."""
+    rows, advice = found["rows"], found["advice"]
+    figure = Figure(figsize=(9.6, 5.6), dpi=100, layout="constrained")
+    (leak, quality), (near, trade) = figure.subplots(2, 2)
     leak.axhline(0.5, color=MUTED, linewidth=1, linestyle=":")
-    for name, title, color, style in (
-        ("whitebox", "with its weights (loss)", INK, "--"),
-        ("blackbox", "from its images", ACCENT, "-"),
-    ):
-        areas = [row[name] for row in rows]
-        leak.fill_between(steps, [a["low"] for a in areas], [a["high"] for a in areas], color=color, alpha=0.12)
-        leak.plot(steps, [a["auc"] for a in areas], style, marker="o", color=color, label=title)
-    quality.plot(steps, [row["fd"] for row in rows], marker="o", color=ACCENT)
-    near.plot(steps, [row["others"] for row in rows], "--", marker="o", color=MUTED, label="not used")
-    near.plot(steps, [row["members"] for row in rows], marker="o", color=ACCENT, label="used")
+    for name, title, color, style in _SIDES:
+        _band(
+            leak, rows, [(row[name]["auc"], row[name]["low"], row[name]["high"]) for row in rows], color, style, title
+        )
+        x, y = [row["fd"] for row in rows], [row[name]["high"] for row in rows]
+        trade.plot(x, y, style, marker="o", color=color, label=title)
+    named: list[float] = []
+    for row in rows:
+        apart = all(abs(row["fd"] - fd) > 0.05 * (rows[0]["fd"] - advice["quality"]["fd"]) for fd in named)
+        if row["step"] in advice["blackbox"]["front"] and apart:
+            named.append(row["fd"])
+            at = (row["fd"], row["blackbox"]["high"])
+            trade.annotate(
+                str(row["step"]), at, (0, -12), textcoords="offset points", fontsize=7, color=MUTED, ha="center"
+            )
+    _band(quality, rows, [(row["fd"], *row["fd_interval"]) for row in rows], ACCENT, "-")
+    for name, title, color, style in (("others", "not used", MUTED, "--"), ("members", "used", ACCENT, "-")):
+        _band(near, rows, [(row[name], *row[f"{name}_interval"]) for row in rows], color, style, title)
+    marks = {advice["quality"]["step"]: ":", advice["blackbox"]["quiet"]: "--"}
     for plot, title in ((leak, "AUC"), (quality, "FD to unseen slices"), (near, "slice to nearest image")):
-        _finish(plot, title, steps, best)
-    leak.legend(frameon=False, fontsize=8, loc="lower right")
-    near.legend(frameon=False, fontsize=8, loc="lower left")
+        _steps(plot, [row["step"] for row in rows], marks)
+        plot.set_title(title, fontsize=10)
+    trade.set_title("AUC (upper end) against FD, step by step", fontsize=10)
+    trade.set_xlabel("FD to unseen slices", fontsize=9)
+    for plot in (leak, quality, near, trade):
+        plot.grid(axis="y", color=LINE, linewidth=0.6)
+        plot.spines[["top", "right"]].set_visible(False)
+        plot.tick_params(labelsize=8)
+    for plot, corner in ((leak, "lower right"), (near, "lower left"), (trade, "lower left")):
+        plot.legend(frameon=False, fontsize=8, loc=corner)
     return figure
 
 
-def _finish(plot: Axes, title: str, steps: list[int], best: int) -> None:
-    plot.axvline(best, color=INK, linewidth=1, linestyle=":")  # where to stop
+def _band(
+    plot: Axes,
+    rows: list[dict[str, Any]],
+    values: list[tuple[float, float, float]],
+    color: str,
+    style: str,
+    title: str | None = None,
+) -> None:
+    """(value, low, high) by step as a line with a band."""
+    steps = [row["step"] for row in rows]
+    plot.fill_between(steps, [low for _, low, _ in values], [high for *_, high in values], color=color, alpha=0.12)
+    plot.plot(steps, [value for value, *_ in values], style, marker="o", markersize=4, color=color, label=title)
+
+
+def _steps(plot: Axes, steps: list[int], marks: dict[int | None, str]) -> None:
+    """The axis of steps: dotted at the best images, dashed at the last step before a leak from the images shows."""
+    for step, style in marks.items():
+        if step is not None:
+            plot.axvline(step, color=INK, linewidth=1, linestyle=style)
     plot.set_xscale("log")
     plot.minorticks_off()
-    plot.set_xticks(steps[:4] + steps[5::2], [str(step) for step in steps[:4] + steps[5::2]], fontsize=8)
-    plot.set_title(title, fontsize=10)
+    chosen = drawings.apart(steps, 0.1)
+    plot.set_xticks(chosen, [str(step) for step in chosen])
     plot.set_xlabel("training step", fontsize=9)
-    plot.grid(axis="y", color=LINE, linewidth=0.6)
-    plot.spines[["top", "right"]].set_visible(False)
 
 
 def main(_: list[str]) -> None:
     (found,) = json.loads(Path(_COMPARISON.value).read_text())["trajectories"]
-    rows = found["rows"]
-    draw(rows, found["best"]["step"]).savefig(_OUT.value, metadata={"Software": None})
-    print("| step | AUC from the images | AUC with the weights (loss) | FD | to used slices | to slices not used |")
-    print("|---|---|---|---|---|---|")
-    for row in rows:
-        cells = [str(row["step"]), table.area(row["blackbox"]), table.area(row["whitebox"])]
-        cells += [table.digits(row[name], 2) for name in ("fd", "members", "others")]
+    if any(row[name] is None for row in found["rows"] for name in ("blackbox", "whitebox", "fd", "members")):
+        sys.exit(f"{_COMPARISON.value}: a figure is missing at some step: compare a shadow whose run has signals")
+    draw(found).savefig(_OUT.value, metadata={"Software": None})
+    print(
+        "| step | AUC from the images | AUC with the weights | strongest | loss gap | FD | to used slices | to others |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for row in found["rows"]:
+        cells = [str(row["step"]), table.area(row["blackbox"]), table.area(row["whitebox"]), row["whitebox"]["attack"]]
+        cells.append(f"{100 * row['gap']:.0f} %")
+        for name, places in (("fd", 1), ("members", 2), ("others", 2)):
+            limits = ", ".join(table.digits(limit, places) for limit in row[f"{name}_interval"])
+            cells.append(f"{table.digits(row[name], places)} [{limits}]")
         print(f"| {' | '.join(cells)} |")
-    print(f"images leak from {found['onset']['blackbox']}, weights from {found['onset']['whitebox']}; {found['best']}")
+    print(f"images leak from step {found['onset']['blackbox']} on, weights from {found['onset']['whitebox']}")
+    for name in ("blackbox", "whitebox"):
+        print(f"{found['advice'][name]['said']} Front: {found['advice'][name]['front']}")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ from orbax.checkpoint import v1 as ocp
 
 from shadow.errors import UserError
 
-# orbax leaves coroutines and tasks behind when a damaged checkpoint fails to load: words of its own, beside our one line
+# orbax leaves coroutines and tasks behind where a damaged checkpoint fails to load: no words beside our one line
 warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-std_logging.getLogger("asyncio").setLevel(logging_of_python.CRITICAL)
+std_logging.getLogger("asyncio").setLevel(std_logging.CRITICAL)
 
 _SPARE = 2  # newest checkpoints that stay besides those asked for: if one is damaged there is another
 

@@ -210,6 +210,7 @@ class CompareConfig:
     axes: int = 32  # principal axes of the real slices in which FD and KID are computed, at most
     images: int = 64  # real slices whose features are compared, at most
     noises: int = 4  # of the denoising loss, at every noise level
+    references: int = 7  # other shadows of a run whose loss says how hard a slice is, at most; 0: none
     sheet: int = 16  # images of a contact sheet
     seed: int = 0  # of the noises
 
@@ -305,7 +306,10 @@ _CHOICES = {
     "attack.proxy.prediction": ("v", "epsilon", "sample"),
     "attack.model": ("logistic", "boosting", "mean", "auto"),
 }
-_NOT_NEGATIVE = ("train.shift", "warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge")
+_NOT_NEGATIVE = (
+    *("train.shift", "warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge"),
+    "compare.references",
+)
 _PROXY_TIMES = 1000  # of the process of proxies
 SEEDS = 2**32  # JAX uses 32 bits of a seed
 

@@ -1,6 +1,7 @@
 """What a generator's weights give away: attacks that may call the network.
 
-They know more than whoever has its images alone, and yet are no strict bound of what these leak (docs/results.md).
+They know more than whoever has its images alone. None of them is a bound by a theorem: of several the strongest known
+attack is taken, which may change with the next paper (docs/method.md, section 20).
 
 All of them work on eps, the noise that the network says is in x_t, whatever it was trained to predict. Times are given
 as noise power 1 - abar, and every generator is asked at the time of its own schedule that comes nearest, so schedules
@@ -33,7 +34,7 @@ SECMI_STEPS = 10  # DDIM steps up to there: 10 times each
 PIA_LEVEL = 0.342  # t = 200
 SIMA_LEVEL = 0.105  # chosen here
 ATTACKS = ("loss", "secmi", "pia", "pian", "sima")
-_BATCH = 64  # images asked about together
+_BATCH = 64  # images asked about together, at most
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,10 @@ def _noise(model: WhiteBox, size: int, seed: int, number: int) -> jax.Array:
 
 
 def _by_batches(images: np.ndarray, of_batch: Callable[[jax.Array], jax.Array]) -> np.ndarray:
-    """`of_batch` ([image, ...] -> [..., image]) of all images; the last batch is filled up, to compile one shape."""
+    """`of_batch` ([image, ...] -> [..., image]) of all images, in batches of one shape, to compile it once; as even as
+    can be, and the last one filled up."""
     count = len(images)
-    batch = min(_BATCH, count)
+    batch = -(-count // -(-count // _BATCH))
     found = []
     for start in range(0, count, batch):
         part = images[start : start + batch]

@@ -74,6 +74,7 @@ def _compared(found: Sequence[subjects.Subject], bench: Bench) -> tuple[list[Mea
                 bar.set_postfix_str(f"image {done} of {total}, {rate:.0f}/s")
 
             measured.append(measure.measure(subject, bench, number, progress))
+            measure.calibrate(measured[-1], bench)
             bar.update()
     size = next((open_pile(one.pile).shape[1] for one in measured if one.pile), found[0].outline.size)
     first = next((open_pile(one.pile) for one in measured if one.pile), None)

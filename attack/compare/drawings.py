@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from attack.report.canvas import ACCENT, INK, LINE, MUTED, axes, legend, names, plain, svg
+from attack.report.canvas import ACCENT, CARD, INK, LINE, MUTED, axes, legend, names, plain, svg
 
 _DASHES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 _GRID: dict[str, Any] = {"color": LINE, "linewidth": 0.6}
@@ -21,72 +21,117 @@ def _style(number: int, count: int) -> dict[str, Any]:
     return {"color": ACCENT, "alpha": strength, "linewidth": 1.6, "linestyle": _DASHES[number % len(_DASHES)]}
 
 
-def _steps(plot: Axes, steps: Sequence[int], best: int | None) -> None:
+def _steps(plot: Axes, steps: Sequence[int], marks: Mapping[int, Any]) -> None:
+    """The axis of training steps, and uprights at `marks`: a kind of dashes by step."""
     plot.set_xscale("log")
-    chosen = steps if len(steps) <= 4 else [steps[0], *steps[2:-1:2], steps[-1]]
+    chosen = apart(steps)
     plot.set_xticks(chosen, [f"{step:,}" for step in chosen])
     plot.grid(axis="y", **_GRID)
     plot.set_axisbelow(True)
-    if best is not None:
-        plot.axvline(best, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+    for step, dashes in marks.items():
+        plot.axvline(step, color=INK, linewidth=1, linestyle=dashes)
+
+
+def apart(steps: Sequence[int], least: float = 0.16) -> list[int]:
+    """Of rising steps those that have room for their names on a logarithmic axis: the first and the last, and of the
+    others each that is `least` of the axis from the last and from the one before."""
+    place = np.log(np.array(steps, float) / steps[0])
+    place /= max(place[-1], 1e-9)
+    chosen, at = [steps[0]], 0.0
+    for step, x in zip(steps[1:-1], place[1:-1].tolist(), strict=True):
+        if x - at >= least and 1 - x >= least:
+            chosen.append(step)
+            at = x
+    return chosen if len(steps) == 1 else [*chosen, steps[-1]]
+
+
+def _curve(
+    plot: Axes,
+    points: Sequence[tuple[int, float, Sequence[float]]],
+    title: str | None = None,
+    color: str = ACCENT,
+    style: Any = "-",
+) -> None:
+    """(step, value, its interval) as a line with a band."""
+    x = [step for step, _, _ in points]
+    plot.fill_between(x, [i[0] for *_, i in points], [i[1] for *_, i in points], color=color, alpha=0.13, linewidth=0)
+    plot.plot(x, [v for _, v, _ in points], marker="o", color=color, linestyle=style, markersize=4, label=title)
+
+
+_SIDES: Sequence[tuple[str, str, str, Any]] = (
+    ("whitebox", "from its weights", INK, (0, (4, 2))),
+    ("blackbox", "from its images", ACCENT, "-"),
+)
 
 
 @plain
-def leakage(rows: Sequence[dict[str, Any]], best: int | None) -> Markup:
-    """AUC of the black-box attack, and of the white-box one on the loss, by training step, with 95 % intervals."""
+def leakage(rows: Sequence[dict[str, Any]], marks: Mapping[int, Any]) -> Markup:
+    """AUC of the black-box attack, and of the strongest with the weights, by training step, with 95 % intervals."""
     figure, plot = axes()
-    steps = [row["step"] for row in rows]
     plot.axhline(0.5, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
-    for name, title, color, style in (
-        ("whitebox", "from its weights", INK, (0, (4, 2))),
-        ("blackbox", "from its images", ACCENT, "-"),
-    ):
-        known = [(row["step"], row[name]) for row in rows if row[name]]
+    for name, title, color, style in _SIDES:
+        known = [(row["step"], row[name]["auc"], (row[name]["low"], row[name]["high"])) for row in rows if row[name]]
         if known:
-            x = [step for step, _ in known]
-            plot.fill_between(x, [a["low"] for _, a in known], [a["high"] for _, a in known], color=color, alpha=0.13)
-            plot.plot(
-                x, [a["auc"] for _, a in known], marker="o", color=color, linestyle=style, markersize=4, label=title
-            )
+            _curve(plot, known, title, color, style)
     plot.set_ylim(top=1.02)
-    _steps(plot, steps, best)
+    _steps(plot, [row["step"] for row in rows], marks)
     names(plot, "training step", "AUC")
     legend(plot, "above")
     return svg(figure, "leakage", "AUC of the attacks by training step")
 
 
 @plain
-def quality(rows: Sequence[dict[str, Any]], best: int | None) -> Markup:
+def quality(rows: Sequence[dict[str, Any]], marks: Mapping[int, Any]) -> Markup:
     """FD to real slices that no shadow was trained on, by training step."""
     figure, plot = axes()
-    known = [(row["step"], row["fd"]) for row in rows if row["fd"] is not None]
-    plot.plot([s for s, _ in known], [v for _, v in known], marker="o", color=ACCENT, markersize=4)
+    _curve(plot, [(row["step"], row["fd"], row["fd_interval"]) for row in rows if row["fd"] is not None])
     plot.set_ylim(bottom=0)
-    _steps(plot, [row["step"] for row in rows], best)
+    _steps(plot, [row["step"] for row in rows], marks)
     names(plot, "training step", "FD to unseen slices")
     return svg(figure, "quality", "Frechet distance to real slices by training step")
 
 
 @plain
-def nearness(rows: Sequence[dict[str, Any]], best: int | None) -> Markup:
+def nearness(rows: Sequence[dict[str, Any]], marks: Mapping[int, Any]) -> Markup:
     """Median distance of members and of others to the nearest generated image, by training step."""
     figure, plot = axes()
     for name, title, color, style in (("others", "not used", MUTED, "--"), ("members", "used", ACCENT, "-")):
-        known = [(row["step"], row[name]) for row in rows if row[name] is not None]
-        plot.plot(
-            [s for s, _ in known],
-            [v for _, v in known],
-            marker="o",
-            linestyle=style,
-            color=color,
-            markersize=4,
-            label=title,
-        )
+        known = [(row["step"], row[name], row[f"{name}_interval"]) for row in rows if row[name] is not None]
+        if known:
+            _curve(plot, known, title, color, style)
     plot.set_ylim(bottom=0)
-    _steps(plot, [row["step"] for row in rows], best)
+    _steps(plot, [row["step"] for row in rows], marks)
     names(plot, "training step", "distance to nearest image")
     legend(plot, "above")
     return svg(figure, "nearness", "Distance of used and unused slices to the nearest generated image by step")
+
+
+@plain
+def trade(rows: Sequence[dict[str, Any]], advice: Mapping[str, Any]) -> Markup:
+    """FD against the upper end of the AUC's interval: a line through the steps, those of Pareto's front filled."""
+    figure, plot = axes()
+    plot.axhline(0.5, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    for name, title, color, style in _SIDES:
+        if name not in advice:
+            continue
+        x, y = [row["fd"] for row in rows], [row[name]["high"] for row in rows]
+        plot.plot(x, y, linestyle=style, linewidth=1, color=color, label=title)
+        named: list[float] = []
+        for row, fd, high in zip(rows, x, y, strict=True):
+            kept = row["step"] in advice[name]["front"]
+            plot.plot([fd], [high], "o", color=color, markersize=5, markerfacecolor=color if kept else CARD)
+            # where images are best, steps lie close: a name where there is room for it
+            if name == "blackbox" and all(abs(fd - other) > 0.09 * max(np.ptp(x), 1e-9) for other in named):
+                named.append(fd)
+                text, at = f"{row['step']:,}", (fd, high)
+                plot.annotate(text, at, (0, -14), textcoords="offset points", ha="center", fontsize=10, color=MUTED)
+    plot.margins(x=0.08)
+    plot.set_ylim(top=1.02)
+    plot.grid(**_GRID)
+    plot.set_axisbelow(True)
+    names(plot, "FD to unseen slices", "AUC, upper end")
+    legend(plot, "above")
+    return svg(figure, "trade", "Quality of the images against what leaks, by training step")
 
 
 @plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from attack import metrics
-from attack.compare import paired, piles
+from attack.compare import areas, paired, piles
 from attack.compare.blackbox import Banks, Leak
+from attack.compare.difficulty import Difficulties, Difficulty
 from attack.compare.paired import Losses, Scored
 from attack.compare.piles import Yard
 from attack.compare.subjects import Source, Subject
@@ -21,7 +23,8 @@ from shadow.data import decoding
 from shadow.hub import Generator
 from shadow.piles import open_pile
 
-RATES = (0.1, 0.01)  # of the figures at a low false positive rate
+CALIBRATED = "calibrated"  # the loss relative to that of other shadows
+IMAGES = "images"  # the black-box attack among those of who holds the weights
 
 
 def not_comparable(why: str) -> dict[str, Any]:
@@ -57,6 +60,10 @@ class Bench:
     scratch: Path
     source: Source | None
     banks: Banks = dataclasses.field(default_factory=Banks)
+
+    @functools.cached_property
+    def difficulties(self) -> Difficulties:
+        return Difficulties(self.config)
 
     def pictures(self, size: int) -> np.ndarray | None:
         """The fixed batch for features: real slices of the run, dev and candidates in turns, [image, size, size] in
@@ -123,13 +130,12 @@ def _whitebox(found: Measured, generator: Generator, bench: Bench) -> None:
     if wrong or source is None or member is None:
         found.figures["loss"] = found.figures["whitebox"] = not_comparable(wrong)
         return
-    names = tuple(picture_names(source))
     images = decoding.to_unit(source.manifest.images_at(source.dev, generator.size))
     model = whitebox.opened(generator, generator.size)
     errors = whitebox.losses(model, images, bench.config.seed, bench.config.noises)
-    found.losses = Losses(names, errors.mean(1), member)
+    found.losses = Losses(source.pictures, errors.mean(1), member)
     scores = whitebox.scores(model, images, errors)
-    found.scores = {name: Scored(names, score, member) for name, score in scores.items()}
+    found.scores = {name: Scored(source.pictures, score, member, source.kin) for name, score in scores.items()}
     abar = model.abar
     found.figures["loss"] = {
         "levels": list(whitebox.LEVELS),
@@ -139,53 +145,40 @@ def _whitebox(found: Measured, generator: Generator, bench: Bench) -> None:
         "out": [paired.mean_interval(row[~member]) for row in found.losses.loss],
         "gap": paired.gap(found.losses),
     }
-    found.figures["whitebox"] = {name: auc_figures(scored, source.groups) for name, scored in found.scores.items()} | {
+    found.figures["whitebox"] = {name: areas.auc_figures(scored) for name, scored in found.scores.items()} | {
         "loss_by_level": [metrics.auc(-row, member.astype(int)) for row in found.losses.loss]
     }
 
 
-def picture_names(source: Source) -> list[str]:
-    """Of the dev images, the same in every run that has the same file."""
-    sha = dict(zip(source.manifest.id.tolist(), source.manifest.sha256.tolist(), strict=True))
-    return [f"{sha[name]} {name}" for name in source.dev]
-
-
-def auc_figures(scored: Scored, groups: list[str]) -> dict[str, Any]:
-    """AUC with its interval (over groups where several images are of one), and the share of members found at low false
-    positive rates, by the conservative step rule."""
-    label = scored.member.astype(int)
-    grouped = len(set(groups)) < len(groups)
-    low, high = (
-        metrics.auc_interval_grouped(scored.score, label, groups)
-        if grouped
-        else metrics.auc_interval(scored.score, label)
-    )
-    rows = []
-    for rate in RATES:
-        point = metrics.tpr_at_fpr(scored.score, label, rate)
-        rows.append(
-            {
-                "fpr": rate,
-                "tpr": point.tpr,
-                "interval": point.interval,
-                "found": point.true_positives,
-                "false": point.false_positives,
-                "why": point.why,
-            }
-        )
-    return {
-        "auc": metrics.auc(scored.score, label),
-        "low": low,
-        "high": high,
-        "by_group": grouped,
-        "members": int(label.sum()),
-        "non_members": int(len(label) - label.sum()),
-        "tpr_at_fpr": rows,
-    }
+def calibrate(found: Measured, bench: Bench) -> None:
+    """Adds the attack `calibrated`: the loss relative to that of the run's other shadows. It reads their weights, and
+    so comes when those of the checkpoint itself are no longer in memory."""
+    source = found.subject.source
+    if source is None or "loss" not in found.scores:
+        return  # why is said of all attacks on the weights
+    hard, loss = bench.difficulties.of(found.subject), found.scores["loss"]
+    if not isinstance(hard, Difficulty):
+        found.figures["whitebox"][CALIBRATED] = not_comparable(hard)
+        return
+    found.scores[CALIBRATED] = scored = dataclasses.replace(loss, score=loss.score - hard.score)
+    more = {"references": hard.count, "shadows": list(hard.shadows)}
+    found.figures["whitebox"][CALIBRATED] = areas.auc_figures(scored) | more
 
 
 def look(found: Measured, bench: Bench, yard: Yard | None) -> None:
-    """What the pile alone shows: beside real slices, and to the black-box attack."""
+    """What the pile alone shows: beside real slices, and to the black-box attack; then which attack is strongest."""
+    _look_at_pile(found, bench, yard)
+    attacks = with_weights(found)
+    found.figures["strongest"] = areas.strongest(attacks) if attacks else dict(found.figures["whitebox"])
+
+
+def with_weights(found: Measured) -> dict[str, Scored]:
+    """All attacks of who holds the weights, who can draw images too; none where those on the weights are not known."""
+    images = {IMAGES: found.black} if found.black is not None and found.black.both else {}
+    return found.scores | images if found.scores else {}
+
+
+def _look_at_pile(found: Measured, bench: Bench, yard: Yard | None) -> None:
     if found.pile is None:
         found.figures["blackbox"] = not_comparable("no pile")
         return
@@ -230,10 +223,11 @@ def _blackbox(found: Measured, pile: np.ndarray, bench: Bench) -> None:
     }
     member = subject.member
     nobody = np.zeros(len(source.dev), bool)
-    found.black = Scored(tuple(picture_names(source)), leak.score, nobody if member is None else member)
+    members = nobody if member is None else member
+    found.black = Scored(source.pictures, leak.score, members, source.kin)
     if found.black.both:
         alone = [Scored(found.black.images, column, found.black.member) for column in leak.columns.T]
-        found.figures["blackbox"] |= auc_figures(found.black, source.groups)
+        found.figures["blackbox"] |= areas.auc_figures(found.black)
         found.figures["blackbox"]["auc_by_signal"] = [metrics.auc(one.score, one.member.astype(int)) for one in alone]
     else:
         why = f"its members are not known: {subject.unknown}" if member is None else "it has one class alone"

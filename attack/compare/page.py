@@ -10,8 +10,9 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from attack.compare import drawings, plots, table
-from attack.compare.plots import Plot
+from attack.compare import plots, table
+from attack.compare.measure import CALIBRATED
+from attack.compare.trajectory import SIDES
 from attack.report import gallery
 from shadow.whitebox import ATTACKS
 
@@ -21,6 +22,7 @@ _TITLES = {
     "pia": "PIA",
     "pian": "PIA, normalised",
     "sima": "SimA",
+    CALIBRATED: "loss, calibrated on other shadows",
 }
 _MOST_SLICES = 8  # whose scores differ most, shown for each pair
 
@@ -44,7 +46,7 @@ def render(result: dict[str, Any], sheets: Sequence[np.ndarray | None]) -> str:
         rows=[[one["letter"], *table.checkpoint_row(one)[1:]] for one in shown],
         pair_head=table.PAIRS,
         pair_rows=[[letters[pair["b"]], *table.pair_row(pair)[1:]] for pair in first],
-        trajectories=[_trajectory(one, i) for i, one in enumerate(result["trajectories"])],
+        trajectories=[_trajectory(one) for one in result["trajectories"]],
         attacks=_attacks(shown),
         leak_plots=plots.leaks(shown, first, letters),
         slices=_slices(shown, first, letters),
@@ -81,13 +83,11 @@ def headline(result: dict[str, Any], letters: dict[str, str]) -> list[str]:
     for found in result["trajectories"]:
         images, weights = found["onset"]["blackbox"], found["onset"]["whitebox"]
         text = (
-            "No step's images give members away"
+            "No step's images can be shown to give members away"
             if images is None
             else f"From step {images:,} on the images give members away"
         )
         text += "." if weights is None else f"; the weights do from step {weights:,} on."
-        if found["best"]:
-            text += f" Best stopping point: step {found['best']['step']:,}."
         said.append(text)
     tested = [(pair, pair["blackbox"].get("auc") or {}) for pair in result["pairs"]]
     tested = [(pair, test) for pair, test in tested if test.get("p") is not None]
@@ -104,57 +104,49 @@ def headline(result: dict[str, Any], letters: dict[str, str]) -> list[str]:
     return said or ["What the images leak could not be tested: see what is not comparable, at the end."]
 
 
-def _trajectory(found: dict[str, Any], number: int) -> dict[str, Any]:
-    rows, best = found["rows"], found["best"]
-    step = best and best["step"]
-    note = " Dotted upright: where to stop." if best else ""
-    drawn: list[Plot] = []
-    if any(row["whitebox"] or row["blackbox"] for row in rows):
-        drawn.append(
-            (
-                drawings.leakage(rows, step),
-                "What leaks",
-                "How well members are told from others from the images alone and by the weights' loss. 95 % intervals."
-                + note,
-            )
-        )
-    if any(row["fd"] is not None for row in rows):
-        text = "Frechet distance of the images to real slices that no shadow was trained on: lower is better."
-        drawn.append((drawings.quality(rows, step), "How good the images are", text))
-    if any(row["members"] is not None for row in rows):
-        text = "Median distance of real slices to the nearest generated image: where the two lines part, it copies."
-        drawn.append((drawings.nearness(rows, step), "How near they come to slices", text))
+def _trajectory(found: dict[str, Any]) -> dict[str, Any]:
+    rows, advice = found["rows"], found["advice"]
     body = [
         [
             f"{row['step']:,}",
-            table.area(row["blackbox"]),
+            table.area(row["blackbox"]) + ("" if not row["blackbox"] or row["blackbox"]["calibrated"] else " *"),
             table.area(row["whitebox"]),
-            table.digits(row["fd"], 2),
-            table.digits(row["members"], 2),
-            table.digits(row["others"], 2),
+            _with_interval(row["fd"], row["fd_interval"], 1),
+            _with_interval(row["members"], row["members_interval"], 2),
+            _with_interval(row["others"], row["others_interval"], 2),
             "–" if row["copies"] is None else f"{100 * row['copies']:.0f} %",
             "–" if row["copies_of_others"] is None else f"{100 * row['copies_of_others']:.0f} %",
         ]
         for row in rows
     ]
-    return {"of": found["of"], "plots": drawn, "rows": body, "best": best, "number": number}
+    said = [advice[name]["said"] for name in SIDES if name in advice] if advice else []
+    return {"of": found["of"], "plots": plots.trajectory(rows, advice), "rows": body, "said": said}
+
+
+def _with_interval(value: float | None, limits: Sequence[float] | None, places: int) -> str:
+    if value is None or limits is None:
+        return "–"
+    return f"{table.digits(value, places)} [{', '.join(table.digits(limit, places) for limit in limits)}]"
 
 
 def _attacks(shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of the table of attacks: AUC of each by checkpoint, and what is found at 10 % false positives."""
     known = [one for one in shown if "not_comparable" not in one["whitebox"]]
     rows = []
-    for name in ATTACKS if known else ():
+    for name in (*ATTACKS, CALIBRATED) if known else ():
         cells = [one["whitebox"].get(name) for one in shown]
         rows.append({"name": _TITLES[name], "cells": [_cell(cell) for cell in cells]})
     black = [one["blackbox"] if one["blackbox"].get("auc") is not None else None for one in shown]
     if any(black):
-        rows.append({"name": "black box: the images alone", "cells": [_cell(cell) for cell in black]})
+        rows.append({"name": "the images alone", "cells": [_cell(cell) for cell in black]})
+    if known:
+        cells = [(table.area(one["strongest"]), one["strongest"].get("attack", "")) for one in shown]
+        rows.append({"name": "strongest, with the choice allowed for", "cells": cells})
     return rows
 
 
 def _cell(figures: dict[str, Any] | None) -> tuple[str, str]:
-    if figures is None:
+    if figures is None or "auc" not in figures:
         return "–", ""
     point = figures["tpr_at_fpr"][0]
     found = "" if point["tpr"] is None else f"{point['found']} of {figures['members']} at {point['false']} false"

@@ -22,11 +22,18 @@ _Z = float(stats.norm.ppf(0.975))
 @dataclass(frozen=True)
 class Scored:
     """Scores of one checkpoint, higher = more likely a member, and the answer; `images` are names that two checkpoints
-    share where the picture is the same one."""
+    share where the picture is the same one, and `groups` those of patients or clusters, of one image each where None.
+    """
 
     images: tuple[str, ...]
     score: np.ndarray
     member: np.ndarray
+    groups: tuple[str, ...] | None = None
+
+    @property
+    def clustered(self) -> bool:
+        """Are there images of one group?"""
+        return self.groups is not None and len(set(self.groups)) < len(self.groups)
 
     @property
     def both(self) -> bool:
@@ -37,29 +44,33 @@ class Scored:
 def auc_difference(a: Scored, b: Scored) -> dict[str, Any]:
     """{difference, low, high, p, method}: AUC of a minus AUC of b.
 
-    DeLong's paired test (DeLong, DeLong and Clarke-Pearson 1988) where images and members are the same; else its
-    structural components, summed by image, with the images that only one of them has on their own. ValueError where a
-    class is missing.
+    DeLong's paired test (DeLong, DeLong and Clarke-Pearson 1988) where images and members are the same, and no two
+    images are of one group; else its structural components, summed by image or group (Obuchowski 1997, Biometrics 53),
+    with those that only one of them has on their own. ValueError where a class is missing.
     """
-    if a.images == b.images and np.array_equal(a.member, b.member):
+    clustered = a.clustered or b.clustered
+    if not clustered and a.images == b.images and np.array_equal(a.member, b.member):
         found = metrics.delong_paired(a.score, b.score, a.member.astype(int))
         return _row(found.difference, found.interval, found.p, "DeLong, paired by image")
     first, second = (_influence(x) for x in (a, b))
     areas = [metrics.auc(x.score, x.member.astype(int)) for x in (a, b)]
-    shared = set(a.images) & set(b.images)
+    shared = first.keys() & second.keys()
     squares = sum((first.get(name, 0.0) - second.get(name, 0.0)) ** 2 for name in first.keys() | second.keys())
-    method = "DeLong's components, paired by image; each has members of its own" if shared else "unpaired"
+    method = f"DeLong's components, paired by {'group' if clustered else 'image'}" if shared else "unpaired"
     return _tested(areas[0] - areas[1], squares, method)
 
 
 def _influence(x: Scored) -> dict[str, float]:
-    """What each image adds to the AUC's error; the sum of squares is DeLong's variance."""
+    """What each image, or each group, adds to the AUC's error; the sum of squares is DeLong's variance."""
     components = metrics.placements(x.score, x.member.astype(int))
     found = np.zeros(len(components))
     for side in (x.member, ~x.member):
         count = int(side.sum())
         found[side] = (components[side] - components[side].mean()) / np.sqrt(count * max(count - 1, 1))
-    return dict(zip(x.images, found.tolist(), strict=True))
+    summed: dict[str, float] = {}
+    for name, value in zip(x.groups if x.clustered and x.groups else x.images, found.tolist(), strict=True):
+        summed[name] = summed.get(name, 0.0) + value
+    return summed
 
 
 def _tested(difference: float, variance: float, method: str) -> dict[str, Any]:

@@ -112,7 +112,8 @@ def _loss(a: Measured, b: Measured) -> dict[str, Any]:
 def _whitebox(a: Measured, b: Measured) -> dict[str, Any]:
     if not a.scores or not b.scores:
         return not_comparable(_why(a, b, "whitebox"))
-    return {name: paired.auc_difference(score, b.scores[name]) for name, score in a.scores.items()}
+    both = [name for name in a.scores if name in b.scores]  # one may have no other shadows to be calibrated on
+    return {name: paired.auc_difference(a.scores[name], b.scores[name]) for name in both}
 
 
 def _piles(a: Measured, b: Measured, yard: Yard | None, seed: int) -> dict[str, Any]:

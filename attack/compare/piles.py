@@ -96,6 +96,7 @@ def alone(pile: np.ndarray, yard: Yard) -> dict[str, Any]:
         found["real"] = {
             "images": len(yard.real),
             "fd": distances.frechet(made, real),
+            "fd_interval": list(distances.frechet_interval(made, real)),
             "kid": {"value": kid.value, "low": kid.interval[0], "high": kid.interval[1]},
             "spectrum": theirs.tolist(),
             "spectrum_gap": distances.spectrum_gap(spectrum, theirs),
@@ -106,8 +107,9 @@ def alone(pile: np.ndarray, yard: Yard) -> dict[str, Any]:
 def to_slices(pile: np.ndarray, real: np.ndarray, member: np.ndarray, embedding: str, near: float) -> dict[str, Any]:
     """Distances between a pile and the real slices [image, side, side] of its run, in an embedding.
 
-    `members`, `others`: median distance of those slices to their nearest generated image; `copies`: share of generated
-    images that have a member within `near`, and `copies_of_others` a non-member, which chance alone would give.
+    `members`, `others`: median distance of those slices to their nearest generated image, with `..._interval`;
+    `copies`: share of generated images that have a member within `near`, and `copies_of_others` a non-member, which
+    chance alone would give.
     """
     d = euclidean(embeddings.embed(embedding, real), embeddings.embed(embedding, np.asarray(pile, np.float32)))
 
@@ -117,11 +119,16 @@ def to_slices(pile: np.ndarray, real: np.ndarray, member: np.ndarray, embedding:
     def median(rows: np.ndarray) -> float | None:
         return float(np.median(d[rows].min(1))) if rows.any() else None
 
+    def interval(rows: np.ndarray) -> list[float] | None:
+        return list(distances.median_interval(d[rows].min(1))) if rows.any() else None
+
     return {
         "embedding": embedding,
         "near": near,
         "members": median(member),
+        "members_interval": interval(member),
         "others": median(~member),
+        "others_interval": interval(~member),
         "copies": share(member),
         "copies_of_others": share(~member),
     }

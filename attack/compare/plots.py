@@ -15,6 +15,38 @@ _MOST_PLOTS = 4  # pairs with the first that get plots of their own
 Plot = tuple[Markup, str, str]  # the drawing, its title, its caption
 
 
+def trajectory(rows: Sequence[dict[str, Any]], advice: dict[str, Any] | None) -> list[Plot]:
+    """Leakage, quality, distances and what one costs of the other, by training step; rows and advice as
+    `trajectory.curves` gives them."""
+    marks: dict[int, Any] = {}
+    note = ""
+    if advice:
+        marks[advice["quality"]["step"]] = (0, (1, 2))
+        note = " Dotted upright: the best images"
+        quiet = advice.get("blackbox", {}).get("quiet")
+        if quiet is not None and quiet not in marks:
+            marks[quiet] = (0, (5, 3))
+            note += "; dashed: the last step before a leak from the images shows"
+        note += "."
+    plots: list[Plot] = []
+    if any(row["whitebox"] or row["blackbox"] for row in rows):
+        text = "How well members are told from others. Weights: the strongest known attack. 95 % intervals." + note
+        plots.append((drawings.leakage(rows, marks), "What leaks", text))
+    if any(row["fd"] is not None for row in rows):
+        text = "Frechet distance of the images to real slices that no shadow was trained on: lower is better."
+        plots.append((drawings.quality(rows, marks), "How good the images are", text))
+    if any(row["members"] is not None for row in rows):
+        text = "Median distance of real slices to the nearest generated image: where the two lines part, it copies."
+        plots.append((drawings.nearness(rows, marks), "How near they come to slices", text))
+    if advice and any(name in advice for name in ("blackbox", "whitebox")):
+        text = (
+            "Every step by its FD and the upper end of the AUC's interval, in the order of training. Filled: no other "
+            "step is better in both."
+        )
+        plots.append((drawings.trade(rows, advice), "Quality against leakage", text))
+    return plots
+
+
 def leaks(shown: Sequence[dict[str, Any]], first: Sequence[dict[str, Any]], letters: dict[str, str]) -> list[Plot]:
     """Loss on seen and unseen slices, and scores of pairs with the first. `shown`: checkpoints with their letters;
     `first`: their pairs with the first."""

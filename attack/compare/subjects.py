@@ -54,6 +54,20 @@ class Source:
         """Of the dev images."""
         return groups_of(self.manifest, self.dev)
 
+    @functools.cached_property
+    def pictures(self) -> tuple[str, ...]:
+        """Names of the dev images, the same in every run that has the same file."""
+        sha = dict(zip(self.manifest.id.tolist(), self.manifest.sha256.tolist(), strict=True))
+        return tuple(f"{sha[name]} {name}" for name in self.dev)
+
+    @functools.cached_property
+    def kin(self) -> tuple[str, ...]:
+        """Groups of the dev images, each named by its first picture: the same files have one name in every run."""
+        first: dict[str, str] = {}
+        for group, name in zip(self.groups, self.pictures, strict=True):
+            first[group] = min(name, first.get(group, name))
+        return tuple(first[group] for group in self.groups)
+
 
 @dataclass(frozen=True)
 class Subject:

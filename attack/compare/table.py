@@ -32,16 +32,9 @@ def probability(p: float | None) -> str:
     return "–" if p is None else "< .001" if p < 0.001 else f"{p:.3f}"
 
 
-def strongest(whitebox: dict[str, Any]) -> str | None:
-    """The attack with the highest AUC: picked by it, so that its AUC flatters a little."""
-    named = {name: value["auc"] for name, value in whitebox.items() if isinstance(value, dict) and "auc" in value}
-    return max(named, key=lambda name: named[name]) if named else None
-
-
 def checkpoint_row(figures: dict[str, Any]) -> list[str]:
     """What the table says of one checkpoint."""
-    white, pile, black = figures["whitebox"], figures["pile"], figures["blackbox"]
-    best = strongest(white)
+    strong, pile, black = figures["strongest"], figures["pile"], figures["blackbox"]
     real, slices = pile.get("real") or {}, pile.get("slices") or {}
     gaps = [gap["value"] for gap in figures["loss"].get("gap", [])]
     marked = "" if black.get("auc") is None or black["calibrated"] else " *"
@@ -49,7 +42,7 @@ def checkpoint_row(figures: dict[str, Any]) -> list[str]:
         short(figures["label"]),
         f"{figures['parameters']['count']:,}",
         "–" if not gaps else f"{100 * sum(gaps) / len(gaps):+.0f} %",
-        "–" if best is None else f"{area(white[best])} {best}",
+        "–" if "attack" not in strong else f"{area(strong)} {strong['attack']}",
         area(black) + marked,
         digits(real.get("fd"), 2),
         digits((real.get("kid") or {}).get("value")),
@@ -60,12 +53,12 @@ def checkpoint_row(figures: dict[str, Any]) -> list[str]:
 
 
 CHECKPOINTS = (
-    *("checkpoint", "parameters", "loss gap", "white-box AUC", "black-box AUC"),
+    *("checkpoint", "parameters", "loss gap", "AUC with the weights", "from the images"),
     *("FD", "KID", "to members", "to others", "doubles"),
 )
 PAIRS = (
     *("against the first", "options", "distance", "cosine", "CKA", "FD", "KID", "p", "same noise"),
-    *("white-box p", "black-box AUC", "p"),
+    *("loss p", "AUC, images", "p"),
 )
 
 
@@ -150,9 +143,9 @@ def _trajectory(found: dict[str, Any]) -> list[str]:
     said = []
     for name, title in (("blackbox", "its images"), ("whitebox", "its weights")):
         step = found["onset"][name]
-        said.append(
-            f"{title} give members away " + ("at no step to the end" if step is None else f"from step {step} on")
-        )
-    best = found["best"]
-    where = "where to stop is not known" if best is None else f"stop at step {best['step']} ({best['why']})"
-    return [f"{found['of']}: {', '.join(said)}; {where}"]
+        said.append(f"{title} " + (f"give members away from step {step} on" if step else "cannot be shown to leak"))
+    text = [f"{found['of']}: {', '.join(said)}."]
+    advice = found["advice"]
+    if advice is None:
+        return [*text, "Where to stop is not known: FD could not be measured at every step."]
+    return [*text, *(advice[name]["said"] for name in ("blackbox", "whitebox") if name in advice)]

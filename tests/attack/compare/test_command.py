@@ -4,6 +4,7 @@ weights, of early and late steps, of other seeds, other architectures and other 
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import re
 import runpy
@@ -13,14 +14,15 @@ import weakref
 import numpy as np
 import pytest
 from hub_folders import edit, generator
+from PIL import Image
 from tiny_run import TINY, fails, leftovers
 
-from attack import measuring
-from attack.compare import command
+from attack import measuring, metrics
+from attack.compare import command, difficulty, trajectory
 from attack.compare.subjects import resolve
-from shadow import hub, workdir
+from shadow import hub, whitebox, workdir
 from shadow.config import Config, from_dict
-from shadow.data import challenge, manifest
+from shadow.data import challenge, decoding, manifest
 from shadow.errors import UserError
 from shadow.fleet import conduct
 from shadow.fleet.packs import Fleet
@@ -30,6 +32,20 @@ SHADOW = "shadows/0003"
 NAMES = [f"{SHADOW}@{LATE}", f"{SHADOW}@{LATE}", f"{SHADOW}@{LATE}:raw", f"{SHADOW}@{EARLY}", "shadows/0004"]
 
 
+def write_challenge(root, config):
+    """Phantom slices and, as no attack on a target is looked at here, noise in the place of its piles."""
+    rng = np.random.default_rng(0)
+    slices = rng.permutation(challenge.phantom_pool(config.challenge).images)
+    noise = rng.integers(0, 256, (2, 60, 8, 8), np.uint8)
+    roles = {challenge.USED: slices[:8], challenge.NOT_USED: slices[8:16], challenge.UNKNOWN: slices[16:]}
+    roles |= {challenge.GENERATED: noise[0], challenge.TEST_GENERATED: noise[1]}
+    for (place, stem, digits), images in roles.items():
+        (root / place).mkdir(parents=True)
+        for i, image in enumerate(images):
+            Image.fromarray(image).save(root / place / f"{stem}_{i + 1:0{digits}d}.png")
+    return root
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """Eight shadows of eight members each, which they have seen 450 times, and the signals of their piles; made in this
@@ -37,11 +53,11 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare") / "run"
     config: Config = runpy.run_path(str(TINY))["get_config"]()
     config.train.steps, config.train.checkpoint_every, config.pile.steps = LATE, LATE, (EARLY, 100, LATE)
-    config.challenge.train.steps, config.denoiser.width, config.fleet.pack = 5, 32, 8
+    config.denoiser.width, config.fleet.pack = 32, 8
     config.pile.count = config.pile.batch_size = config.attack.pile = 60
     folder.mkdir()
     workdir.settle(folder, config)
-    data = challenge.make(folder, config)
+    data = write_challenge(folder / "challenge", config)
     conduct.plan(folder, data, config)
     fleet = Fleet(folder, data, config)
     for pack in range(len(fleet.plan.packs)):
@@ -183,10 +199,20 @@ def test_all_steps_make_a_trajectory_and_piles_are_drawn_once(run, said):
     assert late["whitebox"]["auc"] > early["whitebox"]["auc"]
     assert late["gap"] > early["gap"]
     rows = curve["rows"]
-    lasting = [rows[i]["step"] for i in range(3) if all(row["whitebox"]["low"] > 0.5 for row in rows[i:])]
+    lasting = [rows[i]["step"] for i in range(3) if all(trajectory.leaks(row["whitebox"]) for row in rows[i:])]
     assert curve["onset"]["whitebox"] == (lasting[0] if lasting else None)
-    assert curve["best"]["step"] in (EARLY, 100, LATE)
-    assert f"stop at step {curve['best']['step']}" in text
+    assert curve["advice"]["quality"]["step"] == LATE
+    for side in ("blackbox", "whitebox"):
+        assert curve["advice"][side]["said"] in text
+    assert early["blackbox"]["rise"] == 0.5  # itself
+    assert late["blackbox"]["rise"] < 0.05
+    assert late["whitebox"]["rise"] < 0.05
+    assert all(row["blackbox"]["calibrated"] for row in rows)
+    steps = [one["blackbox"]["how"].partition("at step ")[2].split(",")[0] for one in found["checkpoints"]]
+    assert steps == [str(EARLY), "100", str(LATE)]  # each on the piles of the other shadows at its own step
+    for row in rows:
+        assert row["fd_interval"][0] <= row["fd"] <= row["fd_interval"][1]
+        assert row["members_interval"][0] <= row["members"] <= row["members_interval"][1]
     after = {path: path.stat().st_mtime_ns for path in (run / "compare/piles").iterdir()}
     assert piles.items() <= after.items()
     assert len(after) == len(piles) + 1  # of step 100
@@ -213,7 +239,43 @@ def test_one_checkpoint_is_in_memory_at_a_time(run, said, monkeypatch):
 
     monkeypatch.setattr(hub, "read_place", opened)
     command.compare([f"{SHADOW}@all"], run, config_of(run))
-    assert len(alive) == 3
+    assert len(alive) == 3 * 8  # each with the seven other shadows, which say how hard a slice is
+
+
+def test_the_loss_is_calibrated_on_shadows_without_the_slice(run, found):
+    """By hand, of the late step: every other shadow's loss from its own checkpoint, a mean over some that lack it."""
+    (subject, *_), source = resolve(NAMES[:2], run, config_of(run))
+    images = decoding.to_unit(source.manifest.images_at(source.dev, 8))
+    scores = []
+    for k in range(8):
+        model = whitebox.opened(hub.read_generator(run / f"shadows/{k:04d}"), 8)
+        scores.append(whitebox.loss_score(whitebox.losses(model, images, 0, 4)))
+    late = found["checkpoints"][0]["whitebox"]["calibrated"]
+    assert late["shadows"] == [0, 1, 2, 4, 5, 6, 7]
+    assert late["references"] == 3  # a slice that shadow 3 lacks is lacked by three others
+    hard = difficulty.Difficulties(config_of(run).compare).of(subject)
+    for i, value in enumerate(hard.score):
+        outside = [scores[k][i] for k in hard.shadows if not source.membership[k, i]]
+        means = [np.mean(three) for three in itertools.combinations(outside, 3)]
+        assert np.abs(np.array(means) - value).min() < 1e-6
+    assert late["auc"] == metrics.auc(scores[3] - hard.score, source.membership[3].astype(int)) > 0.9
+
+
+def test_who_holds_the_weights_can_draw_images_too(found):
+    for one in found["checkpoints"][:5]:
+        known = {name: one["whitebox"][name]["auc"] for name in one["strongest"]["of"] if name != "images"}
+        known["images"] = one["blackbox"]["auc"]
+        assert len(known) == 7
+        assert one["strongest"]["auc"] == max(known.values()) == known[one["strongest"]["attack"]]
+    assert "not known" in found["checkpoints"][5]["strongest"]["not_comparable"]
+
+
+def test_other_shadows_can_be_left_out(run, said):
+    config = config_of(run)
+    config.compare.references = 0
+    text = command.compare([f"{SHADOW}@{LATE}", f"{SHADOW}@{EARLY}"], run, config)
+    assert "every checkpoint: whitebox, calibrated: not comparable: compare.references = 0" in text
+    assert "calibrated" not in json.loads((run / "compare.json").read_text())["checkpoints"][0]["strongest"]["of"]
 
 
 def test_without_signals_it_says_uncalibrated(trained, tmp_path):

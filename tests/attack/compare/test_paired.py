@@ -51,6 +51,27 @@ def test_without_shared_images_variances_add():
     assert found["high"] - found["low"] == pytest.approx(2 * 1.959964 * np.sqrt(variance), rel=1e-5)
 
 
+def test_images_of_one_group_count_once():
+    """Each image twice under another name says no more than once, where they are known to be of one group."""
+    a, b = scored(1.0), scored(0.2, seed=1)
+    groups = tuple(f"patient {name}" for name in NAMES)
+
+    def twice(x):
+        names = (*x.images, *(f"copy of {name}" for name in x.images))
+        return Scored(names, np.tile(x.score, 2), np.tile(x.member, 2), groups * 2)
+
+    once, found = paired.auc_difference(a, b), paired.auc_difference(twice(a), twice(b))
+    assert found["difference"] == pytest.approx(once["difference"])
+    assert "by group" in found["method"]
+    width, wanted = (x["high"] - x["low"] for x in (found, once))
+    assert width == pytest.approx(wanted, rel=0.03)  # n - 1 of the variance is 2 n - 1 here
+    alone = [Scored(x.images, x.score, x.member) for x in (twice(a), twice(b))]
+    naive = paired.auc_difference(*alone)
+    assert naive["high"] - naive["low"] < 0.75 * width
+    singles = [Scored(x.images, x.score, x.member, groups) for x in (a, b)]
+    assert paired.auc_difference(*singles) == once
+
+
 def test_the_level_holds_where_members_differ():
     """Two shadows of one fleet: half of the images each, scores of an image alike."""
     small = 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import linalg
+from scipy import linalg, stats
 
 from attack.compare import distances
 
@@ -32,6 +32,40 @@ def test_frechet_of_normal_distributions_on_a_line():
     wanted = (x.mean() - y.mean()) ** 2 + (x.std(ddof=1) - y.std(ddof=1)) ** 2
     assert distances.frechet(x, y) == pytest.approx(wanted, rel=1e-9)
     assert distances.frechet(x, x) == 0
+
+
+def test_the_interval_of_frechet_on_a_line():
+    """There it is (mean difference)^2 + (sd difference)^2, whose error the delta method knows."""
+    inside = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x, y = rng.standard_normal((80, 1)), 2 * rng.standard_normal((60, 1)) + 3
+        low, high = distances.frechet_interval(x, y)
+        inside += low < 3**2 + 1 < high
+    assert inside >= 34
+    mean, sd = x.mean() - y.mean(), x.std(ddof=1) - y.std(ddof=1)
+    variance = sum(4 * (mean**2 * s**2 + sd**2 * s**2 / 2) / n for s, n in ((x.std(), 80), (y.std(), 60)))
+    assert (high - low) / 2 == pytest.approx(1.96 * np.sqrt(variance), rel=0.3)
+
+
+def test_the_interval_of_frechet_is_the_jackknife_and_not_below_zero():
+    x, y = RNG.standard_normal((9, 3)), RNG.standard_normal((7, 3)) + 2
+    parts = [[distances.frechet(np.delete(x, i, 0), y) for i in range(9)]]
+    parts += [[distances.frechet(x, np.delete(y, i, 0)) for i in range(7)]]
+    half = 1.96 * np.sqrt(sum((len(z) - 1) / len(z) * sum((v - np.mean(z)) ** 2 for v in z) for z in parts))
+    low, high = distances.frechet_interval(x, y)
+    assert (low, high) == pytest.approx((max(0, distances.frechet(x, y) - half), distances.frechet(x, y) + half))
+    assert distances.frechet_interval(x, x + 1e-3 * y.mean())[0] == 0
+    with pytest.raises(ValueError, match="at least 3"):
+        distances.frechet_interval(x[:2], y)
+
+
+@given(st.integers(1, 60), st.integers(0, 1000))
+def test_the_interval_of_a_median_is_that_of_scipy(n, seed):
+    values = np.random.default_rng(seed).standard_normal(n)
+    found = stats.quantile_test(values, p=0.5).confidence_interval(0.95)
+    wanted = [min(values) if np.isnan(found.low) else found.low, max(values) if np.isnan(found.high) else found.high]
+    assert distances.median_interval(values) == pytest.approx(tuple(wanted))
 
 
 def naive_kernel(a, b):
