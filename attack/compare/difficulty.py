@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from attack.calibration import priorities
-from attack.compare.subjects import Source, Subject
-from shadow import checkpoint, fleet, hub, whitebox
+from attack.compare.subjects import Source, Subject, opened
+from shadow import checkpoint, fleet, whitebox
 from shadow.config import CompareConfig
 from shadow.data import decoding
 
@@ -92,7 +92,7 @@ class Difficulties:
         key = (folder.absolute(), subject.place.step, subject.place.raw)
         if key not in self._losses:
             place = replace(subject.place, name=f"{folder}@{subject.place.step}", folder=folder)
-            generator = hub.read_place(place)
+            generator = opened(place)
             images = decoding.to_unit(source.manifest.images_at(source.dev, generator.size))
             model = whitebox.opened(generator, generator.size)
             self._losses[key] = whitebox.loss_score(

@@ -6,6 +6,7 @@ A subject is resolved without its weights, so that a mistake in the last name is
 from __future__ import annotations
 
 import functools
+import gc
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,7 +93,13 @@ class Subject:
 
     def open(self) -> Generator:
         """With its weights."""
-        return hub.read_place(self.place)
+        return opened(self.place)
+
+
+def opened(place: hub.Place) -> Generator:
+    """The generator with its weights, as `hub.read_place`, when those of the one before have been given back."""
+    gc.collect()  # traced functions hold on to it in cycles
+    return hub.read_place(place)
 
 
 def resolve(names: Sequence[str], run: Path, config: Config) -> tuple[list[Subject], Source | None]:
