@@ -1,6 +1,7 @@
 """Image -> vector, such that the Euclidean distance of two vectors is a root mean square over pixels.
 
-Here are the embeddings that see one image alone; `spaces` has also one that is fitted, and one that the user supplies.
+Here are the embeddings that see one image alone; `spaces` has also one that is fitted, one by networks of shadows, and
+one that the user supplies.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from shadow.config import SUPPLIED, AttackConfig
+from shadow.config import FEATURES, SUPPLIED, AttackConfig
 from shadow.data.decoding import resize
 from shadow.errors import UserError
 
@@ -75,6 +76,7 @@ EMBEDDINGS: dict[str, Embedding] = {
     "highpass9": Embedding(partial(highpass, local=9)),
     "laplacian": Embedding(laplacian),
     "pca": Embedding(None, "whitened"),
+    FEATURES: Embedding(None, "vectors"),
     SUPPLIED: Embedding(None, "vectors"),
 }
 

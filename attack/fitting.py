@@ -122,7 +122,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         ),
     ]
     summary = {
-        "shadows_asked": data.asked,
+        "shadows_asked": len(data.shadows) + len(data.missing),
         "shadows_used": len(data.shadows),
         "shadows_missing": data.missing,
         "pile_size": data.sizes["generated_test"],

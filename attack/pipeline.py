@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from attack import calibration, embeddings, layout, measuring, proxies, store, supplied
+from attack import calibration, embeddings, encoders, layout, measuring, proxies, store, supplied
 from attack.report import sentence
 from shadow import fleet, hub, workdir
 from shadow.config import Config, validate
@@ -110,7 +110,7 @@ class Run:
     def signals(self) -> None:
         with self._stage("signals") as wanted:
             if wanted:
-                shadows = fleet.present(self.folder, self.config)
+                shadows = encoders.measured(self.folder, self.config)
                 fleet.verify_piles(self.folder, shadows)
                 measuring.build(self.folder, self._manifest(), self.config, shadows)
 
@@ -120,7 +120,7 @@ class Run:
             raise UserError("proxies: are for the signal `proxy`, which attack.signals does not ask for")
         with self._alone():
             self._check_inputs(first=True)
-            shadows = fleet.present(self.folder, self.config)
+            shadows = encoders.measured(self.folder, self.config)
             fleet.verify_piles(self.folder, shadows)
             found = proxies.Proxies(measuring.set_scene(self.folder, self._manifest(), self.config, shadows))
             proxies.train(found)
@@ -130,7 +130,7 @@ class Run:
         hub.check_new(folder)
         with self._alone():
             self._check_inputs(first=True)
-            shadows = fleet.present(self.folder, self.config)
+            shadows = encoders.measured(self.folder, self.config)
             fleet.verify_piles(self.folder, shadows)
             count = supplied.write_images(
                 measuring.set_scene(self.folder, self._manifest(), self.config, shadows), folder
@@ -188,7 +188,9 @@ class Run:
 
     def _is_current(self) -> bool:
         """Were the signals measured on the shadows that are there?"""
-        return store.shadows_in(self.folder) == (fleet.present(self.folder, self.config), self.config.fleet.shadows)
+        here = fleet.present(self.folder, self.config)
+        used = [k for k in here if k not in encoders.shadows_of(self.config)]
+        return store.shadows_in(self.folder) == (used, self.config.fleet.shadows)
 
     def _around(self, stage: str) -> tuple[list[str], list[str]]:
         """The stages before this one, and this one with those that rest on it."""
@@ -228,7 +230,8 @@ class Run:
                     f"{said}: run `launch.py sample`, or go on without them with --config.attack.allow_missing=true"
                 )
             try:
-                calibration.check_enough(store.dev_membership(self.folder, present), fleet.dev_ids(manifest))
+                used = encoders.measured(self.folder, self.config)
+                calibration.check_enough(store.dev_membership(self.folder, used), fleet.dev_ids(manifest))
             except UserError as error:
                 raise UserError(f"{said}, and without the others the attack cannot work: {error}") from error
             logging.warning("%s: going on without them, as attack.allow_missing says", said)

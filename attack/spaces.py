@@ -8,11 +8,12 @@ from functools import partial
 
 import numpy as np
 
+from attack import encoders
 from attack.embeddings import embed
 from attack.signals.scene import Scene
 from attack.signals.sight import Sight
 from attack.supplied import Supplied
-from shadow.config import SUPPLIED
+from shadow.config import FEATURES, SUPPLIED
 
 _PIXELS = 2**23  # of a pile that are embedded at a time
 
@@ -43,6 +44,8 @@ def views(name: str, scene: Scene, supplied: Supplied | None = None) -> list[Vie
     is made of."""
     if name == "pca":
         return [_view(scene, about, basis.embed) for about, basis in scene.bases]
+    if name == FEATURES:
+        return [_view(scene, about, encoder.embed) for about, encoder in encoders.of(scene)]
     everyone = np.arange(len(scene.images))
     if name != SUPPLIED:
         return [_view(scene, everyone, partial(embed, name))]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attack import calibration, embeddings, layout
+from attack import calibration, embeddings, encoders, layout
 from attack.crossfit import Labelled
 from attack.layout import Layout
 from attack.target import Target, stand_ins
@@ -78,7 +78,7 @@ class Store:
     @property
     def missing(self) -> list[int]:
         """Shadows that were asked for and not there."""
-        return sorted(set(range(self.asked)) - set(self.shadows))
+        return sorted(set(range(self.asked)) - set(self.shadows) - set(encoders.shadows_of(self.config)))
 
     @property
     def null(self) -> np.ndarray:

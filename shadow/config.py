@@ -18,6 +18,7 @@ from shadow.diffusion import rules
 from shadow.errors import UserError
 
 SUPPLIED = "supplied"  # the embedding whose vectors attack.embeddings_from holds
+FEATURES = "features"  # the embedding that a block of shadows is set apart for
 
 
 @dataclass
@@ -370,6 +371,20 @@ def _validate_proxy(proxy: ProxyConfig, size: int) -> None:
         raise UserError(f"attack.proxy.noises = {proxy.noises}: must be even, since each comes with its negative")
 
 
+def _validate_encoders(config: Config) -> None:
+    """Refuses the embedding `features` where no block of shadows can be spared for it."""
+    block, count = config.membership.block, config.fleet.shadows
+    rounds = block * max(1, len(config.fleet.families))
+    least = max(rounds + block, block * -(-(block + 6) // block))
+    if config.fleet.families:
+        least = 2 * rounds
+    if count < least:
+        raise UserError(
+            f"attack.embeddings: {FEATURES!r} sets a whole block of shadows apart, membership.block = {block}, as "
+            f"encoders: fleet.shadows = {count} is too few, use {least} or more, or leave it out"
+        )
+
+
 def validate(config: Config) -> None:
     """Refuses values that contradict each other or make no sense, by field. Raises UserError.
 
@@ -466,5 +481,7 @@ def validate(config: Config) -> None:
         raise UserError(
             f"attack.embeddings_from = {attack.embeddings_from!r}: only with shadows; baselines do not use it"
         )
+    if FEATURES in attack.embeddings:
+        _validate_encoders(config)
     if not (attack.embeddings or attack.embeddings_from) or not attack.signals:
         raise UserError("attack.embeddings and attack.signals must not be empty")

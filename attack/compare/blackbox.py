@@ -21,7 +21,7 @@ from attack.layout import Layout
 from attack.signals import SIGNALS
 from attack.signals.sight import Block, Sight
 from shadow import fleet, workdir
-from shadow.config import SUPPLIED
+from shadow.config import FEATURES, SUPPLIED
 from shadow.errors import UserError
 
 
@@ -149,6 +149,8 @@ def _why_not_in(embedding: str) -> str:
         return ""
     if embedding == SUPPLIED:
         return "there are vectors of the run's own piles alone"
+    if embedding == FEATURES:
+        return "its encoders are shadows of the run, of which the checkpoint may be one"
     return "fitted on the run's images, and the fit is not kept"
 
 
