@@ -3,7 +3,8 @@
 A BLAS may round an entry of a product by the shape of the matrices and by the row's place in them, and then the score
 of a candidate would depend, in its last digits, on who else is scored. So rows are multiplied in blocks of one fixed
 shape, filled up with zeros; and whether a row's place in the block matters is asked of the library itself, once for
-each shape. Where it does, rows go through one by one.
+each shape. Where it does, rows go through one by one. Blocks of other heights, which fit the rows better, are taken
+where the library says that they give the same bits as the fixed one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import functools
 import numpy as np
 from absl import logging
 
-_ROWS = 112  # vectors a product: whole registers of 16, and 200 fill two blocks nearly
+_ROWS = 112  # vectors of the block by which all others are judged: whole registers of 16
+_MOST, _STEP = 208, 16  # heights of the others
 _COLUMNS = 1024  # vectors on the other side at most: the result of a block stays in a core's cache
 
 
@@ -29,8 +31,27 @@ def place_matters(columns: int, features: int) -> bool:
     return matters
 
 
+@functools.lru_cache(maxsize=4096)
+def same_bits(columns: int, features: int, rows: int) -> bool:
+    """Does matrix [columns, features] @ block [features, rows] have the entries of a block of _ROWS, at every place?"""
+    rng = np.random.default_rng(0)
+    for _ in range(-(-128 // columns)):  # few numbers may agree by chance
+        matrix, vector = (rng.standard_normal(shape, np.float32) for shape in ((columns, features), (1, features)))
+        wanted, found = (matrix @ np.repeat(vector, height, axis=0).T for height in (_ROWS, rows))
+        if (found != wanted[:, :1]).any():
+            return False
+    return True
+
+
+def _height(left: int, columns: int, features: int) -> int:
+    """Rows of the next block, where `left` are to be multiplied with a matrix [columns, features] in parts."""
+    rows = min(_MOST, -(-left // _STEP) * _STEP)
+    parts = {min(columns, _COLUMNS), columns % _COLUMNS or min(columns, _COLUMNS)}
+    return rows if all(same_bits(part, features, rows) for part in parts if part) else _ROWS
+
+
 def _product(block: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """block [_ROWS, feature] times matrix [column, feature], transposed: float32 [column, _ROWS]."""
+    """block [row, feature] times matrix [column, feature], transposed: float32 [column, row]."""
     if not place_matters(*matrix.shape):
         return matrix @ block.T
     vector, result = np.empty(block.shape[1], np.float32), np.empty((len(matrix), len(block)), np.float32)
@@ -45,13 +66,16 @@ def products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     rows of `a` are."""
     a, b = np.asarray(a, np.float32), np.ascontiguousarray(b, np.float32)
     result = np.empty((len(a), len(b)), np.float32)
-    block = np.zeros((_ROWS, a.shape[1]), np.float32)
-    for start in range(0, len(a), _ROWS):
-        part = a[start : start + _ROWS]
-        block[: len(part)], block[len(part) :] = part, 0
+    start = 0
+    while start < len(a):
+        height = _height(len(a) - start, *b.shape)
+        part = a[start : start + height]
+        block = np.zeros((height, a.shape[1]), np.float32)
+        block[: len(part)] = part
         for first in range(0, len(b), _COLUMNS):
             found = _product(block, b[first : first + _COLUMNS])
             result[start : start + len(part), first : first + _COLUMNS] = found[:, : len(part)].T
+        start += height
     return result
 
 
@@ -65,7 +89,7 @@ def squares(x: np.ndarray) -> np.ndarray:
 def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances float32 [len(a), len(b)], 0 at least; rows as in `products`."""
     result = products(a, b)
-    norms_a, norms_b = squares(a), squares(b)
+    norms_a, norms_b = squares(a), np.vecdot(b, b)  # the other side's bits may be as they like
     for i, row in enumerate(result):  # in place, while the row is in the cache
         row *= -2
         row += norms_b

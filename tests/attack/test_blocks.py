@@ -44,6 +44,25 @@ def test_a_library_that_rounds_by_place_is_noticed(monkeypatch):
     assert distances.place_matters.__wrapped__(10, 30)
 
 
+def test_a_height_that_rounds_in_another_way_is_noticed(monkeypatch):
+    assert distances.same_bits.__wrapped__(10, 30, 16)
+    biased = Fake(np.random.default_rng(0))
+    monkeypatch.setattr(distances.np.random, "default_rng", lambda seed: biased)
+    assert not distances.same_bits.__wrapped__(10, 30, 16)
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_blocks_have_the_height_that_fits_or_that_of_the_fixed_one(monkeypatch, same):
+    asked = []
+    monkeypatch.setattr(distances, "same_bits", lambda *shape: asked.append(shape) or same)
+    true, heights = distances._product, []
+    monkeypatch.setattr(distances, "_product", lambda block, matrix: heights.append(len(block)) or true(block, matrix))
+    a, b = normal(300, 5), normal(1030, 5, seed=1)
+    np.testing.assert_allclose(distances.products(a, b), a @ b.T, rtol=1e-4, atol=1e-5)
+    assert heights == ([208, 208, 96, 96] if same else [112] * 6)  # two parts of `b` each
+    assert {shape[:2] for shape in asked} <= {(1024, 5), (6, 5)}
+
+
 class Fake:
     """Matrices of a library that gives row 7 of a block another last bit."""
 
