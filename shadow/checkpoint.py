@@ -11,9 +11,12 @@ import logging as std_logging
 import os
 import re
 import shutil
+import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -27,6 +30,18 @@ from shadow.errors import UserError
 # orbax leaves coroutines and tasks behind where a damaged checkpoint fails to load: no words beside our one line
 warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 std_logging.getLogger("asyncio").setLevel(std_logging.CRITICAL)
+_print_exception = sys.excepthook
+
+
+def _print_ours(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+    """In the place of `sys.excepthook`: TensorStore's threads call it once for every array that they were still reading
+    for such a load, whose event loop has gone."""
+    orphan = threading.current_thread() is not threading.main_thread()
+    if not (orphan and isinstance(value, RuntimeError) and str(value) == "Event loop is closed"):
+        _print_exception(kind, value, trace)
+
+
+sys.excepthook = _print_ours
 
 _SPARE = 2  # newest checkpoints that stay besides those asked for: if one is damaged there is another
 

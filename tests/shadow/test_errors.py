@@ -37,3 +37,32 @@ def test_the_error_is_the_last_word():
 def test_what_was_said_before_stays():
     found = subprocess.run([sys.executable, "-c", BROKEN_OFF, "before"], capture_output=True, text=True, timeout=60)
     assert found.stderr.splitlines()[0] == "progress"
+
+
+ORPHANS = """
+import sys, threading
+from shadow import checkpoint
+from shadow.errors import UserError, exits
+
+def orphan(message):
+    try:
+        raise RuntimeError(message)
+    except RuntimeError:
+        sys.excepthook(*sys.exc_info())  # as C code does with an exception that nobody waits for
+
+for message in sys.argv[1:]:
+    thread = threading.Thread(target=orphan, args=(message,))
+    thread.start()
+    thread.join()
+with exits(lambda: "here"):
+    raise UserError("damaged checkpoint")
+"""
+
+
+def test_reads_that_a_damaged_checkpoint_broke_off_say_nothing():
+    command = [sys.executable, "-c", ORPHANS, "Event loop is closed"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (found.returncode, found.stderr) == (2, "error: damaged checkpoint\n")
+    found = subprocess.run([*command, "something else"], capture_output=True, text=True, timeout=120)
+    assert found.stderr.count("RuntimeError: something else") == 1
+    assert found.stderr.splitlines()[-1] == "error: damaged checkpoint"
