@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any
 
 import jax
@@ -30,7 +30,7 @@ from shadow.errors import UserError
 # orbax leaves coroutines and tasks behind where a damaged checkpoint fails to load: no words beside our one line
 warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 std_logging.getLogger("asyncio").setLevel(std_logging.CRITICAL)
-_print_exception = sys.excepthook
+_print_exception, _print_ignored = sys.excepthook, sys.unraisablehook
 
 
 def _print_ours(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
@@ -41,7 +41,13 @@ def _print_ours(kind: type[BaseException], value: BaseException, trace: Tracebac
         _print_exception(kind, value, trace)
 
 
-sys.excepthook = _print_ours
+def _print_ours_ignored(found: Any) -> None:
+    """In the place of `sys.unraisablehook`: such a load's coroutines, of which we have none, end in errors too."""
+    if not isinstance(found.object, CoroutineType):
+        _print_ignored(found)
+
+
+sys.excepthook, sys.unraisablehook = _print_ours, _print_ours_ignored
 
 _SPARE = 2  # newest checkpoints that stay besides those asked for: if one is damaged there is another
 

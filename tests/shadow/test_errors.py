@@ -50,6 +50,19 @@ def orphan(message):
     except RuntimeError:
         sys.excepthook(*sys.exc_info())  # as C code does with an exception that nobody waits for
 
+class Stubborn:
+    def __await__(self):
+        try:
+            yield
+        finally:
+            raise ValueError("a read was broken off")
+
+async def reads():
+    await Stubborn()
+
+left = reads()
+left.send(None)
+del left  # closed by the collector: "Exception ignored in: <coroutine object reads>"
 for message in sys.argv[1:]:
     thread = threading.Thread(target=orphan, args=(message,))
     thread.start()
