@@ -12,11 +12,10 @@ import os
 import re
 import shutil
 import sys
-import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import CoroutineType, TracebackType
+from types import CoroutineType
 from typing import Any
 
 import jax
@@ -30,24 +29,18 @@ from shadow.errors import UserError
 # orbax leaves coroutines and tasks behind where a damaged checkpoint fails to load: no words beside our one line
 warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 std_logging.getLogger("asyncio").setLevel(std_logging.CRITICAL)
-_print_exception, _print_ignored = sys.excepthook, sys.unraisablehook
+_print_unraisable = sys.unraisablehook
 
 
-def _print_ours(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
-    """In the place of `sys.excepthook`: TensorStore's threads call it once for every array that they were still reading
-    for such a load, whose event loop has gone."""
-    orphan = threading.current_thread() is not threading.main_thread()
-    if not (orphan and isinstance(value, RuntimeError) and str(value) == "Event loop is closed"):
-        _print_exception(kind, value, trace)
+def _print_ours(found: Any) -> None:
+    """In the place of `sys.unraisablehook`: such a load's coroutines (we have none) end in errors too, and
+    TensorStore's threads say for every array that they were still reading that its event loop has gone."""
+    gone = isinstance(found.exc_value, RuntimeError) and str(found.exc_value) == "Event loop is closed"
+    if not gone and not isinstance(found.object, CoroutineType):
+        _print_unraisable(found)
 
 
-def _print_ours_ignored(found: Any) -> None:
-    """In the place of `sys.unraisablehook`: such a load's coroutines, of which we have none, end in errors too."""
-    if not isinstance(found.object, CoroutineType):
-        _print_ignored(found)
-
-
-sys.excepthook, sys.unraisablehook = _print_ours, _print_ours_ignored
+sys.unraisablehook = _print_ours
 
 _SPARE = 2  # newest checkpoints that stay besides those asked for: if one is damaged there is another
 

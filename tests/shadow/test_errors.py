@@ -44,11 +44,12 @@ import sys, threading
 from shadow import checkpoint
 from shadow.errors import UserError, exits
 
-def orphan(message):
-    try:
-        raise RuntimeError(message)
-    except RuntimeError:
-        sys.excepthook(*sys.exc_info())  # as C code does with an exception that nobody waits for
+class Orphan:
+    def __init__(self, message):
+        self.message = message
+
+    def __del__(self):  # nobody can catch what it raises
+        raise RuntimeError(self.message)
 
 class Stubborn:
     def __await__(self):
@@ -64,7 +65,7 @@ left = reads()
 left.send(None)
 del left  # closed by the collector: "Exception ignored in: <coroutine object reads>"
 for message in sys.argv[1:]:
-    thread = threading.Thread(target=orphan, args=(message,))
+    thread = threading.Thread(target=lambda: Orphan(message))
     thread.start()
     thread.join()
 with exits(lambda: "here"):
