@@ -17,6 +17,7 @@ from shadow.config import FEATURES, SUPPLIED, AttackConfig
 from shadow.data.decoding import resize
 from shadow.errors import UserError
 
+_PIXELS = 2**23  # of images that are embedded at a time
 _LOCAL = 5  # pixels a side of the local mean that `highpass` takes away
 
 
@@ -102,3 +103,17 @@ def embed(name: str, images: np.ndarray) -> np.ndarray:
     if found is None:
         raise ValueError(f"{name} is not a function of an image alone")
     return found(images)
+
+
+def in_parts(function: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+    """function(images [image, side, side]), [image, feature], of an image each, some images at a time: what it
+    keeps in between, in float64, is several times the result."""
+    step = max(1, _PIXELS // images[0].size)
+    first = function(images[:step])
+    if len(images) <= step:
+        return first
+    result = np.empty((len(images), first.shape[1]), first.dtype)
+    result[:step] = first
+    for start in range(step, len(images), step):
+        result[start : start + step] = function(images[start : start + step])
+    return result

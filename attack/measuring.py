@@ -106,12 +106,16 @@ def fold_of(groups: Sequence[str], config: Config) -> np.ndarray:
 def _of_target(manifest: Manifest, config: Config, role: str, count: int) -> np.ndarray:
     rows = manifest.rows(role)
     chosen = keys.generator(config.attack.seed, "subsample", role).choice(len(rows), count, replace=False)
-    return manifest.images_at(manifest.id[rows[np.sort(chosen)]].tolist(), config.data.resolution)
+    taken = rows[np.sort(chosen)]
+    ids, side = manifest.id[taken].tolist(), config.data.resolution
+    if (manifest.width[taken] == side).all() and (manifest.height[taken] == side).all():
+        return manifest.images(ids)  # whole grey levels, in a quarter of the memory
+    return manifest.images_at(ids, side)
 
 
 def _of_shadow(workdir: Path, shadow: int, step: int, count: int) -> np.ndarray:
     pile = piles.open_pile(piles.pile_path(fleet.shadow_folder(workdir, shadow), step))
-    return np.asarray(pile[:count], np.float32)
+    return pile[:count]
 
 
 def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:

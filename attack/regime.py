@@ -5,28 +5,28 @@ from __future__ import annotations
 import numpy as np
 
 from attack.distances import distances
-from attack.embeddings import detail, standardised
+from attack.embeddings import detail, in_parts, standardised
 
 STATISTICS = ("nearest-neighbour distance", "near-duplicates", "spread", "fine detail")
 OUTSIDE = 3.0  # |z| of a statistic above which the target lies outside the shadows
+_LOOKED_AT = 1000  # images of a pile, evenly spaced: all pairs of them are compared
 _NEAR = 0.5  # distance of standardised images below which two are near-duplicates (config data.group_distance)
 
 
 def pile_statistics(pile: np.ndarray) -> np.ndarray:
     """float64 [4] of a pile [image, height, width]: median log distance of a generated image to its nearest fellow,
     share of images with a fellow nearer than a near-duplicate, mean log distance of two images, and the log share of
-    an image's energy that is in its detail. A pile of one image has no fellows, and 0 for the first three."""
-    vectors = standardised(pile)
+    an image's energy that is in its detail. A pile of one image has no fellows, and 0 for the first three. Of a large
+    pile _LOOKED_AT images stand for all: piles are compared at equal size."""
+    pile = pile[np.unique(np.linspace(0, len(pile) - 1, min(_LOOKED_AT, len(pile))).astype(int))]
+    vectors = in_parts(standardised, pile)
     d = distances(vectors, vectors).astype(np.float64)
     np.fill_diagonal(d, np.inf)
     nearest = np.maximum(d.min(1), 1e-4)
     pairs = d[np.triu_indices(len(d), 1)]
     if len(d) == 1:
         nearest = pairs = np.ones(1)  # whose logarithm is 0
-    images = np.asarray(pile, np.float64)
-    centred = images - images.mean((1, 2), keepdims=True)
-    fine = detail(images)
-    energy = (fine**2).sum((1, 2)) / np.maximum((centred**2).sum((1, 2)), 1e-9)
+    energy = in_parts(_fine, pile)[:, 0]
     return np.array(
         [
             np.median(np.log(nearest)),
@@ -35,6 +35,13 @@ def pile_statistics(pile: np.ndarray) -> np.ndarray:
             np.log(np.maximum(energy, 1e-9)).mean(),
         ]
     )
+
+
+def _fine(images: np.ndarray) -> np.ndarray:
+    """Share of each image's energy that is in its detail, float64 [image, 1]."""
+    images = np.asarray(images, np.float64)
+    centred = images - images.mean((1, 2), keepdims=True)
+    return ((detail(images) ** 2).sum((1, 2)) / np.maximum((centred**2).sum((1, 2)), 1e-9))[:, None]
 
 
 def likeness(target: np.ndarray, shadows: np.ndarray) -> tuple[float, np.ndarray]:

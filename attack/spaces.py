@@ -9,13 +9,14 @@ from functools import partial
 import numpy as np
 
 from attack import encoders
-from attack.embeddings import embed
+from attack.embeddings import embed, in_parts
 from attack.signals.scene import Scene
-from attack.signals.sight import Sight
+from attack.signals.sight import Parts, Sight
 from attack.supplied import Supplied
 from shadow.config import FEATURES, SUPPLIED
 
-_PIXELS = 2**23  # of a pile that are embedded at a time
+_WHOLE = 2**27  # numbers of a pile's vectors that are kept: half a GiB
+_PART = 1024  # images of a larger pile that are embedded at a time: as many as distances multiply at a time
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class View:
 
     about: int [candidate], which of all real images evidence is wanted about; real: float32 [image, feature], all dev
     images and then the test candidates among `about`; groups: of `real`; rows: int [candidate], `about` in `real`.
-    embed: (a pile's name, its images [image, side, side]) -> float32 [image, feature].
+    embed: (a pile's name, its images [image, side, side]) -> float32 [image, feature], or parts.
     """
 
     about: np.ndarray
@@ -32,7 +33,7 @@ class View:
     known: int
     groups: tuple[str, ...]
     rows: np.ndarray
-    embed: Callable[[str, np.ndarray], np.ndarray]
+    embed: Callable[[str, np.ndarray], np.ndarray | Parts]
 
     def of(self, name: str, pile: np.ndarray) -> Sight:
         """A pile [image, side, side] of this name as these images see it."""
@@ -61,18 +62,16 @@ def _view(scene: Scene, about: np.ndarray, function: Callable[[np.ndarray], np.n
     rows = np.concatenate([inside, scene.dev + np.arange(len(others))])
     groups = tuple(scene.groups[i] for i in kept)
     asked, real = np.concatenate([inside, others]), function(scene.images[kept])
-    return View(asked, real, scene.dev, groups, rows, lambda _, images: in_parts(function, images))
+    return View(asked, real, scene.dev, groups, rows, lambda _, images: embedded(function, images))
 
 
-def in_parts(function: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
-    """function(images [image, side, side]), float32 [image, feature], of an image each, some images at a time: what it
-    keeps in between, in float64, is several times the result."""
-    step = max(1, _PIXELS // images[0].size)
-    first = function(images[:step])
-    if len(images) <= step:
+def embedded(function: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray | Parts:
+    """function(images [image, side, side]), float32 [image, feature]: whole, or in parts where it is large. Distances
+    are the same to the last bit."""
+    first = in_parts(function, images[:_PART])
+    if len(images) <= _PART:
         return first
-    result = np.empty((len(images), first.shape[1]), np.float32)
-    result[:step] = first
-    for start in range(step, len(images), step):
-        result[start : start + step] = function(images[start : start + step])
-    return result
+    if len(images) * first.shape[1] <= _WHOLE:
+        return np.concatenate([first, in_parts(function, images[_PART:])])
+    spans = (slice(i, min(i + _PART, len(images))) for i in range(0, len(images), _PART))
+    return Parts(tuple(spans), lambda span: in_parts(function, images[span]))

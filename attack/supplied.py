@@ -42,7 +42,7 @@ class Supplied:
 
 def grey_levels(images: np.ndarray) -> np.ndarray:
     """uint8 of images in grey levels 0 to 255: what a PNG holds, and a shadow's pile."""
-    return np.rint(np.clip(images, 0, 255)).astype(np.uint8)
+    return images if images.dtype == np.uint8 else np.rint(np.clip(images, 0, 255)).astype(np.uint8)
 
 
 def _all_images(scene: Scene) -> Iterator[tuple[list[str], np.ndarray]]:

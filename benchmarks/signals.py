@@ -1,10 +1,10 @@
 """Evidence of one pile: time and peak memory of all signals but proxy and discriminator, and of their parts.
 
-python benchmarks/signals.py [--candidates=200] [--pile=10000] [--runs=5]
+python benchmarks/signals.py [--candidates=200] [--pile=10000] [--runs=5] [--sizes]
 
 Printed are the distances against the bare matrix product (paired runs, medians with their range), cost at three numbers
-of images and of candidates, and, each in a process of its own, a whole pile: at 64x64 every signal in every embedding,
-SSIM of all pairs included; at 256x256 the distances of all pairs and SSIM with each candidate's 200 nearest images. The
+of images and of candidates with the line through it, and, each in a process of its own, a whole pile: at 64x64 every
+signal in every embedding that needs no network, SSIM of all pairs included; at 256x256 the distances of all pairs and SSIM with each candidate's 200 nearest images. The
 rate of SSIM against scikit-image's loop is in `benchmarks/ssim.py`.
 """
 
@@ -30,11 +30,12 @@ from attack.embeddings import EMBEDDINGS, standardised  # noqa: E402
 from attack.signals import SIGNALS, structure  # noqa: E402
 from attack.signals.scene import Pile, Scene  # noqa: E402
 from attack.signals.sight import Block  # noqa: E402
-from shadow.config import SUPPLIED, Config  # noqa: E402
+from shadow.config import Config  # noqa: E402
 
 _CANDIDATES = flags.DEFINE_integer("candidates", 200, "Real images, of which half are known.")
 _PILE = flags.DEFINE_integer("pile", 10_000, "Generated images.")
 _RUNS = flags.DEFINE_integer("runs", 5, "Paired runs.")
+_SIZES = flags.DEFINE_bool("sizes", False, "Only the cost at three numbers of images and of candidates.")
 _ONLY = flags.DEFINE_integer("only", 0, "Internal: a whole pile of images of this side, in this process.")
 
 
@@ -71,7 +72,7 @@ def scene_of(candidates: int, pile: int, side: int) -> Scene:
 def everything(scene: Scene) -> np.ndarray:
     """float32 [candidate, number] of the scene's pile: each signal's block in each embedding that it fits."""
     signals = tuple(s for s, signal in SIGNALS.items() if isinstance(signal.block, Block) or s == "ssim")
-    names = tuple(e for e in EMBEDDINGS if EMBEDDINGS[e].side <= scene.images.shape[1] and e != SUPPLIED)
+    names = tuple(e for e, kind in EMBEDDINGS.items() if kind.side <= scene.images.shape[1] and kind.kind != "vectors")
     plan = layout.plan(names, signals, scene)
     whole = {"ssim": structure.measure(scene)[0]}
     real = {e: spaces.views(e, scene) for e in dict.fromkeys(e for _, e in plan.columns if e)}
@@ -87,11 +88,33 @@ def against_the_product(runs: int, candidates: int, pile: int) -> None:
     print(f"distances {took} s, bare product {bare} s, ratio {ratio}", flush=True)
 
 
+def line(what: str, sizes: list[int], of_size: Callable[[int], Scene]) -> None:
+    """CPU time of everything at some sizes, and the line through it. CPU time, since other processes do not count."""
+    took = []
+    for size in sizes:
+        scene = of_size(size)
+        started = time.process_time()
+        everything(scene)
+        took.append(time.process_time() - started)
+    slope, start = np.polyfit(sizes, took, 1)
+    off = np.abs(np.polyval((slope, start), sizes) / took - 1).max()
+    each = ", ".join(f"{size}: {found:.1f} s" for size, found in zip(sizes, took, strict=True))
+    print(f"{what}: {each}; {start:.1f} s + {1000 * slope:.2f} ms each, off by {off:.1%} at most", flush=True)
+
+
 def at_three_sizes(candidates: int, pile: int) -> None:
-    for share in (0.25, 0.5, 1.0):
-        more = seconds(lambda n=int(share * pile): everything(scene_of(candidates, n, 64)))
-        wide = seconds(lambda n=int(share * candidates): everything(scene_of(n, pile, 64)))
-        print(f"{share:.0%} of the pile: {more:.1f} s; {share:.0%} of the candidates: {wide:.1f} s", flush=True)
+    made, real = pile // 4, pile // 20  # of few images, or the candidates' share is lost beside embedding the pile
+    everything(scene_of(20, 20, 64))  # compiles
+    line(
+        f"images, of {candidates} candidates",
+        [made // 4, made // 2, made],
+        lambda n: scene_of(candidates, n, 64),
+    )
+    line(
+        f"candidates, of {real} images",
+        [candidates, 2 * candidates, 4 * candidates],
+        lambda n: scene_of(n, real, 64),
+    )
 
 
 def large(side: int) -> None:
@@ -110,10 +133,13 @@ def main(_: list[str]) -> None:
     if _ONLY.value:
         large(_ONLY.value)
         return
+    if _SIZES.value:
+        at_three_sizes(_CANDIDATES.value, _PILE.value)
+        return
     against_the_product(_RUNS.value, _CANDIDATES.value, _PILE.value)
     for side in (64, 256):
         subprocess.run([sys.executable, __file__, *sys.argv[1:], f"--only={side}"], check=True)
-    at_three_sizes(_CANDIDATES.value, _PILE.value // 4)
+    at_three_sizes(_CANDIDATES.value, _PILE.value)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,11 @@ def grouped(piles: Sequence[Pile], size: int) -> list[tuple[Pile, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
+def _levels(pile: Pile) -> np.ndarray:
+    """float32 [image, side, side], which the key of a pack is of."""
+    return np.asarray(pile.read(), np.float32)
+
+
 class Proxies:
     """The proxies of all piles of a scene, asked about all its images."""
 
@@ -49,7 +54,7 @@ class Proxies:
         self.plan = plans.read_plan(scene.workdir / "plan.json")
         seed, threads = scene.config.attack.seed, self.plan.threads
         self.packs = [
-            Pack(group, packs.key([pile.read() for pile in group], scene.images, self.config, seed, threads))
+            Pack(group, packs.key([_levels(pile) for pile in group], scene.images, self.config, seed, threads))
             for group in grouped(scene.piles, self.config.pack)
         ]
 
@@ -95,7 +100,7 @@ class Proxies:
         report = progress.Reporter(self._report(pack))
         report.begin()
         try:
-            piles, seed = np.stack([pile.read() for pile in pack.piles]), self.scene.config.attack.seed
+            piles, seed = np.stack([_levels(pile) for pile in pack.piles]), self.scene.config.attack.seed
             folder, show = self.root / pack.key, report.stage("train")
             values = packs.measure(folder, piles, self.scene.images, self.config, seed, show, stop)
             packs.write(self.root, pack.key, values)

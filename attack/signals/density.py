@@ -42,7 +42,8 @@ def bandwidth(pile: np.ndarray) -> float:
 def measure(sight: Sight) -> np.ndarray:
     """Log density: [candidate, 1]."""
     squares = sight.to_asked.astype(np.float64) ** 2
-    return log_density(squares, bandwidth(sight.pile), sight.pile.shape[1])[:, None]
+    pile = sight.vectors
+    return log_density(squares, bandwidth(pile), pile.shape[1])[:, None]
 
 
 BLOCK = Block("density", ("density",), measure, "whitened")

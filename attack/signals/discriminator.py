@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from attack.embeddings import in_parts
 from attack.signals.evidence import Evidence
 from attack.signals.scene import Pile, PileBlock, Scene
 
@@ -56,7 +57,7 @@ def measure(scene: Scene) -> np.ndarray:
         if not len(about):
             continue
         points = basis.embed(scene.images[about])
-        made = [basis.embed(pile.read()) for pile in scene.piles]
+        made = [in_parts(basis.embed, pile.read()) for pile in scene.piles]
         for i, pile in enumerate(scene.piles):
             for j in rivals(scene, pile):
                 if pile.shadow < 0 or i < j:

@@ -19,7 +19,8 @@ class Pile:
     """One pile that is measured.
 
     name: in the store; shadow: its number in the fleet, and step: the training step, both -1 for a pile of the
-    target's; count: images compared. read() -> float32 [count, side, side] in grey levels 0 to 255, from the disk.
+    target's; count: images compared. read() -> [count, side, side] in grey levels 0 to 255, from the disk: uint8 where
+    they are whole, float32 where the images were reduced.
     """
 
     name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,18 +25,35 @@ class Tiled(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Parts:
+    """The vectors of a pile that is too large to be kept embedded: made part by part, every time they are asked for.
+
+    spans: of the images, one after the other; embed(span) -> float32 [image, feature].
+    """
+
+    spans: tuple[slice, ...]
+    embed: Callable[[slice], np.ndarray]
+
+    def __len__(self) -> int:
+        return self.spans[-1].stop if self.spans else 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.embed, self.spans)
+
+
+@dataclass(frozen=True, eq=False)
 class Sight:
     """One pile as the candidates see it. What several blocks need is worked out once.
 
     real: float32 [image, feature], embedded; the first `known` of them are the known real images. groups: of `real`.
-    pile: float32 [image, feature]. asked: int [candidate], the rows of `real` that evidence is wanted about; all where
-    None. ValueError on an empty pile.
+    pile: float32 [image, feature], or parts of it. asked: int [candidate], the rows of `real` that evidence is wanted
+    about; all where None. ValueError on an empty pile.
     """
 
     real: np.ndarray
     known: int
     groups: Sequence[str]
-    pile: np.ndarray
+    pile: np.ndarray | Parts
     asked: np.ndarray | None = None
     about: np.ndarray | None = None
 
@@ -48,10 +65,21 @@ class Sight:
     def rows(self) -> np.ndarray:
         return np.arange(len(self.real)) if self.asked is None else self.asked
 
+    @property
+    def parts(self) -> Iterator[np.ndarray]:
+        """The pile's vectors, float32 [image, feature], some images at a time."""
+        return iter((self.pile,)) if isinstance(self.pile, np.ndarray) else iter(self.pile)
+
+    @functools.cached_property
+    def vectors(self) -> np.ndarray:
+        """All of them: for embeddings of few features."""
+        return self.pile if isinstance(self.pile, np.ndarray) else np.concatenate(list(self.pile))
+
     @functools.cached_property
     def distances(self) -> np.ndarray:
         """float32 [image of `real`, image of `pile`]."""
-        return distances(self.real, self.pile)
+        found = [distances(self.real, part) for part in self.parts]
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
     @functools.cached_property
     def to_asked(self) -> np.ndarray:
@@ -61,12 +89,17 @@ class Sight:
     @functools.cached_property
     def tiled(self) -> Tiled:
         """ValueError where embedded images are no pictures."""
-        total, worst = np.zeros(len(self.rows)), np.zeros((len(self.rows), len(self.pile)), np.float32)
-        for mine, theirs in zip(tiles(self.real[self.rows]), tiles(self.pile), strict=True):
-            found = squared_distances(mine, theirs)
-            total += found.min(1)
-            np.maximum(worst, found, out=worst)
-        return Tiled(total, np.sqrt(worst.min(1)))
+        asked = tiles(self.real[self.rows])
+        least = np.full((len(asked), len(self.rows)), np.inf, np.float32)  # of each tile
+        worst = np.full(len(self.rows), np.inf, np.float32)
+        for part in self.parts:
+            greatest = np.zeros((len(self.rows), len(part)), np.float32)
+            for i, (mine, theirs) in enumerate(zip(asked, tiles(part), strict=True)):
+                found = squared_distances(mine, theirs)
+                np.minimum(least[i], found.min(1), out=least[i])
+                np.maximum(greatest, found, out=greatest)
+            np.minimum(worst, greatest.min(1), out=worst)
+        return Tiled(least.sum(0, dtype=np.float64), np.sqrt(worst))
 
 
 class Block(NamedTuple):

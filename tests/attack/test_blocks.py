@@ -9,7 +9,7 @@ from scipy import optimize, stats
 from skimage.metrics import structural_similarity
 from test_store import SIZE, make_fleet, recipe
 
-from attack import distances, layout, measuring, pca, spaces, store
+from attack import distances, embeddings, layout, measuring, pca, spaces, store
 from attack.embeddings import EMBEDDINGS, embed, standardised
 from attack.signals import SIGNALS, density, discriminator, structure, tiles
 from attack.signals.evidence import Evidence
@@ -248,14 +248,35 @@ def test_embeddings_of_smaller_and_other_bands(name):
 
 @pytest.mark.parametrize("pixels", [1, 64 * 7, 64 * 20])
 def test_a_pile_embedded_in_parts_is_the_same(monkeypatch, pixels):
-    monkeypatch.setattr(spaces, "_PIXELS", pixels)
+    monkeypatch.setattr(embeddings, "_PIXELS", pixels)
     pile = np.random.default_rng(0).integers(0, 256, (20, 8, 8)).astype(np.float32)
     for function in (pca.fit(pile, 4).embed, *(e.embed for n, e in EMBEDDINGS.items() if e.embed and e.side <= 8)):
         asked = []
-        found = spaces.in_parts(lambda part, f=function, n=asked: n.append(len(part)) or f(part), pile)
+        found = embeddings.in_parts(lambda part, f=function, n=asked: n.append(len(part)) or f(part), pile)
         np.testing.assert_array_equal(found, function(pile))
         assert max(asked) == max(1, pixels // 64)
-    assert len(spaces.in_parts(standardised, pile[:1])) == 1
+    assert len(embeddings.in_parts(standardised, pile[:1])) == 1
+
+
+@pytest.mark.parametrize(("kept", "whole"), [(1, False), (20 * 64, True)])
+def test_evidence_of_a_pile_that_is_never_embedded_as_a_whole(monkeypatch, kept, whole):
+    """Every block of it is that of the pile at once; a smaller pile is kept."""
+    rng = np.random.default_rng(0)
+    pile, real = (rng.integers(0, 256, (n, 8, 8)).astype(np.uint8) for n in (20, 9))
+    monkeypatch.setattr(spaces, "_PART", 7)
+    monkeypatch.setattr(spaces, "_WHOLE", kept)
+    vectors, asked = standardised(real), []
+    parts = spaces.embedded(lambda images: asked.append(len(images)) or standardised(images), pile)
+    assert isinstance(parts, np.ndarray) == whole
+    assert max(asked) == (13 if whole else 7)
+    assert len(parts) == 20
+    np.testing.assert_array_equal(
+        np.concatenate(list(Sight(vectors, 4, tuple("abcdefghi"), parts).parts)), standardised(pile)
+    )
+    for name in ("nearest", "mosaic", "tiles", "votes", "density"):
+        sights = [Sight(vectors, 4, tuple("abcdefghi"), made) for made in (parts, standardised(pile))]
+        found, wanted = (SIGNALS[name].block.measure(sight) for sight in sights)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,15 @@ def test_statistics_against_a_loop(pile):
     np.testing.assert_allclose(regime.pile_statistics(pile), wanted, atol=1e-4)
 
 
+def test_a_large_pile_is_judged_by_images_evenly_spaced(pile, monkeypatch):
+    monkeypatch.setattr(regime, "_LOOKED_AT", 10)
+    wanted = pile[[0, 3, 6, 9, 12, 16, 19, 22, 25, 29]]
+    np.testing.assert_array_equal(regime.pile_statistics(pile), regime.pile_statistics(wanted))
+    monkeypatch.undo()
+    assert not np.allclose(regime.pile_statistics(pile), regime.pile_statistics(wanted), atol=1e-3)
+    np.testing.assert_array_equal(regime.pile_statistics(pile), regime.pile_statistics(pile.astype(np.uint8)))
+
+
 def test_odd_piles_are_finite(pile):
     for odd in (np.repeat(pile[:1], 20, axis=0), np.full((5, 8, 8), 9.0)):
         assert np.isfinite(regime.pile_statistics(odd)).all()

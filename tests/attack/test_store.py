@@ -102,6 +102,23 @@ def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps)
     assert np.shares_memory(known.bank.values, data.values)  # the store is not copied
 
 
+@pytest.mark.parametrize(("side", "kind"), [(16, np.uint8), (8, np.float32)])
+def test_piles_stay_whole_grey_levels_unless_they_are_reduced(images, tmp_path, side, kind):
+    config = recipe(pile=20)
+    config.data.resolution = side
+    found = manifests.build(images, "2023", "", 0.5)
+    path = piles.pile_path(fleet.shadow_folder(tmp_path, 3), config.train.steps)
+    path.parent.mkdir(parents=True)
+    np.save(path, np.full((20, side, side), 9, np.uint8))
+    shadow, *targets = measuring.set_scene(tmp_path, found, config, [3]).piles
+    assert isinstance(shadow.read(), np.memmap)
+    for pile in targets:
+        made = pile.read()
+        assert (made.dtype, made.shape) == (kind, (20, side, side))
+        every = found.images_at(pile.name, side)
+        assert all((image == every).all((1, 2)).any() for image in made)
+
+
 def test_shadows_at_two_sizes_are_told_apart(images, tmp_path):
     for i in range(21, 25):
         (images / f"dev/generated/generated_{i:04d}.png").unlink()
