@@ -1,11 +1,13 @@
 """The evidence of every pile about every real image, measured and written to `signals/` (read by `store`).
 
 Piles are compared at equal size: the first images of a shadow's pile, a random choice of the target's. Where the dev
-pile is smaller than the test pile, shadows are measured at both sizes.
+pile is smaller than the test pile, shadows are measured at both sizes. With `attack.subsamples` several lots of so many
+images are compared, of all piles alike, and the mean of what they show is the evidence.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +24,7 @@ from attack.store import TARGETS, group_numbers, groups_of, pile_name
 from shadow import files, fleet, keys, piles
 from shadow.config import Config
 from shadow.data.manifest import Manifest
+from shadow.errors import UserError
 
 
 def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> None:
@@ -30,17 +33,22 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
     names = embeddings.names(attack)
     plan = layout.plan(names, attack.signals, scene)
     given = supplied.read(Path(attack.embeddings_from), scene) if attack.embeddings_from else None
-    whole = {block.name: block.measure(scene) for block, _ in plan.blocks if isinstance(block, PileBlock)}
+    lots = [dataclasses.replace(scene, piles=_piles(workdir, manifest, config, shadows, lot)) for lot in _lots(config)]
+    whole = [{b.name: b.measure(lot) for b, _ in plan.blocks if isinstance(b, PileBlock)} for lot in lots]
     within = {e for _, e in plan.columns if e}
     real = {e: spaces.views(e, scene, given) for e in names if e in within}
     statistics = {}
     with files.replacing(workdir / "signals" / "values.npy") as part, part.open("wb") as stream:
         _write_header(stream, (len(scene.piles), len(scene.images), plan.size))
         for i, pile in enumerate(tqdm(scene.piles, desc="signals", unit="pile", disable=None, leave=False)):
-            made = pile.read()
-            statistics[pile.name] = regime.pile_statistics(made).tolist()
-            sights = functools.partial(_sights, real, pile.name, made)
-            stream.write(plan.measure(sights, {name: values[i] for name, values in whole.items()}).tobytes())
+            found, told = [], []
+            for lot, values in zip(lots, whole, strict=True):
+                made = lot.piles[i].read()
+                told.append(regime.pile_statistics(made))
+                sights = functools.partial(_sights, real, pile.name, made)
+                found.append(plan.measure(sights, {name: value[i] for name, value in values.items()}))
+            statistics[pile.name] = np.mean(told, axis=0).tolist()
+            stream.write(np.mean(found, axis=0, dtype=np.float64).astype(np.float32).tobytes())
     files.write_json(
         workdir / "signals" / "names.json",
         {
@@ -61,29 +69,27 @@ def _sights(real: dict[str, list[spaces.View]], name: str, made: np.ndarray, emb
 
 
 def sizes_of(manifest: Manifest, config: Config) -> dict[str, int]:
-    """Images compared, of each pile of the target's."""
-    there = {role: len(manifest.rows(role)) for role in TARGETS}
-    return {role: min(config.attack.pile, count) for role, count in there.items() if count}
+    """Images compared, of each lot of each pile of the target's. Raises UserError where a pile has fewer images than
+    there are to be lots."""
+    there, lots = {role: len(manifest.rows(role)) for role in TARGETS}, config.attack.subsamples
+    if few := [role for role, count in there.items() if 0 < count < lots]:
+        raise UserError(f"attack.subsamples = {lots}: the pile {few[0]} has {there[few[0]]} images; use fewer")
+    return {role: min(config.attack.pile, count // lots) for role, count in there.items() if count}
+
+
+def _lots(config: Config) -> range:
+    return range(config.attack.subsamples)
 
 
 def set_scene(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> Scene:
-    """All real images and all piles that are measured. Logs a warning for a target's pile of fewer than `attack.pile`
-    images."""
+    """All real images and all piles that are measured, the first lot of each. Logs a warning for a target's pile that
+    is too small."""
     dev, test = fleet.dev_ids(manifest), manifest.id[manifest.rows("unknown")].tolist()
     sizes = sizes_of(manifest, config)
     for role, count in sizes.items():
         if count < config.attack.pile:
             said = "%s is compared at %d images, not attack.pile = %d: it has no more"
             logging.warning(said, role, count, config.attack.pile)
-    found = [
-        Pile(pile_name(k, step, n), k, step, n, functools.partial(_of_shadow, workdir, k, step, n))
-        for step in fleet.pile_steps(config)
-        for k in shadows
-        for n in sorted(set(sizes.values()))
-    ]
-    found += [
-        Pile(role, -1, -1, n, functools.partial(_of_target, manifest, config, role, n)) for role, n in sizes.items()
-    ]
     groups = groups_of(manifest, [*dev, *test])
     return Scene(
         manifest.images_at([*dev, *test], config.data.resolution),
@@ -91,10 +97,26 @@ def set_scene(workdir: Path, manifest: Manifest, config: Config, shadows: Sequen
         tuple(groups),
         len(dev),
         fold_of(groups[: len(dev)], config),
-        tuple(found),
+        _piles(workdir, manifest, config, shadows, 0),
         workdir,
         config,
     )
+
+
+def _piles(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int], lot: int) -> tuple[Pile, ...]:
+    """One lot of every pile, in the order of the store."""
+    sizes = sizes_of(manifest, config)
+    found = [
+        Pile(pile_name(k, step, n), k, step, n, functools.partial(_of_shadow, workdir, k, step, n, lot))
+        for step in fleet.pile_steps(config)
+        for k in shadows
+        for n in sorted(set(sizes.values()))
+    ]
+    found += [
+        Pile(role, -1, -1, n, functools.partial(_of_target, manifest, config, role, n, lot))
+        for role, n in sizes.items()
+    ]
+    return tuple(found)
 
 
 def fold_of(groups: Sequence[str], config: Config) -> np.ndarray:
@@ -103,19 +125,19 @@ def fold_of(groups: Sequence[str], config: Config) -> np.ndarray:
     return crossfit.folds(group, config.attack.folds, config.attack.seed)[group]
 
 
-def _of_target(manifest: Manifest, config: Config, role: str, count: int) -> np.ndarray:
-    rows = manifest.rows(role)
-    chosen = keys.generator(config.attack.seed, "subsample", role).choice(len(rows), count, replace=False)
-    taken = rows[np.sort(chosen)]
+def _of_target(manifest: Manifest, config: Config, role: str, count: int, lot: int) -> np.ndarray:
+    rows, every = manifest.rows(role), config.attack.subsamples * count
+    chosen = keys.generator(config.attack.seed, "subsample", role).choice(len(rows), every, replace=False)
+    taken = rows[np.sort(chosen[lot * count : (lot + 1) * count])]
     ids, side = manifest.id[taken].tolist(), config.data.resolution
     if (manifest.width[taken] == side).all() and (manifest.height[taken] == side).all():
         return manifest.images(ids)  # whole grey levels, in a quarter of the memory
     return manifest.images_at(ids, side)
 
 
-def _of_shadow(workdir: Path, shadow: int, step: int, count: int) -> np.ndarray:
+def _of_shadow(workdir: Path, shadow: int, step: int, count: int, lot: int) -> np.ndarray:
     pile = piles.open_pile(piles.pile_path(fleet.shadow_folder(workdir, shadow), step))
-    return pile[:count]
+    return pile[lot * count : (lot + 1) * count]
 
 
 def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -4,8 +4,9 @@ python benchmarks/signals.py [--candidates=200] [--pile=10000] [--runs=5] [--siz
 
 Printed are the distances against the bare matrix product (paired runs, medians with their range), cost at three numbers
 of images and of candidates with the line through it, and, each in a process of its own, a whole pile: at 64x64 every
-signal in every embedding that needs no network, SSIM of all pairs included; at 256x256 the distances of all pairs and SSIM with each candidate's 200 nearest images. The
-rate of SSIM against scikit-image's loop is in `benchmarks/ssim.py`.
+signal in every embedding that needs no network, SSIM of all pairs included; at 256x256 the distances of all pairs and
+SSIM with each candidate's 200 nearest images. The rate of SSIM against scikit-image's loop is in `benchmarks/ssim.py`,
+the memory of a whole store in `benchmarks/store.py`.
 """
 
 from __future__ import annotations

@@ -173,6 +173,7 @@ class AttackConfig:
 
     allow_missing: bool = False  # go on with the shadows that are done where others are missing
     pile: int = 250  # images of each pile that are compared
+    subsamples: int = 1  # disjoint lots of so many images of each pile; evidence is the mean over them
     embeddings: tuple[str, ...] = ("pixels", "highpass", "laplacian")
     embeddings_from: str = ""  # NPZ of vectors of an encoder of your own, by the ids of `launch.py images`
     signals: tuple[str, ...] = ("mosaic",)  # others (proxy takes minutes): docs/method.md, section 6
@@ -267,7 +268,7 @@ def _positive(config: Config) -> dict[str, float]:
         named[f"pile.{name}"] = getattr(c.pile, name)
     for name in ("workers", "threads", "devices"):
         named[f"fleet.{name}"] = getattr(c.fleet, name)
-    for name in ("pile", "references", "draws", "redraws", "bootstrap"):
+    for name in ("pile", "subsamples", "references", "draws", "redraws", "bootstrap"):
         named[f"attack.{name}"] = getattr(c.attack, name)
     for name in ("steps", "batch_size", "learning_rate", "noises", "pack"):
         named[f"attack.proxy.{name}"] = getattr(c.attack.proxy, name)
@@ -385,6 +386,18 @@ def _validate_encoders(config: Config) -> None:
         )
 
 
+def _validate_subsamples(config: Config) -> None:
+    """Refuses several lots of a pile where there are not enough images, or what is measured knows one lot only."""
+    attack = config.attack
+    said = f"attack.subsamples = {attack.subsamples}"
+    if not config.fleet.shadows:
+        raise UserError(f"{said}: only with shadows; baselines do not use it")
+    if attack.subsamples * attack.pile > config.pile.count:
+        raise UserError(f"{said}, times attack.pile = {attack.pile}, is above pile.count = {config.pile.count}")
+    if "proxy" in attack.signals or attack.embeddings_from:
+        raise UserError(f"{said}: the signal 'proxy' and attack.embeddings_from are of one lot of images alone; use 1")
+
+
 def validate(config: Config) -> None:
     """Refuses values that contradict each other or make no sense, by field. Raises UserError.
 
@@ -456,6 +469,8 @@ def validate(config: Config) -> None:
     rules.check_times(config.pile, config.diffusion.timesteps)
     if not all(1 <= step <= config.train.steps for step in config.pile.steps):
         raise UserError(f"pile.steps = {config.pile.steps}: must lie between 1 and train.steps = {config.train.steps}")
+    if attack.subsamples > 1:
+        _validate_subsamples(config)
     if config.fleet.shadows and attack.pile > config.pile.count:
         raise UserError(f"attack.pile = {attack.pile} is above pile.count = {config.pile.count}: shadows have no more")
     for name, value, below in (("prior", attack.prior, 1.0), ("fpr", attack.fpr, 0.5)):

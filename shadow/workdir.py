@@ -24,7 +24,7 @@ VERSION = 1
 # Config fields each stage after training depends on, besides everything before it.
 LATER = {
     "signals": (
-        *("attack.pile", "attack.embeddings", "attack.signals", "attack.proxy", "attack.seed"),
+        *("attack.pile", "attack.subsamples", "attack.embeddings", "attack.signals", "attack.proxy", "attack.seed"),
         *("attack.embeddings_from", "attack.allow_missing"),
     ),
     "fit": ("attack",),
@@ -83,6 +83,8 @@ def stage_hashes(config: Config) -> dict[str, str]:
     fields = flatten(dataclasses.asdict(config))
     if not config.fleet.families:  # as before there were any: what was made then stays done
         del fields["fleet.families"]
+    if config.attack.subsamples == 1:
+        del fields["attack.subsamples"]
     source = config.attack.embeddings_from
     fields["attack.embeddings_from"] = fingerprint(source) if source else ""  # the file may move
     later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)

@@ -74,11 +74,12 @@ class Bank:
         if data is None:
             return self._uncalibrated(pile, self.why)
         size = data.sizes["generated_test"]
-        if len(pile) < size:
-            return self._uncalibrated(pile, f"compare.count = {len(pile)} is below the {size} of the run's signals")
+        wanted = size * self.source.config.attack.subsamples
+        if len(pile) < wanted:
+            return self._uncalibrated(pile, f"compare.count = {len(pile)} is below the {wanted} of the run's signals")
         taken = nearest_step(fleet.pile_steps(self.source.config), step)
         try:
-            return self._calibrated(data, pile[:size], taken, shadow)
+            return self._calibrated(data, pile[:wanted], taken, shadow)
         except _UncalibratedError as error:
             return self._uncalibrated(pile, str(error))
 
@@ -88,13 +89,13 @@ class Bank:
         own, left_out = _of_one_pile(embeddings.names(config), config.signals)
         if not own.columns:
             raise _UncalibratedError("; ".join(f"{name} is {why}" for name, why in left_out.items()))
-        made = np.asarray(pile, np.float32)
 
-        def sights(name: str) -> list[Sight]:
+        def sights(name: str, made: np.ndarray) -> list[Sight]:
             real = embeddings.embed(name, self.images)
             return [Sight(real, len(real), self.source.groups, embeddings.embed(name, made))]
 
-        mine = own.measure(sights)
+        lots = np.split(np.asarray(pile, np.float32), config.subsamples)
+        mine = np.mean([own.measure(functools.partial(sights, made=made)) for made in lots], axis=0)
         aside = [data.shadows.index(shadow)] if shadow in data.shadows else []
         count = min(config.references, int((~np.delete(bank.member, aside, axis=0)).sum(0).min()))
         if count < 1:
