@@ -15,7 +15,8 @@ from absl import logging
 from attack import calibration, embeddings, encoders, layout, measuring, proxies, store, supplied
 from attack.report import sentence
 from shadow import fleet, hub, workdir
-from shadow.config import Config, validate
+from shadow.checks import validate
+from shadow.config import Config
 from shadow.data import manifest
 from shadow.errors import UserError
 from shadow.fleet import conduct

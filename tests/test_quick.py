@@ -14,7 +14,8 @@ from tiny_run import LAUNCH, fails, leftovers, snapshot
 from attack.baselines import BASELINES, score_all
 from attack.quick.run import QuickRun
 from configs import baselines
-from shadow.config import AttackConfig, Config, validate
+from shadow.checks import validate
+from shadow.config import AttackConfig, Config
 from shadow.data import decoding
 from shadow.errors import UserError
 

@@ -15,7 +15,8 @@ from attack import embeddings
 from attack.compare import measure, pairs, piles, subjects, table, trajectory
 from attack.compare.measure import Bench, Measured
 from shadow import files
-from shadow.config import Config, validate
+from shadow.checks import validate
+from shadow.config import Config
 from shadow.errors import UserError
 from shadow.fleet.locks import patient_lock
 from shadow.piles import open_pile

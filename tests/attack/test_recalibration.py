@@ -8,7 +8,8 @@ from scipy import optimize, special
 
 from attack import metrics, model, recalibration, transfer
 from attack.recalibration import Labels, Pairs
-from shadow.config import Config, validate
+from shadow.checks import validate
+from shadow.config import Config
 from shadow.errors import UserError
 
 NONE = Labels(np.zeros(0), np.zeros(0, int), np.zeros(0, int))

@@ -13,7 +13,8 @@ from attack.crossfit import Options
 from attack.signals import SIGNALS, structure
 from attack.signals.sight import Sight
 from shadow import fleet, membership, piles
-from shadow.config import Config, MembershipConfig, validate
+from shadow.checks import validate
+from shadow.config import Config, MembershipConfig
 from shadow.data import manifest as manifests
 from shadow.errors import UserError
 

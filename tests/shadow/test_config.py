@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadow.config import Config, DenoiserConfig, from_dict, validate
+from shadow.checks import validate
+from shadow.config import Config, DenoiserConfig, from_dict
 from shadow.errors import UserError
 
 

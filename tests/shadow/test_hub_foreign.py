@@ -6,7 +6,8 @@ import pytest
 from hub_folders import UNET, edit, equal, generator
 
 from shadow import hub
-from shadow.config import Config, validate
+from shadow.checks import validate
+from shadow.config import Config
 from shadow.diffusion import rules
 
 

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shadow.config import Config, DiffusionConfig, PileConfig, validate
+from shadow.checks import validate
+from shadow.config import Config, DiffusionConfig, PileConfig
 from shadow.diffusion import process, rules, samplers
 from shadow.errors import UserError
 

@@ -11,7 +11,8 @@ from tiny_fleet import make_config, planned
 
 from shadow import fleet
 from shadow import workdir as workdirs
-from shadow.config import DenoiserConfig, FamilyConfig, from_dict, validate
+from shadow.checks import validate
+from shadow.config import DenoiserConfig, FamilyConfig, from_dict
 from shadow.errors import UserError
 from shadow.fleet import conduct, families
 
