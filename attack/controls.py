@@ -16,11 +16,13 @@ import numpy as np
 from scipy import stats
 from sklearn import decomposition, linear_model, model_selection, pipeline, preprocessing
 
-from attack import calibration, choice, crossfit, embeddings, estimate, layout, model, ranking, target
+from attack import calibration, choice, crossfit, estimate, layout, model, target
 from attack.crossfit import Labelled, Options
 from attack.estimate import MeanAuc
 from attack.signals.sight import Sight
+from attack.statistics import ranking
 from attack.target import Target
+from attack.vectors import embeddings
 from shadow import keys, membership
 from shadow.config import AttackConfig, MembershipConfig
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
-from attack.intervals import Interval, clopper_pearson
-from attack.ranking import hanley_mcneil
+from attack.statistics.intervals import Interval, clopper_pearson
+from attack.statistics.ranking import hanley_mcneil
 from shadow import keys
 
 

@@ -7,22 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from attack import (
-    choice,
-    controls,
-    crossfit,
-    dissect,
-    embeddings,
-    estimate,
-    metrics,
-    model,
-    patients,
-    regime,
-    store,
-    target,
-)
+from attack import choice, controls, crossfit, dissect, estimate, model, patients, regime, store, target
 from attack.crossfit import Labelled, Options
-from attack.distances import distances
+from attack.statistics import metrics
+from attack.vectors import embeddings
+from attack.vectors.distances import distances
 from shadow import files, fleet
 from shadow.config import Config
 from shadow.data.manifest import Manifest

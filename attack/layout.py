@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attack import embeddings
-from attack.embeddings import EMBEDDINGS
 from attack.signals import SIGNALS
 from attack.signals.evidence import Evidence
 from attack.signals.scene import PileBlock, Scene
 from attack.signals.sight import Block, Sight
-from attack.ssim import WINDOW
+from attack.vectors import embeddings
+from attack.vectors.embeddings import EMBEDDINGS
+from attack.vectors.ssim import WINDOW
 from shadow.config import SUPPLIED
 from shadow.errors import UserError
 

@@ -17,10 +17,11 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from attack import crossfit, embeddings, layout, regime, spaces, supplied
+from attack import crossfit, layout, regime
 from attack.signals.scene import Pile, PileBlock, Scene
 from attack.signals.sight import Sight
 from attack.store import TARGETS, group_numbers, groups_of, pile_name
+from attack.vectors import embeddings, spaces, supplied
 from shadow import files, fleet, keys, piles
 from shadow.config import Config
 from shadow.data.manifest import Manifest

@@ -12,8 +12,9 @@ from typing import Any
 import jax
 from absl import logging
 
-from attack import calibration, embeddings, encoders, layout, measuring, proxies, store, supplied
+from attack import calibration, layout, measuring, proxies, store
 from attack.report import sentence
+from attack.vectors import embeddings, encoders, supplied
 from shadow import fleet, hub, workdir
 from shadow.checks import validate
 from shadow.config import Config

@@ -9,19 +9,11 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from attack import (
-    estimate,
-    metrics,
-    model,
-    patients,
-    store,
-    submission,
-    target,
-    transfer,
-)
+from attack import estimate, model, patients, store, submission, target, transfer
 from attack.crossfit import Labelled
 from attack.fitting import options
 from attack.recalibration import Pairs
+from attack.statistics import metrics
 from shadow import files
 from shadow.config import Config
 from shadow.data.manifest import Manifest

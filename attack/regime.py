@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from attack.distances import distances
-from attack.embeddings import detail, in_parts, standardised
+from attack.vectors.distances import distances
+from attack.vectors.embeddings import detail, in_parts, standardised
 
 STATISTICS = ("nearest-neighbour distance", "near-duplicates", "spread", "fine detail")
 OUTSIDE = 3.0  # |z| of a statistic above which the target lies outside the shadows

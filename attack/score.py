@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from attack import pooling
-from attack.metrics import DECISIONS, evaluate
+from attack.statistics.metrics import DECISIONS, evaluate
 from shadow import files
 from shadow.errors import UserError
 
@@ -141,7 +141,7 @@ def read_truth(path: Path | str) -> Truth:
 
 
 def score(predictions: Predictions, truth: Truth, seed: int = 0) -> dict[str, Any]:
-    """`attack.metrics.evaluate` on the candidates joined by id. Both files must hold exactly the same ids."""
+    """`attack.statistics.metrics.evaluate` on the candidates joined by id. Both files must hold the same ids."""
     for name in predictions.ids:
         if name not in truth.lines:
             where = f"{predictions.path} line {predictions.lines[name]}"

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from attack import calibration, embeddings, encoders, layout
+from attack import calibration, layout
 from attack.crossfit import Labelled
 from attack.layout import Layout
 from attack.target import Target, stand_ins
+from attack.vectors import embeddings, encoders
 from shadow import fleet, membership
 from shadow.config import Config
 from shadow.data.manifest import Manifest

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from attack import metrics, recalibration, store, target
+from attack import recalibration, store, target
 from attack.crossfit import Options
 from attack.model import Recalibration
 from attack.recalibration import Labels, Pairs
+from attack.statistics import metrics
 from shadow.errors import UserError
 
 # What stands for `measured` where the data have no dev pile with labelled slices (edition own).

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 import attack_cases  # noqa: E402
 from attack_figures import RATES, Case, read, row  # noqa: E402
 
-from attack import intervals, metrics, ranking  # noqa: E402
+from attack.statistics import intervals, metrics, ranking  # noqa: E402
 from shadow import files, workdir  # noqa: E402
 from shadow.config import from_dict  # noqa: E402
 

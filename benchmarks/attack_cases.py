@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from attack import baselines, ranking
+from attack import baselines
+from attack.statistics import ranking
 from shadow import files, piles, train
 from shadow.config import Config
 from shadow.data import challenge, decoding

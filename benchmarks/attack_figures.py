@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attack import baselines, crossfit, fitting, metrics, ranking, store, target
+from attack import baselines, crossfit, fitting, store, target
 from attack.quick import choice
+from attack.statistics import metrics, ranking
 from shadow import fleet, piles
 from shadow.config import Config
 from shadow.data import manifest

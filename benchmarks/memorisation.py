@@ -21,8 +21,9 @@ from absl import app, flags, logging
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from attack import embeddings, ranking  # noqa: E402
-from attack.distances import distances  # noqa: E402
+from attack.statistics import ranking  # noqa: E402
+from attack.vectors import embeddings  # noqa: E402
+from attack.vectors.distances import distances  # noqa: E402
 from shadow import piles, train  # noqa: E402
 from shadow.config import ChallengeConfig, DenoiserConfig, DiffusionConfig, PileConfig, TrainConfig  # noqa: E402
 from shadow.data import challenge, decoding  # noqa: E402

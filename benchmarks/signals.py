@@ -25,12 +25,13 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from attack import layout, spaces  # noqa: E402
-from attack.distances import distances  # noqa: E402
-from attack.embeddings import EMBEDDINGS, standardised  # noqa: E402
+from attack import layout  # noqa: E402
 from attack.signals import SIGNALS, structure  # noqa: E402
 from attack.signals.scene import Pile, Scene  # noqa: E402
 from attack.signals.sight import Block  # noqa: E402
+from attack.vectors import spaces  # noqa: E402
+from attack.vectors.distances import distances  # noqa: E402
+from attack.vectors.embeddings import EMBEDDINGS, standardised  # noqa: E402
 from shadow.config import Config  # noqa: E402
 
 _CANDIDATES = flags.DEFINE_integer("candidates", 200, "Real images, of which half are known.")

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from attack import calibration, embeddings, layout, store
+from attack import calibration, layout, store
 from attack.compare.subjects import Source
-from attack.distances import distances
 from attack.layout import Layout
 from attack.signals import SIGNALS
 from attack.signals.sight import Block, Sight
+from attack.vectors import embeddings
+from attack.vectors.distances import distances
 from shadow import fleet, workdir
 from shadow.config import FEATURES, SUPPLIED
 from shadow.errors import UserError

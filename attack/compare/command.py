@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from attack import embeddings
 from attack.compare import measure, pairs, piles, subjects, table, trajectory
 from attack.compare.measure import Bench, Measured
+from attack.vectors import embeddings
 from shadow import files
 from shadow.checks import validate
 from shadow.config import Config

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from attack import embeddings
-from attack.intervals import Interval
+from attack.statistics.intervals import Interval
+from attack.vectors import embeddings
 from shadow import keys
 
 FLIPS = 999  # of the test that two piles are alike

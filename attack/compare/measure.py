@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from attack import metrics
 from attack.compare import areas, paired, piles
 from attack.compare.blackbox import Banks, Leak
 from attack.compare.difficulty import Difficulties, Difficulty
 from attack.compare.paired import Losses, Scored
 from attack.compare.piles import Yard
 from attack.compare.subjects import Source, Subject
+from attack.statistics import metrics
 from shadow import features, parameters, train, whitebox
 from shadow.config import CompareConfig
 from shadow.data import decoding

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from attack import embeddings, regime
+from attack import regime
 from attack.compare import distances
 from attack.compare.distances import Space
 from attack.compare.subjects import Source
-from attack.distances import distances as euclidean
+from attack.vectors import embeddings
+from attack.vectors.distances import distances as euclidean
 from shadow import imported, piles, train, workdir
 from shadow.config import CompareConfig
 from shadow.errors import UserError

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from absl import logging
 
-from attack import encoders, measuring
+from attack import measuring
 from attack.proxies.work import Proxies
+from attack.vectors import encoders
 from shadow.config import Config
 from shadow.data import manifest
 from shadow.fleet import compiled, local, worker

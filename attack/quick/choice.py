@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from attack import crossfit, ranking
+from attack import crossfit
 from attack.baselines import BASELINES
+from attack.statistics import ranking
 
 # Where nothing measures which is best. The ratio of distances in high-pass pixels was the best single signal of the
 # first trial (docs/decisions.md); it needs no reference, and depends on the candidate and the pile alone.

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from attack import crossfit, ranking, submission
+from attack import crossfit, submission
 from attack.baselines import BASELINES, Inputs, Turn, score_all, score_inputs
 from attack.quick import choice
+from attack.statistics import ranking
 from shadow import files, fleet, keys
 from shadow.config import Config
 from shadow.data.manifest import Manifest

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from attack import metrics
 from attack.report.canvas import ACCENT, CARD, INK, LINE, MUTED
 from attack.report.canvas import axes as _axes
 from attack.report.canvas import legend as _legend
 from attack.report.canvas import names as _names
 from attack.report.canvas import plain as _plain
 from attack.report.canvas import svg as _svg
+from attack.statistics import metrics
 
 _MOST_LINES = 32  # shadows drawn one by one
 _MOST_POINTS = 120  # of one line

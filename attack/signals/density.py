@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from attack.distances import squared_distances
 from attack.signals.evidence import Evidence
 from attack.signals.sight import Block, Sight
+from attack.vectors.distances import squared_distances
 
 COLUMNS = ("density",)
 BANDWIDTHS = np.geomspace(0.05, 3.2, 13)  # in standard deviations of the known real images along a component

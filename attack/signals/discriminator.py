@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from attack.embeddings import in_parts
 from attack.signals.evidence import Evidence
 from attack.signals.scene import Pile, PileBlock, Scene
+from attack.vectors.embeddings import in_parts
 
 COLUMNS = ("discriminator",)
 _PENALTY = 10.0  # weight of |w|^2 / 2 against the sum of the log losses of the images of both piles

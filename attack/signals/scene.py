@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attack import pca
+from attack.vectors import pca
 from shadow.config import Config
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attack.distances import distances, squared_distances
+from attack.vectors.distances import distances, squared_distances
 
 TILES = 4  # a side, into which an image is cut
 

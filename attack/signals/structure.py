@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from attack.distances import distances
-from attack.embeddings import standardised
 from attack.signals.evidence import Evidence
 from attack.signals.scene import PileBlock, Scene
-from attack.ssim import ssim_all
+from attack.vectors.distances import distances
+from attack.vectors.embeddings import standardised
+from attack.vectors.ssim import ssim_all
 
 ALL_PAIRS = 10_000 * 64 * 64
 NEAREST = 200

@@ -9,8 +9,8 @@ from scipy import stats
 from scored_samples import columns, naive_psi, sample, scored
 from sklearn import metrics as peer
 
-from attack import metrics
-from attack.intervals import bootstrap_weights, resample_counts
+from attack.statistics import metrics
+from attack.statistics.intervals import bootstrap_weights, resample_counts
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -13,9 +13,9 @@ from sklearn.decomposition import PCA
 
 from attack.baselines import BASELINES, Inputs, Turn, decisions, inputs, score_all, score_inputs
 from attack.baselines.density import log_density
-from attack.embeddings import embed
-from attack.metrics import auc
-from attack.ssim import ssim_all
+from attack.statistics.metrics import auc
+from attack.vectors.embeddings import embed
+from attack.vectors.ssim import ssim_all
 
 SPACES = ("raw", "pixels", "highpass")
 SIMILARITIES = ("ssim", "pixels", "highpass")

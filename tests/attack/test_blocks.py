@@ -9,11 +9,12 @@ from scipy import optimize, stats
 from skimage.metrics import structural_similarity
 from test_store import SIZE, make_fleet, recipe
 
-from attack import distances, embeddings, layout, measuring, pca, spaces, store
-from attack.embeddings import EMBEDDINGS, embed, standardised
+from attack import layout, measuring, store
 from attack.signals import SIGNALS, density, discriminator, structure, tiles
 from attack.signals.evidence import Evidence
 from attack.signals.sight import Sight
+from attack.vectors import distances, embeddings, pca, spaces
+from attack.vectors.embeddings import EMBEDDINGS, embed, standardised
 from shadow.config import AttackConfig
 from shadow.errors import UserError
 

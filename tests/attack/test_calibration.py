@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from attack import calibration, crossfit, estimate, layout, ranking
+from attack import calibration, crossfit, estimate, layout
 from attack.signals import SIGNALS
+from attack.statistics import ranking
 from shadow import keys, membership
 from shadow.config import MembershipConfig
 from shadow.errors import UserError

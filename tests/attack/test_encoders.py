@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attack import calibration, crossfit, encoders, estimate, layout
+from attack import calibration, crossfit, estimate, layout
 from attack.crossfit import Labelled, Options
-from attack.embeddings import standardised
 from attack.signals.sight import Sight
+from attack.vectors import encoders
+from attack.vectors.embeddings import standardised
 from shadow import config as configs
 from shadow import features, keys, membership
 from shadow.config import Config, MembershipConfig

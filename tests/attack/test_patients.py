@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from attack import metrics, patients, pooling
+from attack import patients, pooling
+from attack.statistics import metrics
 from shadow.config import Config
 from shadow.data.manifest import Manifest
 

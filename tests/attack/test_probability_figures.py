@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as peer
 
-from attack import metrics
+from attack.statistics import metrics
 
 
 def probabilities(seed=0, size=200):

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special
 
-from attack import metrics, model, recalibration, transfer
+from attack import model, recalibration, transfer
 from attack.recalibration import Labels, Pairs
+from attack.statistics import metrics
 from shadow.checks import validate
 from shadow.config import Config
 from shadow.errors import UserError

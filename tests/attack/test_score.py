@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attack import score
-from attack.metrics import evaluate
+from attack.statistics.metrics import evaluate
 from shadow.errors import UserError
 
 HEADER = ",".join(score.COLUMNS)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attack import controls, ranking
+from attack import controls
+from attack.statistics import ranking
 
 REPLICATES = 200
 

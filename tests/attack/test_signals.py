@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attack import embeddings, layout, signals
-from attack.distances import distances
+from attack import layout, signals
 from attack.signals import ball, closeness, mosaic, nearest, votes
 from attack.signals.evidence import Evidence
 from attack.signals.sight import Sight, tiles
+from attack.vectors import embeddings
+from attack.vectors.distances import distances
 from shadow.errors import UserError
 
 

@@ -8,10 +8,11 @@ import json
 import numpy as np
 import pytest
 
-from attack import controls, embeddings, fitting, measuring, predicting, regime, store
+from attack import controls, fitting, measuring, predicting, regime, store
 from attack.crossfit import Options
 from attack.signals import SIGNALS, structure
 from attack.signals.sight import Sight
+from attack.vectors import embeddings
 from shadow import fleet, membership, piles
 from shadow.checks import validate
 from shadow.config import Config, MembershipConfig

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from test_store import SIZE, make_fleet, recipe
 
-from attack import layout, measuring, store, supplied
+from attack import layout, measuring, store
+from attack.vectors import supplied
 from shadow import config as configs
 from shadow import workdir
 from shadow.errors import UserError

@@ -16,9 +16,10 @@ from hub_folders import edit, generator
 from PIL import Image
 from tiny_run import TINY, fails, leftovers
 
-from attack import measuring, metrics
+from attack import measuring
 from attack.compare import command, difficulty, trajectory
 from attack.compare.subjects import resolve
+from attack.statistics import metrics
 from shadow import hub, whitebox, workdir
 from shadow.config import Config, from_dict
 from shadow.data import challenge, decoding, manifest

@@ -8,11 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from attack import encoders
-from attack.embeddings import embed, in_parts
 from attack.signals.scene import Scene
 from attack.signals.sight import Parts, Sight
-from attack.supplied import Supplied
+from attack.vectors import encoders
+from attack.vectors.embeddings import embed, in_parts
+from attack.vectors.supplied import Supplied
 from shadow.config import FEATURES, SUPPLIED
 
 _WHOLE = 2**27  # numbers of a pile's vectors that are kept: half a GiB

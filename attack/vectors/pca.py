@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
-from attack.distances import products
-from attack.embeddings import standardised
+from attack.vectors.distances import products
+from attack.vectors.embeddings import standardised
 
 MOST = 32  # components
 _ROUNDING = 1e-6  # of the largest variance: below, a component is noise of float32

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 from attack import pooling
-from attack.intervals import (
+from attack.statistics.intervals import (
     Interval,
     bootstrap_weights,
     check_level,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import signal, stats
 
-from attack.intervals import (
+from attack.statistics.intervals import (
     Interval,
     bootstrap_weights,
     clopper_pearson,
@@ -20,7 +20,7 @@ from attack.intervals import (
     percentile_interval,
     proportion_interval,
 )
-from attack.ranking import DRAWS, check_labels
+from attack.statistics.ranking import DRAWS, check_labels
 from shadow import keys
 
 OBJECTIVES = ("f1", "kappa", "accuracy")

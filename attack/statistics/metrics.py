@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attack import pooling
-from attack.deciding import (
+from attack.statistics.deciding import (
     OBJECTIVES,
     Decision,
     check_probability,
@@ -22,8 +22,8 @@ from attack.deciding import (
     expected_f1_decision,
     trivial_labellings,
 )
-from attack.intervals import clopper_pearson, group_numbers, proportion_interval
-from attack.ranking import (
+from attack.statistics.intervals import clopper_pearson, group_numbers, proportion_interval
+from attack.statistics.ranking import (
     Paired,
     auc,
     auc_difference_grouped,
@@ -38,7 +38,7 @@ from attack.ranking import (
     placements,
     smallest_detectable_auc,
 )
-from attack.reliability import (
+from attack.statistics.reliability import (
     brier,
     calibration_figures,
     ece,
@@ -47,7 +47,7 @@ from attack.reliability import (
     reliability,
     shift_prior,
 )
-from attack.roc import OperatingPoint, Roc, roc, tpr_at_fpr
+from attack.statistics.roc import OperatingPoint, Roc, roc, tpr_at_fpr
 
 __all__ = [
     "DECISIONS",

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attack.intervals import Interval, proportion_interval
-from attack.ranking import check_labels, check_scores
+from attack.statistics.intervals import Interval, proportion_interval
+from attack.statistics.ranking import check_labels, check_scores
 
 
 class Roc(NamedTuple):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attack.deciding import check_probability
-from attack.intervals import bootstrap_weights, clopper_pearson, percentile_interval
-from attack.ranking import DRAWS, check_labels
+from attack.statistics.deciding import check_probability
+from attack.statistics.intervals import bootstrap_weights, clopper_pearson, percentile_interval
+from attack.statistics.ranking import DRAWS, check_labels
 from shadow import keys
 
 SMALLEST = 1e-12  # probabilities are held this far from 0 and 1 in the log loss, which would be infinite

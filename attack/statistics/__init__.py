@@ -1,0 +1,1 @@
+"""Figures of scores and probabilities against labels, each with its interval."""

@@ -1,0 +1,1 @@
+"""Images as vectors, and how far two of them are apart."""
