@@ -23,7 +23,7 @@ UNET = UNet2DConfig(block_out_channels=(8, 8), norm_num_groups=4)
 def generator(unet=UNET, size=SIZE, diffusion=None, pile=None, seed=0) -> Generator:
     """Random weights, also where both sides start at constants."""
     denoiser = DenoiserConfig(kind="unet2d", unet=unet)
-    params = _weights(denoiser, size, seed)
+    params = jax.tree.map(lambda leaf: leaf, _weights(denoiser, size, seed))  # a tree of the caller's own
     return Generator("made", denoiser, size, params, diffusion or DiffusionConfig(), pile or PileConfig())
 
 

@@ -70,14 +70,14 @@ def planned(tiny, finished, tmp_path_factory):
 
 
 MANY = [
-    *("--config.fleet.shadows=64", "--config.fleet.pack=4", "--config.train.steps=20"),
+    *("--config.fleet.shadows=32", "--config.fleet.pack=4", "--config.train.steps=20"),
     *("--config.pile.count=10", "--config.attack.pile=10"),
 ]
 
 
 @pytest.fixture(scope="session")
 def many(tiny, planned) -> Path:
-    """64 shadows, undisturbed."""
+    """32 shadows, undisturbed."""
     folder, arguments = planned("whole", *MANY)
     result = tiny("sample", folder, *arguments)
     assert result.returncode == 0, result.stderr
@@ -85,14 +85,14 @@ def many(tiny, planned) -> Path:
 
 
 @linux
-def test_64_shadows_whose_workers_are_killed_all_the_time_end_with_the_same_bits(start, planned, many):
+def test_32_shadows_whose_workers_are_killed_all_the_time_end_with_the_same_bits(start, planned, many):
     folder, _ = planned("killed", *MANY)
     rng, kills, deadline = random.Random(0), 0, time.monotonic() + 400
     process = start("sample", f"--workdir={folder}")
     try:
         while process.poll() is None:
             assert time.monotonic() < deadline, f"not done after {kills} kills"
-            time.sleep(rng.uniform(2.0, 5.0))
+            time.sleep(rng.uniform(1.0, 2.5))
             workers = children(process.pid)
             for worker in rng.sample(workers, min(1, len(workers))):
                 os.kill(worker, signal.SIGKILL)
@@ -101,7 +101,7 @@ def test_64_shadows_whose_workers_are_killed_all_the_time_end_with_the_same_bits
         process.kill()
         _, said = process.communicate()
     assert process.returncode == 0, said
-    assert kills > 1  # a quiet machine is done soon
+    assert kills > 2
     assert content(folder) == content(many)
     assert weights(folder) == weights(many)
     assert hidden(folder) == hidden(many) == []

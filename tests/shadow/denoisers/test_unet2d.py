@@ -222,10 +222,10 @@ def test_bfloat16_computes_and_float32_comes_out(config):
         for dtype in ("float32", "bfloat16")
     )
     params = exact.init(jax.random.key(0))
-    wide, narrow = exact.apply(params, x, t), coarse.apply(params, x, t)
+    wide, narrow = jax.jit(exact.apply)(params, x, t), jax.jit(coarse.apply)(params, x, t)
     assert narrow.dtype == jnp.float32
     error = np.abs(wide - narrow).max() / np.abs(wide).max()
     assert 1e-4 < error < 0.05  # it did compute in 16 bits, and well
-    gradient = jax.grad(lambda p: (coarse.apply(p, x, t) ** 2).mean())(params)
+    gradient = jax.jit(jax.grad(lambda p: (coarse.apply(p, x, t) ** 2).mean()))(params)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(gradient)} == {"float32"}  # of the master weights
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
