@@ -13,8 +13,7 @@ from attack.crossfit import Labelled, Options
 from attack.signals.sight import Sight
 from attack.vectors import encoders
 from attack.vectors.embeddings import standardised
-from shadow import config as configs
-from shadow import features, keys, membership
+from shadow import checks, features, keys, membership
 from shadow.config import Config, MembershipConfig
 from shadow.diffusion import process
 from shadow.errors import UserError
@@ -145,10 +144,10 @@ def test_a_whole_block_must_be_to_spare(shadows, block, fits):
     config.attack.embeddings, config.attack.signals = ("features",), ("nearest",)
     assert encoders.shadows_of(config) == list(range(block))
     if fits:
-        configs.validate(config)
+        checks.validate(config)
         return
     with pytest.raises(UserError, match=rf"'features' .*block = {block}.* fleet\.shadows = {shadows} is too few"):
-        configs.validate(config)
+        checks.validate(config)
     config.attack.embeddings = ("pixels",)
-    configs.validate(config)
+    checks.validate(config)
     assert encoders.shadows_of(config) == []

@@ -11,8 +11,7 @@ from test_store import SIZE, make_fleet, recipe
 
 from attack import layout, measuring, store
 from attack.vectors import supplied
-from shadow import config as configs
-from shadow import workdir
+from shadow import checks, workdir
 from shadow.errors import UserError
 
 SHADOWS = [1, 2, 4, 7, 8, 11]
@@ -186,7 +185,7 @@ def test_signals_that_need_pictures_are_not_asked_of_vectors():
     layout.check(("pixels", "supplied"), ("mosaic", "votes"), 32)
     config = recipe(embeddings=("pixels", "supplied"))
     with pytest.raises(UserError, match=r"'supplied' comes with attack\.embeddings_from"):
-        configs.validate(config)
+        checks.validate(config)
 
 
 def test_the_signals_depend_on_the_content_of_the_file(tmp_path):
