@@ -54,17 +54,17 @@ def reference_count(member: np.ndarray, most: int) -> int:
     member: bool [shadow, dev image]. The image that the fewest shadows lack decides for all: half of them in a complete
     fleet, fewer where some are missing.
     """
-    return max(1, min(most, _least_without(member) - _ASIDE))
+    return max(1, min(most, least_without(member) - _ASIDE))
 
 
-def _least_without(member: np.ndarray) -> int:
+def least_without(member: np.ndarray) -> int:
     """The number of shadows without an image, of the image where it is least."""
     return int((~member).sum(0).min())
 
 
 def enough(member: np.ndarray) -> bool:
     """Do these shadows, bool [shadow, dev image], leave every pair a reference?"""
-    return _least_without(member) > _ASIDE
+    return least_without(member) > _ASIDE
 
 
 def check_enough(member: np.ndarray, ids: Sequence[str]) -> None:
@@ -87,10 +87,10 @@ def priorities(ids: Sequence[str], shadows: int, seed: int, draw: int) -> np.nda
     return np.stack([keys.generator(seed, "references", draw, name).random(shadows) for name in ids])
 
 
-def _ranked(bank: Bank, order: np.ndarray) -> np.ndarray:
+def ranked_references(member: np.ndarray, order: np.ndarray) -> np.ndarray:
     """The shadows of each candidate by their turn as its references, int [candidate, shadow]; -1 for those that hold
-    it, which come last."""
-    cost = np.where(bank.member.T, np.inf, order)
+    it, member bool [shadow, candidate], which come last. `order` [candidate, shadow]: see `priorities`."""
+    cost = np.where(member.T, np.inf, order)
     ranked = np.argsort(cost, axis=1, kind="stable")
     return np.where(np.isfinite(np.take_along_axis(cost, ranked, 1)), ranked, -1)
 
@@ -111,7 +111,7 @@ def choose_references(bank: Bank, order: np.ndarray, count: int, banned: Sequenc
     `order` [candidate, shadow]: see `priorities`; `banned`: shadows that stand aside. Shadows that hold the candidate
     are never taken. Raises ValueError where fewer than `count` do not hold it.
     """
-    return _first(_ranked(bank, order), count, banned)
+    return _first(ranked_references(bank.member, order), count, banned)
 
 
 def residuals(bank: Bank, own: np.ndarray, references: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
@@ -134,7 +134,7 @@ class ShadowResiduals:
     """Every shadow's own pile relative to others.
 
     value: float64 [shadow, candidate, column]; references: int [shadow, candidate, R], never the shadow itself; ranked:
-    int [candidate, shadow], see `_ranked`.
+    int [candidate, shadow], see `ranked_references`.
     """
 
     bank: Bank
@@ -156,7 +156,7 @@ class ShadowResiduals:
 
 def shadow_residuals(bank: Bank, order: np.ndarray, count: int) -> ShadowResiduals:
     """`order` [candidate, shadow]: see `priorities`. Raises ValueError as `choose_references` does."""
-    ranked = _ranked(bank, order)
+    ranked = ranked_references(bank.member, order)
     references = np.stack([_first(ranked, count, (k,)) for k in range(len(bank.values))])
     value = np.stack([residuals(bank, own, chosen) for own, chosen in zip(bank.values, references, strict=True)])
     return ShadowResiduals(bank, ranked, references, value)

@@ -100,17 +100,23 @@ def _compiled(config: DenoiserConfig, size: int, t: int) -> Callable[[Params, ja
     return jax.jit(of_batch)
 
 
-def block_features(generator: Generator, images: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """float32 [image, feature] of every block and of the network's output (`output`), of images [image, side, side] in
-    [-1, 1] at the noise power LEVEL, with one fixed noise an image. Raises UserError as `whitebox.opened`."""
+def _at_level(generator: Generator, level: float) -> tuple[int, np.float32, np.float32]:
+    """The time of the generator's process whose noise power is nearest to `level`, and what image and noise are
+    multiplied by there. Raises UserError where `whitebox.why_not` says why."""
     wrong = whitebox.why_not(generator)
     if wrong or generator.diffusion is None:
         raise UserError(f"{generator.name}: {wrong}")
-    size, channels = images.shape[1], whitebox.channels(generator)
     abar = process.alpha_bar(generator.diffusion)
-    t = int(np.argmin(np.abs(1 - abar - LEVEL)))
+    t = int(np.argmin(np.abs(1 - abar - level)))
+    return t, np.float32(np.sqrt(abar[t])), np.float32(np.sqrt(1 - abar[t]))
+
+
+def block_features(generator: Generator, images: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """float32 [image, feature] of every block and of the network's output (`output`), of images [image, side, side] in
+    [-1, 1] at the noise power LEVEL, with one fixed noise an image. Raises UserError as `whitebox.opened`."""
+    t, signal, scale = _at_level(generator, LEVEL)
+    size, channels = images.shape[1], whitebox.channels(generator)
     noise = jax.random.normal(keys.key(seed, "features/noise"), (len(images), size, size, channels))
-    signal, scale = (np.float32(np.sqrt(power)) for power in (abar[t], 1 - abar[t]))
     x = signal * jnp.asarray(whitebox.as_input(images, channels)) + scale * noise
 
     params, of_batch = jax.tree.map(jnp.asarray, generator.params), _compiled(generator.denoiser, size, t)
@@ -153,12 +159,8 @@ def embedder(generator: Generator, size: int, seed: int) -> Callable[[np.ndarray
     The noise is one and the same for all images: they differ in their vectors by what they are. A row is of its image
     alone, to the last bit. Raises UserError as `whitebox.opened`.
     """
-    wrong = whitebox.why_not(generator)
-    if wrong or generator.diffusion is None:
-        raise UserError(f"{generator.name}: {wrong}")
-    channels, abar = whitebox.channels(generator), process.alpha_bar(generator.diffusion)
-    t = int(np.argmin(np.abs(1 - abar - EMBEDDED)))
-    signal, scale = (np.float32(np.sqrt(power)) for power in (abar[t], 1 - abar[t]))
+    t, signal, scale = _at_level(generator, EMBEDDED)
+    channels = whitebox.channels(generator)
     noise = scale * np.asarray(jax.random.normal(keys.key(seed, "features/one noise"), (size, size, channels)))
     params, compiled = jax.tree.map(jnp.asarray, generator.params), _one_by_one(generator.denoiser, size, t)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attack.calibration import priorities
+from attack.calibration import least_without, priorities, ranked_references
 from attack.compare.subjects import Source, Subject, opened
 from shadow import checkpoint, fleet, whitebox
 from shadow.config import CompareConfig
@@ -33,10 +33,10 @@ def chosen(member: np.ndarray, order: np.ndarray) -> np.ndarray:
     """The references of each image: int [image, count] into the rows of member, bool [shadow, image]; never one that
     holds the image. Every image, member of the checkpoint asked about or not, has as many, or a mean of more would tell
     which it is. `order` [image, shadow]: who comes first. ValueError where all shadows hold an image."""
-    count = int((~member).sum(0).min()) if len(member) else 0
+    count = least_without(member) if len(member) else 0
     if not count:
         raise ValueError("a slice is in all of them")
-    return np.argsort(np.where(member.T, np.inf, order), axis=1, kind="stable")[:, :count]
+    return ranked_references(member, order)[:, :count]
 
 
 def others(subject: Subject, source: Source, most: int) -> list[int]:
