@@ -112,8 +112,7 @@ class Run:
     def signals(self) -> None:
         with self._stage("signals") as wanted:
             if wanted:
-                shadows = encoders.measured(self.folder, self.config)
-                fleet.verify_piles(self.folder, shadows)
+                shadows = self._shadows()
                 measuring.build(self.folder, self._manifest(), self.config, shadows)
 
     def proxies(self) -> None:
@@ -122,8 +121,7 @@ class Run:
             raise UserError("proxies: are for the signal `proxy`, which attack.signals does not ask for")
         with self._alone():
             self._check_inputs(first=True)
-            shadows = encoders.measured(self.folder, self.config)
-            fleet.verify_piles(self.folder, shadows)
+            shadows = self._shadows()
             found = proxies.Proxies(measuring.set_scene(self.folder, self._manifest(), self.config, shadows))
             proxies.train(found)
 
@@ -132,12 +130,18 @@ class Run:
         hub.check_new(folder)
         with self._alone():
             self._check_inputs(first=True)
-            shadows = encoders.measured(self.folder, self.config)
-            fleet.verify_piles(self.folder, shadows)
+            shadows = self._shadows()
             count = supplied.write_images(
                 measuring.set_scene(self.folder, self._manifest(), self.config, shadows), folder
             )
         print(f"{folder}: {count} images; give their vectors, by the ids of images.csv, with {supplied.FIELD}")
+
+    def _shadows(self) -> list[int]:
+        """Those that are measured, their piles checked. Raises UserError as `encoders.measured` and where a pile is
+        damaged."""
+        shadows = encoders.measured(self.folder, self.config)
+        fleet.verify_piles(self.folder, shadows)
+        return shadows
 
     def fit(self) -> None:
         from attack import fitting  # SciPy's statistics take as long to import as the other commands need

@@ -57,6 +57,7 @@ class Bank:
 
     def __init__(self, source: Source) -> None:
         self.source, self.why = source, ""
+        self._embedded: dict[str, np.ndarray] = {}
         self.store: store.Store | None = None
         folder = source.folder
         if not workdir.is_done(folder / "signals", "signals", source.config):
@@ -68,6 +69,12 @@ class Bank:
     def images(self) -> np.ndarray:
         """The dev images at the size of the shadows, float32 [image, side, side] in [0, 255]."""
         return self.source.manifest.images_at(self.source.dev, self.source.config.data.resolution)
+
+    def _real(self, name: str) -> np.ndarray:
+        """The dev images in an embedding, worked out once for all checkpoints."""
+        if name not in self._embedded:
+            self._embedded[name] = embeddings.embed(name, self.images)
+        return self._embedded[name]
 
     def leak(self, pile: np.ndarray, step: int | None, shadow: int | None) -> Leak:
         """Of a pile [image, side, side] of the checkpoint at `step` of `shadow` (None: of no shadow of this run)."""
@@ -92,13 +99,13 @@ class Bank:
             raise _UncalibratedError("; ".join(f"{name} is {why}" for name, why in left_out.items()))
 
         def sights(name: str, made: np.ndarray) -> list[Sight]:
-            real = embeddings.embed(name, self.images)
+            real = self._real(name)
             return [Sight(real, len(real), self.source.groups, embeddings.embed(name, made))]
 
         lots = np.split(np.asarray(pile, np.float32), config.subsamples)
         mine = np.mean([own.measure(functools.partial(sights, made=made)) for made in lots], axis=0)
         aside = [data.shadows.index(shadow)] if shadow in data.shadows else []
-        count = min(config.references, int((~np.delete(bank.member, aside, axis=0)).sum(0).min()))
+        count = min(config.references, calibration.least_without(np.delete(bank.member, aside, axis=0)))
         if count < 1:
             raise _UncalibratedError("some images are in all other shadows")
         found, rows = [], np.arange(len(mine))[:, None]
@@ -122,8 +129,8 @@ class Bank:
         left_out = {name: _why_not_in(name) for name in asked if name not in names}
         columns = []
         for name in names:
-            real, made = embeddings.embed(name, self.images), embeddings.embed(name, np.asarray(pile, np.float32))
-            columns.append(-np.log(np.maximum(distances(real, made).min(1).astype(np.float64), 1e-4)))
+            made = embeddings.embed(name, np.asarray(pile, np.float32))
+            columns.append(-np.log(np.maximum(distances(self._real(name), made).min(1).astype(np.float64), 1e-4)))
         how = f"uncalibrated: {why}"
         return _leak(tuple(f"nearest@{name}" for name in names), np.stack(columns, axis=1), False, how, left_out)
 
