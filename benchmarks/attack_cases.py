@@ -28,7 +28,7 @@ from shadow.errors import UserError
 _NAME = re.compile(r"(phantom|real)\.(dit|unet2d)\.(slice|group)\.(\d+)")
 BANDS = {"faint": (0.60, 0.75), "clear": (0.85, 0.95)}
 _STEPS = {  # of the target's training, at which piles are drawn
-    "dit": (100, 600, 1200, 1800, 2600, 3600, 5000),
+    "dit": (100, 600, 1200, 1800, 2600, 3600, 5000, 8000, 12000),
     "unet2d": (100, 400, 800, 1300, 2000),
 }
 _SIZES = (400, 200, 100)  # images of the test pile

@@ -289,7 +289,51 @@ def group_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps
 def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """Attention of [batch, position, head, feature], softmax in float32: by cuDNN's fused kernel on a GPU where the
     dtype (16 bits) and the features of a head (at most 128, by eights) let it."""
+    if jax.default_backend() == "cpu":
+        return _attend(q, k, v)
     fits = q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128
     if fits and jax.default_backend() == "gpu":
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
     return jax.nn.dot_product_attention(q, k, v)
+
+
+@jax.custom_vjp
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    """As `attend`, with gradients by hand: as JAX derives them XLA transposes the weights [position, position] of
+    every head, which takes longer than the products. Here only what is [position, feature] is transposed."""
+    return _attend_fwd(q, k, v)[0]
+
+
+def _attend_fwd(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    logits = _matmul(_rows(q), _columns(k)) * q.shape[-1] ** -0.5
+    weights = jax.nn.softmax(logits).astype(v.dtype)
+    return _rows(_matmul(weights, _rows(v))).astype(q.dtype), (q, k, v, weights)
+
+
+def _attend_bwd(saved: tuple[jax.Array, ...], dy: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    q, k, v, weights = saved
+    dv = _matmul(_columns(dy), weights)  # [feature, position]
+    wide = weights.astype(_wider(q.dtype))
+    dweights = _matmul(_rows(dy), _columns(v))
+    dlogits = wide * (dweights - (dweights * wide).sum(-1, keepdims=True)) * q.shape[-1] ** -0.5
+    dlogits = dlogits.astype(q.dtype)
+    dq, dk = _rows(_matmul(dlogits, _rows(k))), _matmul(_columns(q), dlogits)
+    return dq.astype(q.dtype), jnp.moveaxis(dk, -1, 1).astype(k.dtype), jnp.moveaxis(dv, -1, 1).astype(v.dtype)
+
+
+_attend.defvjp(_attend_fwd, _attend_bwd)
+
+
+def _matmul(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Their products, summed and left in at least float32."""
+    return jnp.matmul(x, y, preferred_element_type=_wider(x.dtype))
+
+
+def _rows(x: jax.Array) -> jax.Array:
+    """[batch, position, head, feature] -> [batch, head, position, feature], and back."""
+    return x.swapaxes(1, 2)
+
+
+def _columns(x: jax.Array) -> jax.Array:
+    """[batch, position, head, feature] -> [batch, head, feature, position]."""
+    return jnp.moveaxis(x, 1, -1)

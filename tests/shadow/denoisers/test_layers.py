@@ -1,4 +1,4 @@
-"""Convolutions and group norm against loops, XLA's own convolution and its gradients, at odd sizes and under vmap."""
+"""Convolutions, group norm and attention against loops, XLA's own and its gradients, at odd sizes and under vmap."""
 
 from __future__ import annotations
 
@@ -226,3 +226,45 @@ def test_group_norm_of_16_bits_is_as_good_as_they_are():
     found = layers.group_norm(short, scale.astype(jnp.bfloat16), bias.astype(jnp.bfloat16), 2, 1e-5)
     assert found.dtype == jnp.bfloat16
     assert np.abs(found.astype(np.float32) - exact).max() <= 2.0**-8 * np.abs(exact).max()
+
+
+def attention(q, k, v):
+    """The definition, one head and one position at a time, and its gradients are JAX's."""
+    heads = []
+    for head in range(q.shape[2]):
+        scores = jnp.einsum("bif,bjf->bij", q[:, :, head], k[:, :, head], precision="highest") / q.shape[-1] ** 0.5
+        heads.append(jnp.einsum("bij,bjf->bif", jax.nn.softmax(scores), v[:, :, head], precision="highest"))
+    return jnp.stack(heads, axis=2)
+
+
+@pytest.mark.parametrize(("positions", "heads", "features"), [(1, 1, 4), (9, 3, 5), (16, 2, 8)])
+def test_attention_and_its_gradients_are_its_definition(positions, heads, features):
+    q, k, v, dy = (jnp.asarray(normal(seed, 3, positions, heads, features)) for seed in range(4))
+    y, back = jax.vjp(layers.attend, q, k, v)
+    wanted, wanted_back = jax.vjp(attention, q, k, v)
+    assert_close(y, wanted, 1e-6)
+    largest = max(float(jnp.abs(g).max()) for g in wanted_back(dy))  # one position: those of q and k are 0
+    for actual, expected in zip(back(dy), wanted_back(dy), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-6 * largest)
+
+
+def test_attention_in_a_pack_is_that_of_each_alone():
+    q, k, v, dy = (jnp.asarray(normal(seed, 2, 3, 8, 2, 4)) for seed in range(4))
+
+    def gradients(*arrays):
+        return jax.vjp(layers.attend, *arrays[:3])[1](arrays[3])
+
+    for actual, *alone in zip(jax.vmap(gradients)(q, k, v, dy), *map(gradients, q, k, v, dy), strict=True):
+        np.testing.assert_allclose(actual, jnp.stack(alone), rtol=0, atol=1e-6)
+
+
+def test_attention_of_16_bits_is_as_good_as_they_are():
+    arrays = [jnp.asarray(normal(seed, 2, 16, 2, 8)) for seed in range(4)]
+    half = [a.astype(jnp.bfloat16) for a in arrays]
+    y, back = jax.vjp(layers.attend, *half[:3])
+    wanted, wanted_back = jax.vjp(attention, *arrays[:3])
+    assert y.dtype == jnp.bfloat16
+    assert_close(y.astype(jnp.float32), wanted, 0.03)
+    for actual, expected in zip(back(half[3]), wanted_back(arrays[3]), strict=True):
+        assert actual.dtype == jnp.bfloat16
+        assert_close(actual.astype(jnp.float32), expected, 0.05)
