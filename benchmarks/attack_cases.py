@@ -27,13 +27,19 @@ from shadow.errors import UserError
 
 _NAME = re.compile(r"(phantom|real)\.(dit|unet2d)\.(slice|group)\.(\d+)")
 BANDS = {"faint": (0.60, 0.75), "clear": (0.85, 0.95)}
-_STEPS = {  # of the target's training, at which piles are drawn
-    "dit": (100, 600, 1200, 1800, 2600, 3600, 5000, 8000, 12000),
-    "unet2d": (100, 400, 800, 1300, 2000),
+_STEPS = {  # of the target's training, at which piles are drawn; a UNet learns slices by heart late, real ones last
+    "phantom.dit": (100, 600, 1200, 1800, 2600, 3600, 5000, 8000, 12000),
+    "real.dit": (100, 600, 1200, 1800, 2600, 3600, 5000, 8000, 12000),
+    "phantom.unet2d": (100, 800, 2000, 4000, 7000),
+    "real.unet2d": (100, 800, 2000, 4500, 8000, 12000),
 }
 _SIZES = (400, 200, 100)  # images of the test pile
 # Worlds that have a case `nothing` too: the pile of the first step, at which the target has learned no slice yet.
 NOTHING = ("phantom.dit.slice.1", "real.unet2d.slice.1")
+
+
+def _steps(world: str) -> tuple[int, ...]:
+    return _STEPS[".".join(world.split(".")[:2])]
 
 
 def worlds(real: bool) -> list[str]:
@@ -51,13 +57,14 @@ def recipe(world: str, pool: str, patients: str, size: int = _SIZES[0]) -> Confi
     if found is None:
         raise UserError(f"{world!r} is no POOL.TARGET.SPLIT.SEED")
     kind, target, split, seed = found.groups()
+    steps = _steps(world)
     config = Config(seed=int(seed))
     made = config.challenge
     config.attack.seed, made.seed, made.split, made.denoiser.kind = int(seed), 1000 + int(seed), split, target
     config.pile.count, config.attack.pile, config.pile.steps = _SIZES[0], size, (300, 600, 1600)
     config.attack.same_generator = True
     made.dev_generated, made.test_generated = _SIZES[0] // 2, size
-    made.train.batch_size, made.train.steps, made.train.checkpoint_every = 8, _STEPS[target][-1], _STEPS[target][-1]
+    made.train.batch_size, made.train.steps, made.train.checkpoint_every = 8, steps[-1], steps[-1]
     if kind == "real":
         made.pool, made.patients = pool, patients
         made.dev_used = made.dev_not_used = 30
@@ -102,7 +109,7 @@ def _search(folder: Path, config: Config, dealt: challenge.Dealt) -> list[dict[s
     """Trains the target and says of every step and size which baseline is best, and its AUC on the truth."""
     spec, target = challenge.target_spec(dealt, config), folder / "target"
     target.mkdir(parents=True, exist_ok=True)
-    steps = _STEPS[config.challenge.denoiser.kind]
+    steps = _steps(folder.name)
     train.train_pack(spec, [target], steps)
     dev = config.challenge.dev_generated
     sampling = dataclasses.replace(config.pile, count=dev + _SIZES[0])
