@@ -92,6 +92,9 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     content["pooled_variance"] = [pooled.tolist() for _, pooled in fitted]
     files.write_json(folder / "model.json", content)
     two_way = _two_way_figures(known, logit, probability, len(data.test), attack.prior, weight, likeness["excess"])
+    size, seen = (of["generated_test"] for of in (data.sizes, data.seen))
+    if seen > size:
+        _open_above(two_way)
     controls_found = [
         controls.redrawn(
             known,
@@ -114,7 +117,8 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         "shadows_asked": len(data.shadows) + len(data.missing),
         "shadows_used": len(data.shadows),
         "shadows_missing": data.missing,
-        "pile_size": data.sizes["generated_test"],
+        "pile_size": size,
+        "target_pile": seen,
         "two_way": {
             **two_way,
             "nearness": {"edges": list(mix.edges[:-1]), "target": mix.target, "shadows": mix.shadows, "thin": mix.thin},
@@ -138,6 +142,14 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         **_thresholds(logit, known, attack.fpr),
     }
     files.write_json(folder / "fit.json", summary)
+
+
+def _open_above(two_way: dict[str, Any]) -> None:
+    """More images of the target than of a shadow show more of it, and how much more the shadows do not tell: the
+    prediction intervals end at certainty."""
+    for found in (two_way, *two_way["strata"]):
+        if found.get("prediction_interval"):
+            found["prediction_interval"][1] = 1.0
 
 
 def _patient_figures(data: store.Store, known: Labelled, logit: np.ndarray, named: bool) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """The evidence of every pile about every real image, measured and written to `signals/` (read by `store`).
 
-Piles are compared at equal size: the first images of a shadow's pile, a random choice of the target's. Where the dev
-pile is smaller than the test pile, shadows are measured at both sizes. With `attack.subsamples` several lots of so many
-images are compared, of all piles alike, and the mean of what they show is the evidence.
+Of a shadow's pile the first `attack.pile` images are compared. Of the target's, distances see all images, or
+`attack.target_pile` of them by chance: each shows something, and the units of a pile's own non-members take care of the
+size. What is trained on a pile, and a pile's statistics, are of as many images as the shadows'. Where the dev pile has
+fewer than `attack.pile`, shadows are measured at both sizes. With `attack.subsamples` several lots of equal size are
+compared, of all piles alike, and the mean of what they show is the evidence.
 """
 
 from __future__ import annotations
@@ -44,9 +46,8 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
         for i, pile in enumerate(tqdm(scene.piles, desc="signals", unit="pile", disable=None, leave=False)):
             found, told = [], []
             for lot, values in zip(lots, whole, strict=True):
-                made = lot.piles[i].read()
-                told.append(regime.pile_statistics(made))
-                sights = functools.partial(_sights, real, pile.name, made)
+                told.append(regime.pile_statistics(lot.piles[i].read()))
+                sights = functools.partial(_sights, real, pile.name, lot.piles[i].whole())
                 found.append(plan.measure(sights, {name: value[i] for name, value in values.items()}))
             statistics[pile.name] = np.mean(told, axis=0).tolist()
             stream.write(np.mean(found, axis=0, dtype=np.float64).astype(np.float32).tobytes())
@@ -58,11 +59,23 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
             "signals": plan.stored,
             "blocks": plan.numbers,
             "sizes": sizes_of(manifest, config),
+            "seen": seen_of(manifest, config),
             "statistics": statistics,
             "shadows": list(shadows),
             "asked": config.fleet.shadows,
         },
     )
+
+
+def seen_of(manifest: Manifest, config: Config) -> dict[str, int]:
+    """Images of each pile of the target's that distances see: of the dev pile no more than of the test pile, whose
+    stand-in it is."""
+    sizes, attack = sizes_of(manifest, config), config.attack
+    if attack.subsamples > 1:
+        return sizes
+    there = {role: len(manifest.rows(role)) for role in sizes}
+    most = min(attack.target_pile or there["generated_test"], there["generated_test"])
+    return {role: max(sizes[role], min(most, count)) for role, count in there.items()}
 
 
 def _sights(real: dict[str, list[spaces.View]], name: str, made: np.ndarray, embedding: str) -> list[Sight]:
@@ -106,17 +119,15 @@ def set_scene(workdir: Path, manifest: Manifest, config: Config, shadows: Sequen
 
 def _piles(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int], lot: int) -> tuple[Pile, ...]:
     """One lot of every pile, in the order of the store."""
-    sizes = sizes_of(manifest, config)
-    found = [
-        Pile(pile_name(k, step, n), k, step, n, functools.partial(_of_shadow, workdir, k, step, n, lot))
-        for step in fleet.pile_steps(config)
-        for k in shadows
-        for n in sorted(set(sizes.values()))
-    ]
-    found += [
-        Pile(role, -1, -1, n, functools.partial(_of_target, manifest, config, role, n, lot))
-        for role, n in sizes.items()
-    ]
+    sizes, found = sizes_of(manifest, config), []
+    for step in fleet.pile_steps(config):
+        for k in shadows:
+            for n in sorted(set(sizes.values())):
+                read = functools.partial(_of_shadow, workdir, k, step, n, lot)
+                found.append(Pile(pile_name(k, step, n), k, step, n, read, n, read))
+    for role, seen in seen_of(manifest, config).items():
+        read, whole = (functools.partial(_of_target, manifest, config, role, n, lot) for n in (sizes[role], seen))
+        found.append(Pile(role, -1, -1, sizes[role], read, seen, whole))
     return tuple(found)
 
 

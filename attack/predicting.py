@@ -28,12 +28,12 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     known, asked = data.labelled(step, "generated_test"), data.target("generated_test", step)
     _, before = model.from_json(json.loads((folder / "model.json").read_text()))
     dev: dict[str, Any] = dict(transfer.UNLABELLED)
-    if "generated_dev" in data.sizes:
-        labels = transfer.dev_labels(data, step, "generated_dev", options(config), attack.draws)
-        dev = transfer.measured(labels, before, attack.same_generator, attack.seed)
+    if "generated_dev" in data.sizes:  # of the same generator: on the pile that the candidates are scored on
+        pile = "generated_test" if attack.same_generator else "generated_dev"
+        labels = transfer.dev_labels(data, step, pile, options(config), attack.draws)
+        dev = transfer.measured(labels, before, attack.same_generator, attack.seed) | {"images": data.seen[pile]}
     on_dev = None
-    if attack.recalibrate == "dev":  # on the pile that the candidates are scored on, which is of the same generator
-        labels = transfer.dev_labels(data, step, "generated_test", options(config), attack.draws)
+    if attack.recalibrate == "dev":
         pairs = held_pairs(folder)
         on_dev = transfer.on_dev(labels, pairs, attack.fpr)
         dev["recalibration"] = transfer.recalibrated(on_dev, pairs, before, attack.folds, attack.seed)

@@ -71,7 +71,8 @@ class Store:
     used: np.ndarray  # bool [dev image], known to be; of a reference slice neither is known
     not_used: np.ndarray  # bool [dev image]
     statistics: dict[str, list[float]]
-    sizes: dict[str, int]  # images compared, of each target pile
+    sizes: dict[str, int]  # images of the shadows' piles that each target pile is compared with
+    seen: dict[str, int]  # images of each target pile, as many or more
     shadows: tuple[int, ...]  # that were there, rising
     asked: int  # shadows of the config when the signals were measured
     config: Config
@@ -158,6 +159,7 @@ def read(workdir: Path, manifest: Manifest, config: Config) -> Store:
         np.array([label[name] == 0 for name in dev]),
         names["statistics"],
         names["sizes"],
+        names["seen"],
         tuple(names["shadows"]),
         names["asked"],
         config,

@@ -64,7 +64,7 @@ def spread(values: np.ndarray, digits: int = 2) -> str:
 def scene_of(candidates: int, pile: int, side: int) -> Scene:
     made = images(pile, side, 1)
     half, names = candidates // 2, tuple(f"x{i}" for i in range(candidates))
-    one = Pile("generated_test", -1, -1, pile, lambda: made.astype(np.float32))
+    one = Pile("generated_test", -1, -1, pile, lambda: made, pile, lambda: made)
     fold, config = np.arange(half) % 5, Config()
     config.data.resolution = side
     real = images(candidates, side, 0).astype(np.float32)

@@ -25,7 +25,7 @@ _CHOICES = {
     "attack.model": ("logistic", "boosting", "mean", "auto"),
 }
 _NOT_NEGATIVE = (
-    *("train.shift", "warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge"),
+    *("train.shift", "warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge", "target_pile"),
     "compare.references",
 )
 _PROXY_TIMES = 1000  # of the process of proxies

@@ -168,7 +168,8 @@ class AttackConfig:
     """From piles to probabilities."""
 
     allow_missing: bool = False  # go on with the shadows that are done where others are missing
-    pile: int = 250  # images of each pile that are compared
+    pile: int = 250  # images of each shadow's pile that are compared
+    target_pile: int = 0  # images of the target's piles that distances see, `pile` at least; 0: all
     subsamples: int = 1  # disjoint lots of so many images of each pile; evidence is the mean over them
     embeddings: tuple[str, ...] = ("pixels", "highpass", "laplacian")
     embeddings_from: str = ""  # NPZ of vectors of an encoder of your own, by the ids of `launch.py images`

@@ -24,7 +24,8 @@ VERSION = 1
 # Config fields each stage after training depends on, besides everything before it.
 LATER = {
     "signals": (
-        *("attack.pile", "attack.subsamples", "attack.embeddings", "attack.signals", "attack.proxy", "attack.seed"),
+        *("attack.pile", "attack.target_pile", "attack.subsamples", "attack.embeddings", "attack.signals"),
+        *("attack.proxy", "attack.seed"),
         *("attack.embeddings_from", "attack.allow_missing"),
     ),
     "fit": ("attack",),

@@ -142,9 +142,14 @@ def facts(workdir: Path, config: Config, evaluation: dict[str, Any]) -> list[tup
                 )
             )
     rows += _training(config)
-    rows.append(("Images compared", f"{config.attack.pile:,} of each pile, {config.data.resolution} pixels a side"))
+    rows.append(("Images compared", f"{_images(evaluation)}, {config.data.resolution} pixels a side"))
     rows.append(("Seeds", f"{config.seed} (shadows), {config.attack.seed} (attack)"))
     return rows
+
+
+def _images(evaluation: dict[str, Any]) -> str:
+    size, seen = evaluation["pile_size"], evaluation["target_pile"]
+    return f"{size:,} of each pile" if seen == size else f"{size:,} of each shadow's pile, {seen:,} of the target's"
 
 
 def _training(config: Config) -> list[tuple[str, str]]:

@@ -252,6 +252,13 @@ def cautions(evaluation: dict[str, Any], prior: float) -> list[tuple[str, str]]:
     mean, wide = interval(two_way.get("interval")), interval(two_way.get("prediction_interval"))
     gone = f" Only {missing(evaluation)}." if missing(evaluation) else ""
     regime = (evaluation.get("regime") or {}).get("message") or "Where the target lies was not measured."
+    size, seen = evaluation.get("pile_size") or 0, evaluation.get("target_pile") or 0
+    more = (
+        f" Of the target {seen:,} images were compared and of each shadow {size:,}: more images show more, so the AUC "
+        "of the shadows is rather a floor, and the interval for a single generator is open above."
+        if seen > size
+        else ""
+    )
     return [
         (
             "“No leakage found” is not proof of privacy",
@@ -267,7 +274,7 @@ def cautions(evaluation: dict[str, Any], prior: float) -> list[tuple[str, str]]:
         (
             "Shadows are stand-ins",
             "The attack was fitted and measured on shadow generators, trained for that, not on the target. "
-            f"It holds for the target as far as the target resembles them. {regime}{gone}",
+            f"It holds for the target as far as the target resembles them. {regime}{more}{gone}",
         ),
         (
             "Two intervals, two questions",

@@ -51,7 +51,7 @@ def _numbers(scene: Scene) -> tuple[str, ...]:
 
 def measure(scene: Scene) -> np.ndarray:
     """[pile, candidate, 10]."""
-    return np.stack([most_similar(scene.images, pile.read()) for pile in scene.piles])
+    return np.stack([most_similar(scene.images, pile.whole()) for pile in scene.piles])
 
 
 BLOCK = PileBlock("ssim", _numbers, measure)

@@ -49,7 +49,7 @@ def _all_images(scene: Scene) -> Iterator[tuple[list[str], np.ndarray]]:
     """(ids, uint8 [image, side, side]) of the real images and of each pile."""
     yield list(scene.ids), grey_levels(scene.images)
     for pile in scene.piles:
-        yield _ids_of(pile.name, pile.count), grey_levels(pile.read())
+        yield _ids_of(pile.name, pile.seen), grey_levels(pile.whole())
 
 
 def _ids_of(pile: str, count: int) -> list[str]:
@@ -87,7 +87,7 @@ def read(path: Path, scene: Scene) -> Supplied:
     """
     arrays = _arrays(path)
     names, vectors = arrays["id"], arrays["vector"]
-    row = _rows(path, names.tolist(), [*scene.ids, *(i for p in scene.piles for i in _ids_of(p.name, p.count))])
+    row = _rows(path, names.tolist(), [*scene.ids, *(i for p in scene.piles for i in _ids_of(p.name, p.seen))])
     bad = np.flatnonzero(~np.isfinite(vectors).all(1))
     if len(bad):
         _refuse(path, f"the vector of {names[bad[0]]} is not finite ({len(bad)} in all)")
@@ -106,7 +106,7 @@ def read(path: Path, scene: Scene) -> Supplied:
             _refuse(path, f"the vector of {ids[far[0]]} lies more than {_FARTHEST:.0e} standard deviations away")
         return found.astype(np.float32)
 
-    return Supplied(taken(list(scene.ids)), {p.name: taken(_ids_of(p.name, p.count)) for p in scene.piles})
+    return Supplied(taken(list(scene.ids)), {p.name: taken(_ids_of(p.name, p.seen)) for p in scene.piles})
 
 
 def _refuse(path: Path, why: str) -> NoReturn:

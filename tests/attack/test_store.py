@@ -235,3 +235,47 @@ def test_memberships_are_redrawn_for_the_shadows_that_are_there(monkeypatch, gon
     assert len(wanted) == (redraws if possible else 0)
     np.testing.assert_array_equal(np.array(asked), np.array(wanted))
     assert (row["auc"] is not None) == possible == ("why" not in row)
+
+
+@pytest.mark.parametrize(("most", "seen"), [(0, 24), (15, 15), (5, 10)])
+def test_distances_see_more_of_the_target_than_of_a_shadow(images, tmp_path, most, seen):
+    for i in range(1, 5):
+        (images / f"dev/generated/generated_{i:04d}.png").unlink()
+    config = recipe(pile=10, target_pile=most, signals=("nearest", "ssim"), embeddings=("pixels",))
+    found = make_fleet(tmp_path, images, [0, 3, 5, 6, 9, 12, 15], config)
+    names, data = json.loads((tmp_path / "signals/names.json").read_text()), store.read(tmp_path, found, config)
+    assert data.sizes == {"generated_dev": 10, "generated_test": 10}
+    assert data.seen == {"generated_dev": min(seen, 20), "generated_test": seen}
+    scene = measuring.set_scene(tmp_path, found, config, [0, 3])
+    vectors = embeddings.embed("pixels", scene.images)
+    for role in scene.piles[-2:]:
+        assert (len(role.read()), len(role.whole())) == (role.count, role.seen) == (10, data.seen[role.name])
+        every = found.images_at(found.id[found.rows(role.name)].tolist(), SIZE)
+        shown = role.whole()
+        taken = [np.array_equal(image, shown[i]) for i in range(len(shown)) for image in every]
+        assert sum(taken) == role.seen == len({image.tobytes() for image in shown})  # of the pile, none twice
+        sight = Sight(vectors, scene.dev, scene.groups, embeddings.embed("pixels", shown.astype(np.float32)))
+        wanted = [SIGNALS["nearest"].block.measure(sight), structure.most_similar(scene.images, shown)]
+        row = data.values[data.piles.index(role.name)]
+        np.testing.assert_allclose(row, np.concatenate(wanted, axis=1), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(names["statistics"][role.name], regime.pile_statistics(role.read()))
+
+
+@pytest.mark.parametrize("same_generator", [False, True])
+def test_the_figures_of_shadows_are_a_floor_for_a_target_with_more_images(images, tmp_path, same_generator):
+    for i in range(1, 5):
+        (images / f"dev/generated/generated_{i:04d}.png").unlink()
+    ends = []
+    for most in (2, 0):
+        config = recipe(pile=2, target_pile=most, same_generator=same_generator, embeddings=("pixels",))
+        folder = tmp_path / str(most)
+        folder.mkdir()
+        found = make_fleet(folder, images, list(range(ASKED)), config)
+        evaluation, _ = attack(folder, found, config)
+        assert (evaluation["pile_size"], evaluation["target_pile"]) == (2, most or 24)
+        assert evaluation["dev"]["images"] == (most or (24 if same_generator else 20))
+        two_way = evaluation["two_way"]
+        ends.append([row.get("prediction_interval") for row in (two_way, *two_way["strata"])])
+    for before, after in zip(*ends, strict=True):
+        assert after == [before[0], 1.0] if before else after is None
+    assert ends[0][0][1] < 1

@@ -87,7 +87,7 @@ POSITIVE = [
     *("diffusion.timesteps", "diffusion.max_weight", "membership.block"),
 ]
 NOT_NEGATIVE = [
-    *("seed", "attack.seed", "challenge.seed", "attack.ridge", "pile.eta"),
+    *("seed", "attack.seed", "challenge.seed", "attack.ridge", "attack.target_pile", "pile.eta"),
     *(f"{p}.{n}" for p in ("train", "challenge.train") for n in ("warmup_steps", "weight_decay", "shift")),
     *("train.ema_halflife_images", "challenge.train.ema_halflife_images"),
 ]

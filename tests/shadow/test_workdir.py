@@ -11,6 +11,7 @@ from shadow.errors import UserError
 
 LATER = {  # a field and the first stage that it concerns
     "attack.pile": "signals",
+    "attack.target_pile": "signals",
     "attack.signals": "signals",
     "attack.ridge": "fit",
     "attack.objective": "fit",

@@ -25,7 +25,11 @@ GREY = {shadow: RNG.uniform(0, 255, (6, 8, 8)).astype(np.float32) for shadow in 
 
 def pile(shadow: int, step: int = 30, count: int = 6) -> Pile:
     name = f"{shadow:04d}@{step}x{count}" if shadow >= 0 else {-1: "generated_dev", -2: "generated_test"}[shadow]
-    return Pile(name, max(shadow, -1), step if shadow >= 0 else -1, count, lambda: GREY[shadow][:count])
+
+    def read():
+        return GREY[shadow][:count]
+
+    return Pile(name, max(shadow, -1), step if shadow >= 0 else -1, count, read, count, read)
 
 
 def proxies(folder: Path, piles: list[Pile], **options: object) -> Proxies:

@@ -19,6 +19,8 @@ SHADOWS = 4
 
 EVALUATION = {
     "shadows_asked": SHADOWS,
+    "pile_size": 250,
+    "target_pile": 10_000,
     "shadows_used": SHADOWS,
     "shadows_missing": [],
     "two_way": {

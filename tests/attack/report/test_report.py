@@ -177,5 +177,7 @@ def test_what_the_attack_is_made_of_is_shown(page):
         "−0.011",
         "0.83",
         "What more shadows would bring",
+        "250 of each shadow&#39;s pile, 10,000 of the target&#39;s, ",
+        "Of the target 10,000 images were compared and of each shadow 250: more images show more",
     ):
         assert wanted in page, wanted
