@@ -84,6 +84,7 @@ def test_the_store_has_stand_ins_where_they_are_asked_for():
             not_used=np.array([True, False]),
             statistics={},
             sizes={"generated_dev": 3, "generated_test": 3},
+            seen={"generated_dev": 3, "generated_test": 3},
             shadows=tuple(range(6)),
             asked=6,
             config=config,
