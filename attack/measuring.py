@@ -46,8 +46,9 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
         for i, pile in enumerate(tqdm(scene.piles, desc="signals", unit="pile", disable=None, leave=False)):
             found, told = [], []
             for lot, values in zip(lots, whole, strict=True):
-                told.append(regime.pile_statistics(lot.piles[i].read()))
-                sights = functools.partial(_sights, real, pile.name, lot.piles[i].whole())
+                here, made = lot.piles[i], lot.piles[i].whole()
+                told.append(regime.pile_statistics(made if here.seen == here.count else here.read()))
+                sights = functools.partial(_sights, real, pile.name, made)
                 found.append(plan.measure(sights, {name: value[i] for name, value in values.items()}))
             statistics[pile.name] = np.mean(told, axis=0).tolist()
             stream.write(np.mean(found, axis=0, dtype=np.float64).astype(np.float32).tobytes())

@@ -27,9 +27,8 @@ def test_vectors_of_an_encoder_enter_the_attack(run, tiny, tmp_path):
     before = snapshot(run / "signals")
     result = tiny("images", run, f"--to={out}")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith(
-        f"{out}: 240 images"
-    )  # 32 real, 20 of each of 8 piles, and all 24 of the target's two
+    # 32 real, 20 of each of 8 piles, and all 24 of the target's two
+    assert result.stdout.startswith(f"{out}: 240 images")
     assert snapshot(run / "signals") == before
     assert leftovers(tmp_path) == []
     assert "is there already" in fails(tiny("images", run, f"--to={out}"))
