@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ _STEPS = {  # of the target's training, at which piles are drawn; a UNet learns 
     "real.unet2d": (100, 800, 2000, 4500, 8000, 12000),
 }
 _SIZES = (400, 200, 100)  # images of the test pile
+_MORE = (800, 50, 25)  # where no pile of these sizes lies inside a band
 _LEARNED = 0.7  # AUC of the loss of a target's own weights, from which there is something to find
 # Worlds that have a case `nothing` too: the pile of the first step, at which the target has learned no slice yet.
 NOTHING = ("phantom.dit.slice.1", "real.unet2d.slice.1")
@@ -68,7 +70,7 @@ def recipe(world: str, pool: str, patients: str, size: int = _SIZES[0]) -> Confi
     config = Config(seed=int(seed))
     made = config.challenge
     config.attack.seed, made.seed, made.split, made.denoiser.kind = int(seed), 1000 + int(seed), split, target
-    config.pile.count, config.attack.pile, config.pile.steps = _SIZES[0], size, (300, 600, 1600)
+    config.pile.count, config.attack.pile, config.pile.steps = _SIZES[0], min(size, _SIZES[0]), (300, 600, 1600)
     config.attack.same_generator = True
     made.dev_generated, made.test_generated = _SIZES[0] // 2, size
     made.train.batch_size, made.train.steps, made.train.checkpoint_every = 8, steps[-1], steps[-1]
@@ -112,25 +114,28 @@ def _pile(folder: Path, step: int) -> np.ndarray:
     return piles.open_pile(piles.pile_path(folder / "target", step))
 
 
-def _search(folder: Path, config: Config, dealt: challenge.Dealt) -> list[dict[str, float]]:
+def _search(folder: Path, config: Config, dealt: challenge.Dealt) -> list[dict[str, Any]]:
     """Trains the target and says of every step and size which baseline is best, and its AUC on the truth."""
     spec, target = challenge.target_spec(dealt, config), folder / "target"
     target.mkdir(parents=True, exist_ok=True)
     steps = _steps(folder.name)
     train.train_pack(spec, [target], steps)
     dev = config.challenge.dev_generated
-    sampling = dataclasses.replace(config.pile, count=dev + _SIZES[0])
+    sampling = dataclasses.replace(config.pile, count=dev + max(_SIZES + _MORE))
     small = decoding.resize(dealt.pool.images, config.data.resolution)
     label = np.isin(dealt.unknown, dealt.chosen["test_used"])
     pack = train.init_states(spec, build(spec.denoiser, config.data.resolution))
-    found = []
+    weights: dict[int, float] = {}
+    found: list[dict[str, Any]] = []
     for step in steps:
         piles.draw_piles(spec, [target], [piles.pile_path(target, step)], step, sampling)
-        weights = round(_of_the_weights(spec, target, step, pack, small[dealt.unknown], label), 4)
-        generated = _pile(folder, step)[dev:].astype(np.float32)
-        for size in _SIZES:
+        weights[step] = round(_of_the_weights(spec, target, step, pack, small[dealt.unknown], label), 4)
+
+    def measure(sizes: Sequence[int]) -> None:
+        for step, size in itertools.product(steps, sizes):
+            generated = _pile(folder, step)[dev : dev + size].astype(np.float32)
             scores = baselines.score_all(
-                small[dealt.unknown], generated[:size], small[dealt.chosen["dev_not_used"]], ssim=False
+                small[dealt.unknown], generated, small[dealt.chosen["dev_not_used"]], ssim=False
             )
             aucs = {
                 name: float(ranking.auc(score, label))
@@ -138,7 +143,13 @@ def _search(folder: Path, config: Config, dealt: challenge.Dealt) -> list[dict[s
                 if not (baselines.BASELINES[name].set_dependent or baselines.BASELINES[name].needs_reference)
             }
             best = max(aucs, key=lambda name: aucs[name])
-            found.append({"step": step, "size": size, "best": best, "auc": round(aucs[best], 4), "weights": weights})
+            found.append(
+                {"step": step, "size": size, "best": best, "auc": round(aucs[best], 4), "weights": weights[step]}
+            )
+
+    measure(_SIZES)
+    if not all(_nearest(found, *limits)["inside"] for limits in BANDS.values()):
+        measure(_MORE)
     return found
 
 
@@ -153,14 +164,19 @@ def _of_the_weights(
     return float(ranking.auc(whitebox.loss_score(errors), label))
 
 
-def _nearest(found: list[dict[str, float]], low: float, high: float) -> dict[str, float]:
-    """The row nearest to the middle of the band, which may lie outside it where a target has none inside."""
-    learned = [row for row in found if row["weights"] >= _LEARNED]
-    row = min(learned or found, key=lambda row: abs(row["auc"] - (low + high) / 2))
-    return row | {"inside": bool(low <= row["auc"] <= high)}
+def _nearest(found: list[dict[str, Any]], low: float, high: float) -> dict[str, Any]:
+    """The row nearest to the middle of the band, of the usual sizes where one of them lies inside. It may lie outside
+    where a target has none inside."""
+    learned = [row for row in found if row["weights"] >= _LEARNED] or found
+    for rows in ([row for row in learned if row["size"] in _SIZES], learned):
+        row = min(rows, key=lambda row: abs(row["auc"] - (low + high) / 2))
+        inside = bool(low <= row["auc"] <= high)
+        if inside:
+            break
+    return row | {"inside": inside}
 
 
-def _write(case: Path, dealt: challenge.Dealt, pile: np.ndarray, config: Config, row: dict[str, float]) -> None:
+def _write(case: Path, dealt: challenge.Dealt, pile: np.ndarray, config: Config, row: dict[str, Any]) -> None:
     part, done = case / ".challenge.part", case / "challenge"
     if done.is_dir():
         return
