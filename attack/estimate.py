@@ -242,8 +242,8 @@ def match_nearness(
     A non-member that looks like a member is the hard case, and a challenge that is split by slice has many more of
     them than shadows trained on the few dev slices. Post-stratification by the distance to the nearest member.
     """
-    dev = len(dev_used)
-    own = np.stack([np.where(m[None], distance[:dev, :dev], np.inf).min(1) for m in member])
+    pool = member.shape[1]
+    own = np.stack([np.where(m[None], distance[:pool, :pool], np.inf).min(1) for m in member])
     wanted, weight = expected_nearness(distance, groups, dev_used, prior, seed)
     inner = np.array(NEARNESS[1:-1])
     bins = len(NEARNESS) - 1

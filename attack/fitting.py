@@ -98,7 +98,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     controls_found = [
         controls.redrawn(
             known,
-            data.groups[: len(data.dev)],
+            data.groups[: len(data.pool)],
             config.membership,
             options(config),
             estimate.mean_auc(logit, known.bank.member, known.group, len(data.test)).auc,  # not weighted, as theirs
@@ -109,7 +109,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         controls.blind(
             images[: len(data.dev)],
             data.used.astype(int),
-            known.group,
+            known.group[: len(data.dev)],
             attack.seed,
         ),
     ]

@@ -237,7 +237,7 @@ class Run:
                 )
             try:
                 used = encoders.measured(self.folder, self.config)
-                calibration.check_enough(store.dev_membership(self.folder, used), fleet.dev_ids(manifest))
+                calibration.check_enough(store.membership_of(self.folder, used), fleet.pool_ids(manifest, self.config))
             except UserError as error:
                 raise UserError(f"{said}, and without the others the attack cannot work: {error}") from error
             logging.warning("%s: going on without them, as attack.allow_missing says", said)

@@ -52,8 +52,8 @@ def shadows_in(workdir: Path) -> tuple[list[int], int] | None:
         return None
 
 
-def dev_membership(workdir: Path, shadows: Sequence[int]) -> np.ndarray:
-    """Who is in which of `shadows`, bool [shadow, dev image]."""
+def membership_of(workdir: Path, shadows: Sequence[int]) -> np.ndarray:
+    """Who is in which of `shadows`, bool [shadow, image of the pool]."""
     return np.load(workdir / "membership.npy", allow_pickle=False)[list(shadows)]
 
 
@@ -67,7 +67,7 @@ class Store:
     dev: tuple[str, ...]
     test: tuple[str, ...]
     groups: tuple[str, ...]  # of dev, then test
-    member: np.ndarray  # bool [shadow, dev image]
+    member: np.ndarray  # bool [shadow, image of the pool]: the dev images, and with membership.candidates the test ones
     used: np.ndarray  # bool [dev image], known to be; of a reference slice neither is known
     not_used: np.ndarray  # bool [dev image]
     statistics: dict[str, list[float]]
@@ -83,34 +83,45 @@ class Store:
         return sorted(set(range(self.asked)) - set(self.shadows) - set(encoders.shadows_of(self.config)))
 
     @property
+    def pool(self) -> tuple[str, ...]:
+        """The images that shadows were drawn from, the first of dev and test in a row: the attack is fitted on them."""
+        return (*self.dev, *self.test)[: self.member.shape[1]]
+
+    @property
     def null(self) -> np.ndarray:
-        """Slices that stand for the non-members of a target's pile, bool [dev image]: those known not to be used. Where
-        they are fewer than LEAST_KNOWN and there are reference slices, none: see `calibration.presumed_nulls`."""
-        presumed = self.not_used.sum() < LEAST_KNOWN and not (self.used | self.not_used).all()
-        return np.zeros_like(self.not_used) if presumed else self.not_used
+        """Slices that stand for the non-members of a target's pile, bool [image of the pool]: those known not to be
+        used. Where they are fewer than LEAST_KNOWN and of other slices nothing is known, none: see
+        `calibration.presumed_nulls`."""
+        found, dev = np.zeros(len(self.pool), bool), len(self.dev)
+        known = self.used | self.not_used
+        if self.not_used.sum() >= LEAST_KNOWN or (known.all() and len(found) == dev):
+            found[:dev] = self.not_used
+        return found
 
     def labelled(self, step: int, like: str) -> Labelled:
-        """The shadows' piles of one training step about the dev images, at the size of the target pile `like`."""
-        dev = len(self.dev)
-        touched = membership.touched(self.member, self.groups[:dev], self.groups[:dev])
+        """The shadows' piles of one training step about the pool, at the size of the target pile `like`."""
+        pool = len(self.pool)
+        touched = membership.touched(self.member, self.groups[:pool], self.groups[:pool])
         bank = calibration.Bank(
-            self._evidence(step, like)[:, :dev],
+            self._evidence(step, like)[:, :pool],
             self.member,
             touched,
             self._layout(step),
         )
         family = np.array([fleet.family_of(self.config, k) for k in self.shadows])
-        return Labelled(bank, self.dev, group_numbers(self.groups)[:dev], family)
+        return Labelled(bank, self.pool, group_numbers(self.groups)[:pool], family)
 
     def target(self, name: str, step: int, only: Sequence[str] | None = None) -> Target:
         """The target's pile `name` about the test candidates (`only` some of them)."""
-        dev, pile = len(self.dev), self.values[self.piles.index(name)]
+        dev, pool, pile = len(self.dev), len(self.pool), self.values[self.piles.index(name)]
         wanted = set(self.test if only is None else only)
         ids = tuple(name for name in self.test if name in wanted)
         chosen = [dev + i for i, name in enumerate(self.test) if name in wanted]
-        touched = membership.touched(self.member, self.groups[:dev], [self.groups[i] for i in chosen])
+        touched = membership.touched(self.member, self.groups[:pool], [self.groups[i] for i in chosen])
         barred = np.zeros((len(self.member), len(chosen)), bool)
-        if self.config.attack.stand_ins:
+        if pool > dev:
+            barred = self.member[:, chosen]
+        elif self.config.attack.stand_ins:
             groups = self.groups[:dev], [self.groups[i] for i in chosen]
             barred = stand_ins(self.member, *groups, ids, self.config.attack.seed)
         bank = calibration.Bank(
@@ -119,13 +130,13 @@ class Store:
             touched,
             self._layout(step),
         )
-        return Target(pile[:dev], pile[chosen], self.null, bank, ids)
+        return Target(pile[:pool], pile[chosen], self.null, bank, ids)
 
-    def dev_target(self, step: int, name: str = "generated_dev") -> Target:
-        """The target's pile `name` about the dev images themselves."""
+    def pool_target(self, step: int, name: str = "generated_dev") -> Target:
+        """The target's pile `name` about the pool's images themselves."""
         data, pile = self.labelled(step, name), self.values[self.piles.index(name)]
-        about = pile[: len(self.dev)]
-        return Target(about, about, self.null, data.bank, self.dev)
+        about = pile[: len(self.pool)]
+        return Target(about, about, self.null, data.bank, self.pool)
 
     def _layout(self, step: int) -> Layout:
         steps = list(fleet.pile_steps(self.config))
@@ -154,7 +165,7 @@ def read(workdir: Path, manifest: Manifest, config: Config) -> Store:
         tuple(dev),
         tuple(names["candidates"][len(dev) :]),
         tuple(groups_of(manifest, names["candidates"])),
-        dev_membership(workdir, names["shadows"]),
+        membership_of(workdir, names["shadows"]),
         np.array([label[name] == 1 for name in dev]),
         np.array([label[name] == 0 for name in dev]),
         names["statistics"],

@@ -20,12 +20,13 @@ from shadow import keys
 class Target:
     """One pile of the target and the candidates asked about.
 
-    pile_dev, pile_candidates: its evidence [image, number] about the dev images and the candidates;
-    null: bool [dev image], known not to be in its training set, nowhere True where most are presumed not to be; bank:
-    the shadows' evidence about the candidates, with `stand_ins`, or nobody, for members.
+    pile_pool, pile_candidates: its evidence [image, number] about the shadows' pool and the candidates; null: bool
+    [image of the pool], known not to be in its training set, nowhere True where most are presumed not to be; bank: the
+    shadows' evidence about the candidates. Its members are the shadows that hold a candidate, where they may; else
+    `stand_ins`, or nobody.
     """
 
-    pile_dev: np.ndarray
+    pile_pool: np.ndarray
     pile_candidates: np.ndarray
     null: np.ndarray
     bank: Bank
@@ -64,7 +65,7 @@ def candidate_z(data: Labelled, target: Target, pooled: np.ndarray, options: Opt
         order = calibration.priorities(ids, shadows, options.seed, draw)
         return calibration.residuals(bank, own, calibration.choose_references(bank, order, count))
 
-    known = relative(data.bank, data.ids, target.pile_dev)
+    known = relative(data.bank, data.ids, target.pile_pool)
     if target.null.any():
         nulls = calibration.null_sums(known, target.null, data.group, data.groups)
     else:
@@ -104,9 +105,9 @@ def score(data: Labelled, target: Target, fitted: list[tuple[Combiner, np.ndarra
     return np.mean(logits, axis=0)
 
 
-def score_dev(data: Labelled, target: Target, options: Options, draws: int) -> np.ndarray:
-    """Log odds [dev image] of the dev images themselves on a target pile, each by an attack that was fitted without
-    its group: the transfer from shadows to a labelled target. `target.bank` must be `data.bank`."""
+def score_pool(data: Labelled, target: Target, options: Options, draws: int) -> np.ndarray:
+    """Log odds [image] of the pool's images themselves on a target pile, each by an attack that was fitted without its
+    group: the transfer from shadows to a labelled target. `target.bank` must be `data.bank`."""
     fold = crossfit.folds(data.group, options.folds, options.seed)
     result = np.zeros(len(data.group))
     for f in range(fold.max() + 1):
@@ -158,6 +159,6 @@ def bootstrap_logits(
             recalibration = fit_recalibration(held_out.ravel(), pairs.ravel(), per_pair.ravel())
         else:
             shadows_pairs = Pairs(held_out.ravel(), pairs.ravel())
-            recalibration = fit_on_dev(dev, shadows_pairs, drawn_groups[data.group].astype(float), per_pair.ravel())
+            recalibration = fit_on_dev(dev, shadows_pairs, drawn_groups[dev.group].astype(float), per_pair.ravel())
         result[b] = recalibration.logit(combiner.logit(z))
     return result

@@ -39,8 +39,9 @@ def dev_labels(data: store.Store, step: int, pile: str, options: Options, draws:
     label = data.used.astype(int)
     if not 0 < label.sum() < len(label):
         raise UserError("the dev folder holds only one class: both used and not used slices are needed")
-    known = data.labelled(step, pile)
-    return Labels(target.score_dev(known, data.dev_target(step, pile), options, draws), label, known.group)
+    known, dev = data.labelled(step, pile), len(data.dev)
+    score = target.score_pool(known, data.pool_target(step, pile), options, draws)
+    return Labels(score[:dev], label, known.group[:dev])
 
 
 def measured(dev: Labels, shadows: Recalibration, same_generator: bool, seed: int) -> dict[str, Any]:

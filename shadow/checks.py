@@ -200,6 +200,8 @@ def _validate_fleet(config: Config) -> None:
             f"membership.block = {block}: use an even number that divides fleet.shadows = {config.fleet.shadows}"
         )
     families = len(config.fleet.families)
+    if config.membership.candidates and not config.fleet.shadows:
+        raise UserError("membership.candidates: only with shadows; leave it false")
     if families and config.fleet.shadows % (block * families):
         raise UserError(
             f"fleet.shadows = {config.fleet.shadows}: use a multiple of {block * families}, which is "
@@ -244,6 +246,11 @@ def _validate_attack(config: Config) -> None:
         raise UserError(
             "attack.same_generator: data.edition = 'own' has no dev pile and no used slices; leave it false, or use "
             "the layout of edition 2023"
+        )
+    if config.membership.candidates and attack.stand_ins:
+        raise UserError(
+            "attack.stand_ins: with membership.candidates there are shadows that hold a candidate and shadows that do "
+            "not, as of a dev slice; leave it false"
         )
     if config.fleet.shadows and attack.baseline:
         raise UserError(f"attack.baseline = {attack.baseline!r}: only without shadows, with fleet.shadows = 0")

@@ -102,6 +102,7 @@ class MembershipConfig:
 
     unit: str = "mixed"  # image | group | mixed (half of the groups whole, half split in two)
     block: int = 8  # shadows drawn together, even; in a block a unit is in exactly half of them
+    candidates: bool = False  # online: shadows are trained on test candidates too; new candidates need new shadows
 
 
 @dataclass

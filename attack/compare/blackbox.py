@@ -28,7 +28,7 @@ from shadow.errors import UserError
 
 @dataclass(frozen=True)
 class Leak:
-    """Signals of one pile about the dev images of a run, higher = more likely a member.
+    """Signals of one pile about the pool of a run, higher = more likely a member.
 
     `columns` [image, signal] by name; `score` [image], the mean of the columns in units of their own spread over
     images; `how`: calibrated or not, and why; `left_out`: what the run's attack has beside `columns`, and why this has
@@ -67,11 +67,11 @@ class Bank:
 
     @functools.cached_property
     def images(self) -> np.ndarray:
-        """The dev images at the size of the shadows, float32 [image, side, side] in [0, 255]."""
-        return self.source.manifest.images_at(self.source.dev, self.source.config.data.resolution)
+        """The pool's images at the size of the shadows, float32 [image, side, side] in [0, 255]."""
+        return self.source.manifest.images_at(self.source.pool, self.source.config.data.resolution)
 
     def _real(self, name: str) -> np.ndarray:
-        """The dev images in an embedding, worked out once for all checkpoints."""
+        """The pool's images in an embedding, worked out once for all checkpoints."""
         if name not in self._embedded:
             self._embedded[name] = embeddings.embed(name, self.images)
         return self._embedded[name]

@@ -21,8 +21,8 @@ from shadow.data import decoding
 
 @dataclass(frozen=True)
 class Difficulty:
-    """What generators without a slice make of it: `score` [dev image], the mean of `whitebox.loss_score` over `count`
-    shadows that do not hold the image, of `shadows`, the numbers of those asked."""
+    """What generators without a slice make of it: `score` [image of the pool], the mean of `whitebox.loss_score` over
+    `count` shadows that do not hold the image, of `shadows`, the numbers of those asked."""
 
     score: np.ndarray
     count: int
@@ -76,24 +76,24 @@ class Difficulties:
         if not shadows:
             return f"no other shadow of its run has a checkpoint of step {subject.place.step}"
         member = source.membership[shadows]
-        order = priorities(source.dev, len(source.membership), self.config.seed, 0)[:, shadows]
+        order = priorities(source.pool, len(source.membership), self.config.seed, 0)[:, shadows]
         try:
             rows = chosen(member, order)
         except ValueError:
-            slices = source.dev[int(member.all(0).argmax())]
+            slices = source.pool[int(member.all(0).argmax())]
             return f"{slices} is in all {len(shadows)} other shadows with a checkpoint of step {subject.place.step}"
         losses = np.stack([self._measured(subject, source, k) for k in shadows])
         score = np.take_along_axis(losses.T, rows, axis=1).mean(1)
         return Difficulty(score, rows.shape[1], tuple(shadows))
 
     def _measured(self, subject: Subject, source: Source, shadow: int) -> np.ndarray:
-        """The loss scores [dev image] of another shadow, at the subject's step and kind of weights."""
+        """The loss scores [image of the pool] of another shadow, at the subject's step and kind of weights."""
         folder = fleet.shadow_folder(source.folder, shadow)
         key = (folder.absolute(), subject.place.step, subject.place.raw)
         if key not in self._losses:
             place = replace(subject.place, name=f"{folder}@{subject.place.step}", folder=folder)
             generator = opened(place)
-            images = decoding.to_unit(source.manifest.images_at(source.dev, generator.size))
+            images = decoding.to_unit(source.manifest.images_at(source.pool, generator.size))
             model = whitebox.opened(generator, generator.size)
             self._losses[key] = whitebox.loss_score(
                 whitebox.losses(model, images, self.config.seed, self.config.noises)

@@ -66,11 +66,11 @@ class Bench:
         return Difficulties(self.config)
 
     def pictures(self, size: int) -> np.ndarray | None:
-        """The fixed batch for features: real slices of the run, dev and candidates in turns, [image, size, size] in
+        """The fixed batch for features: all real slices of the run in turns, [image, size, size] in
         [-1, 1]."""
         if self.source is None:
             return None
-        names = [*self.source.dev, *self.source.candidates]
+        names = [*self.source.pool, *self.source.unseen]
         chosen = np.linspace(0, len(names) - 1, min(self.config.images, len(names))).round().astype(int)
         return decoding.to_unit(self.source.manifest.images_at([names[i] for i in np.unique(chosen)], size))
 
@@ -126,11 +126,11 @@ def _whitebox(found: Measured, generator: Generator, bench: Bench) -> None:
     if not wrong and (source is None or member is None):
         wrong = f"its members are not known: {subject.unknown}"
     if not wrong and member is not None and (member.all() or not member.any()):
-        wrong = "it has no members or no non-members among the dev images"
+        wrong = "it has no members or no non-members among the slices of its run"
     if wrong or source is None or member is None:
         found.figures["loss"] = found.figures["whitebox"] = not_comparable(wrong)
         return
-    images = decoding.to_unit(source.manifest.images_at(source.dev, generator.size))
+    images = decoding.to_unit(source.manifest.images_at(source.pool, generator.size))
     model = whitebox.opened(generator, generator.size)
     errors = whitebox.losses(model, images, bench.config.seed, bench.config.noises)
     found.losses = Losses(source.pictures, errors.mean(1), member)
@@ -219,10 +219,10 @@ def _blackbox(found: Measured, pile: np.ndarray, bench: Bench) -> None:
         "how": leak.how,
         "signals": list(leak.names),
         "left_out": {name: not_comparable(why) for name, why in leak.left_out.items()},
-        "score": dict(zip(source.dev, leak.score.tolist(), strict=True)),
+        "score": dict(zip(source.pool, leak.score.tolist(), strict=True)),
     }
     member = subject.member
-    nobody = np.zeros(len(source.dev), bool)
+    nobody = np.zeros(len(source.pool), bool)
     members = nobody if member is None else member
     found.black = Scored(source.pictures, leak.score, members, source.kin)
     if found.black.both:

@@ -55,7 +55,8 @@ class Yard:
     """What all piles are measured against, at one size.
 
     `real`: slices that no shadow was trained on (the candidates of `source`), [image, size, size] in [0, 255]; None
-    where there is no run. `space` is fitted on all real slices of the run, or on the first pile.
+    where there is no run, or its shadows were trained on candidates too. `space` is fitted on all real slices of the
+    run, or on the first pile.
     """
 
     size: int
@@ -67,9 +68,9 @@ class Yard:
 def yard(source: Source | None, size: int, config: CompareConfig, first_pile: np.ndarray | None) -> Yard | None:
     """None where there is neither a run nor a pile."""
     if source is not None:
-        dev, candidates = (source.manifest.images_at(names, size) for names in (source.dev, source.candidates))
-        space = distances.fit_space(config.embedding, np.concatenate([dev, candidates]), config.axes)
-        return Yard(size, source, space, candidates)
+        images = source.manifest.images_at([*source.pool, *source.unseen], size)
+        space = distances.fit_space(config.embedding, images, config.axes)
+        return Yard(size, source, space, images[len(source.pool) :] if source.unseen else None)
     if first_pile is None:
         return None
     return Yard(

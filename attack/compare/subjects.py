@@ -30,7 +30,7 @@ _RUN_FILES = ("config.json", "manifest.csv", "plan.json", "membership.npy")
 
 @dataclass(frozen=True)
 class Source:
-    """A run: its folder, config, real slices, and who is in which shadow, bool [shadow, dev image]."""
+    """A run: its folder, config, real slices, and who is in which shadow, bool [shadow, image of the pool]."""
 
     folder: Path
     config: Config
@@ -38,12 +38,14 @@ class Source:
     membership: np.ndarray
 
     @functools.cached_property
-    def dev(self) -> list[str]:
-        return fleet.dev_ids(self.manifest)
+    def pool(self) -> list[str]:
+        """The images that its shadows were drawn from: the dev images, and the candidates where those hold them too."""
+        return fleet.pool_ids(self.manifest, self.config)
 
     @functools.cached_property
-    def candidates(self) -> list[str]:
-        return [str(name) for name in self.manifest.id[self.manifest.rows("unknown")]]
+    def unseen(self) -> list[str]:
+        """Real slices that no shadow was trained on: the candidates, or none."""
+        return [] if self.config.membership.candidates else self.manifest.id[self.manifest.rows("unknown")].tolist()
 
     @functools.cached_property
     def side(self) -> int:
@@ -52,18 +54,18 @@ class Source:
 
     @functools.cached_property
     def groups(self) -> list[str]:
-        """Of the dev images."""
-        return groups_of(self.manifest, self.dev)
+        """Of the pool."""
+        return groups_of(self.manifest, self.pool)
 
     @functools.cached_property
     def pictures(self) -> tuple[str, ...]:
-        """Names of the dev images, the same in every run that has the same file."""
+        """Names of the pool's images, the same in every run that has the same file."""
         sha = dict(zip(self.manifest.id.tolist(), self.manifest.sha256.tolist(), strict=True))
-        return tuple(f"{sha[name]} {name}" for name in self.dev)
+        return tuple(f"{sha[name]} {name}" for name in self.pool)
 
     @functools.cached_property
     def kin(self) -> tuple[str, ...]:
-        """Groups of the dev images, each named by its first picture: the same files have one name in every run."""
+        """Groups of the pool's images, each named by its first picture: the same files have one name in every run."""
         first: dict[str, str] = {}
         for group, name in zip(self.groups, self.pictures, strict=True):
             first[group] = min(name, first.get(group, name))
@@ -88,7 +90,7 @@ class Subject:
 
     @property
     def member(self) -> np.ndarray | None:
-        """bool [dev image of `source`]; None where that is not known."""
+        """bool [image of the pool of `source`]; None where that is not known."""
         return None if self.source is None else self.source.membership[self.shadow]
 
     def open(self) -> Generator:
@@ -165,5 +167,5 @@ def _read_source(folder: Path, root: str) -> tuple[Source | None, str]:
         )
     manifest = manifests.read(folder / "manifest.csv", data)
     shadows = read_plan(folder / "plan.json").shadows
-    membership = read_membership(folder / "membership.npy", shadows, len(fleet.dev_ids(manifest)))
+    membership = read_membership(folder / "membership.npy", shadows, len(fleet.pool_ids(manifest, config)))
     return Source(folder, config, manifest, membership), ""

@@ -2,6 +2,16 @@
 
 from shadow.fleet.families import family_names, family_of
 from shadow.fleet.packs import Fleet, present, verify_piles
-from shadow.fleet.plan import dev_ids, pile_steps, shadow_folder
+from shadow.fleet.plan import dev_ids, pile_steps, pool_ids, shadow_folder
 
-__all__ = ["Fleet", "dev_ids", "family_names", "family_of", "pile_steps", "present", "shadow_folder", "verify_piles"]
+__all__ = [
+    "Fleet",
+    "dev_ids",
+    "family_names",
+    "family_of",
+    "pile_steps",
+    "pool_ids",
+    "present",
+    "shadow_folder",
+    "verify_piles",
+]

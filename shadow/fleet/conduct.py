@@ -24,7 +24,7 @@ from shadow.errors import UserError
 from shadow.fleet import compiled, families, local, packing, progress, reuse, slurm, worker
 from shadow.fleet import plan as plans
 from shadow.fleet.packs import Fleet, read_membership
-from shadow.fleet.plan import Plan, dev_ids, pile_steps
+from shadow.fleet.plan import Plan, dev_ids, pile_steps, pool_ids
 
 EXECUTORS = ("local", "slurm")
 _COPIES = 4  # of the parameters in a checkpoint: themselves, their average, and two moments of Adam
@@ -46,7 +46,7 @@ def plan(workdir: Path, data_root: Path, config: Config) -> None:
         if old.shadows >= config.fleet.shadows:
             return
         drawn = _draw(found, config)
-        before = read_membership(workdir / "membership.npy", old.shadows, len(dev_ids(found)))
+        before = read_membership(workdir / "membership.npy", old.shadows, len(pool_ids(found, config)))
         if not np.array_equal(drawn[: old.shadows], before):
             raise UserError(f"{workdir / 'membership.npy'} is not what its seed draws; use a new workdir")
         grown = plans.grow(old, config, found, drawn)
@@ -60,19 +60,19 @@ def plan(workdir: Path, data_root: Path, config: Config) -> None:
             )
         found.write(workdir / "manifest.csv")
         drawn = _draw(found, config)
-        membership.warn_of_large_units(_groups(found), config.membership, config.seed)
-        grown = plans.make_plan(config, found, drawn, *_layout(workdir, config, len(dev_ids(found))))
+        membership.warn_of_large_units(_groups(found, config), config.membership, config.seed)
+        grown = plans.make_plan(config, found, drawn, *_layout(workdir, config, len(pool_ids(found, config))))
     files.write_array(workdir / "membership.npy", drawn)
     grown.write(path)
 
 
-def _groups(manifest: manifests.Manifest) -> list[str]:
+def _groups(manifest: manifests.Manifest, config: Config) -> list[str]:
     group = dict(zip(manifest.id.tolist(), manifest.group.tolist(), strict=True))
-    return [str(group[name]) for name in dev_ids(manifest)]
+    return [str(group[name]) for name in pool_ids(manifest, config)]
 
 
 def _draw(manifest: manifests.Manifest, config: Config) -> np.ndarray:
-    return membership.draw(_groups(manifest), config.fleet.shadows, config.membership, config.seed)
+    return membership.draw(_groups(manifest, config), config.fleet.shadows, config.membership, config.seed)
 
 
 def _layout(workdir: Path, config: Config, images: int) -> tuple[int, int, int]:

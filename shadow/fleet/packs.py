@@ -171,16 +171,16 @@ class Fleet:
 
     @functools.cached_property
     def _members(self) -> tuple[manifests.Manifest, np.ndarray]:
-        """Manifest and membership bool [shadow, dev image], read once a process."""
+        """Manifest and membership bool [shadow, image], read once a process."""
         manifest = manifests.read(self.workdir / "manifest.csv", self.data_root)
-        images = len(plans.dev_ids(manifest))
+        images = len(plans.pool_ids(manifest, self.config))
         return manifest, read_membership(self.workdir / "membership.npy", self.plan.shadows, images)
 
     @functools.cached_property
     def _images(self) -> np.ndarray:
-        """The dev images, float32 [image, size, size] in [-1, 1], read once a process."""
+        """The images of the membership matrix, float32 [image, size, size] in [-1, 1], read once a process."""
         manifest, _ = self._members
-        names = plans.dev_ids(manifest)
+        names = plans.pool_ids(manifest, self.config)
         return decoding.to_unit(manifest.images_at(names, self.config.data.resolution))
 
     def _write_results(self, pack: int, spec: train.Spec) -> None:

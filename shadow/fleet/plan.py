@@ -119,7 +119,7 @@ def training_key(plan: Plan, config: Config, manifest: Manifest, membership: np.
     alone gives the same shadows the same key."""
     config = families.own_config(config, shadows[0])
     hashes = dict(zip(manifest.id.tolist(), manifest.sha256.tolist(), strict=True))
-    dev = [hashes[name] for name in dev_ids(manifest)]
+    pool = [hashes[name] for name in pool_ids(manifest, config)]
     return _digest(
         {
             "trainer": plan.trainer,
@@ -131,7 +131,7 @@ def training_key(plan: Plan, config: Config, manifest: Manifest, membership: np.
             "threads": plan.threads,
             "devices": plan.devices,
             "shadows": list(shadows),
-            "dev": dev,
+            "dev": pool,
             "members": [np.flatnonzero(membership[k]).tolist() for k in shadows],
         }
     )
@@ -195,5 +195,11 @@ def pile_steps(config: Config) -> tuple[int, ...]:
 
 
 def dev_ids(manifest: Manifest) -> list[str]:
-    """The columns of the membership matrix: used, not used, then references, in the manifest's order."""
+    """Used, not used, then references, in the manifest's order."""
     return [str(name) for role in editions.DEV for name in manifest.id[manifest.rows(role)]]
+
+
+def pool_ids(manifest: Manifest, config: Config) -> list[str]:
+    """The columns of the membership matrix: the dev images, and with `membership.candidates` the test candidates."""
+    candidates = manifest.id[manifest.rows("unknown")].tolist() if config.membership.candidates else []
+    return [*dev_ids(manifest), *candidates]
