@@ -48,12 +48,12 @@ def read(folder: Path, config: Config) -> Case:
     rows = {row["id"]: row for row in csv.DictReader((folder / "challenge" / "sealed" / "truth.csv").open())}
     predictions = list(csv.DictReader((folder / "predictions.csv").open()))
     said = dict(csv.reader((folder / "submission.csv").open()))
-    ids, dev = [row["id"] for row in predictions], fleet.dev_ids(data)
+    ids, dev = [row["id"] for row in predictions], kept.dev
     truth = np.array([int(rows[name]["label"]) for name in ids])
     real = data.images_at([*dev, *ids], size)
-    known, candidates = real[: len(dev)], real[len(dev) :]
+    pool, candidates = real[: len(kept.pool)], real[len(dev) :]
     pile = data.images_at(data.id[data.rows("generated_test")].tolist(), size)
-    found = _alone(baselines.score_all(candidates, pile, known[kept.not_used]))
+    found = _alone(baselines.score_all(candidates, pile, real[: len(dev)][kept.not_used]))
     on_shadows: dict[str, list[float]] = {name: [] for name in found}
     for place, k in enumerate(kept.shadows):
         member = kept.member[place]
@@ -61,7 +61,7 @@ def read(folder: Path, config: Config) -> Case:
         outside = np.flatnonzero(~member)
         asked = np.concatenate([np.flatnonzero(member), outside[::2]])
         drawn = piles.open_pile(piles.pile_path(fleet.shadow_folder(folder, k), step))[: len(pile)]
-        for name, score in _alone(baselines.score_all(known[asked], np.asarray(drawn), known[outside[1::2]])).items():
+        for name, score in _alone(baselines.score_all(pool[asked], np.asarray(drawn), pool[outside[1::2]])).items():
             on_shadows[name].append(ranking.auc(score, member[asked]))
     means = {name: float(np.mean(aucs)) for name, aucs in on_shadows.items()}
     signal, calibrated = _best_signal(kept, evaluation, config)
