@@ -135,12 +135,9 @@ def facts(workdir: Path, config: Config, evaluation: dict[str, Any]) -> list[tup
         sizes = table.sum(axis=1)
         if len(sizes):
             low, high = sizes.min(), sizes.max()
-            rows.append(
-                (
-                    "Slices a shadow",
-                    f"{low} to {high} of {table.shape[1]}" if low < high else f"{low} of {table.shape[1]}",
-                )
-            )
+            drawn = f"{low} to {high}" if low < high else f"{low}"
+            also = ", test candidates among them" if config.membership.candidates else ""
+            rows.append(("Slices a shadow", f"{drawn} of {table.shape[1]}{also}"))
     rows += _training(config)
     rows.append(("Images compared", f"{_images(evaluation)}, {config.data.resolution} pixels a side"))
     rows.append(("Seeds", f"{config.seed} (shadows), {config.attack.seed} (attack)"))

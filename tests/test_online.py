@@ -1,0 +1,179 @@
+"""Shadows that are trained on test candidates too: who is in which, and that no candidate is its own reference."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from recipes import tiny as tiny_recipe
+from tiny_run import fails, leftovers
+
+from attack import calibration, fitting, measuring, predicting, store, target
+from attack.compare.subjects import resolve
+from shadow import fleet, piles
+from shadow.checks import validate
+from shadow.data import manifest
+from shadow.errors import UserError
+from shadow.fleet import conduct, plan
+from shadow.fleet.packs import Fleet
+
+ONLINE = "--config.membership.candidates=true"
+
+
+def recipe(online=True, **attack):
+    config = tiny_recipe.get_config()
+    config.membership.candidates, config.fleet.shadows, config.membership.unit = online, 16, "image"
+    config.attack.embeddings, config.attack.redraws = ("pixels",), 1
+    for name, value in attack.items():
+        setattr(config.attack, name, value)
+    return config
+
+
+def planned(folder, images, config):
+    folder.mkdir()
+    conduct.plan(folder, images, config)
+    return manifest.read(folder / "manifest.csv", images), np.load(folder / "membership.npy")
+
+
+def attacked(folder, images, config, copy, used):
+    """The evidence of shadows whose piles hold copies of all their members, of which noise leaves the share `copy`; the
+    target's pile holds copies of the images `used`. Nothing is trained."""
+    found, member = planned(folder, images, config)
+    names = [*fleet.dev_ids(found), *found.id[found.rows("unknown")].tolist()]
+    real, rng = found.images_at(names, config.data.resolution), np.random.default_rng(1)
+
+    def draw(chosen, count):
+        noisy = real[np.resize(chosen, count)] * copy + rng.integers(0, 256, (count, 8, 8)) * (1 - copy)
+        return np.clip(noisy, 0, 255).astype(np.uint8)
+
+    for k in range(16):
+        path = piles.pile_path(fleet.shadow_folder(folder, k), config.train.steps)
+        path.parent.mkdir(parents=True)
+        np.save(path, draw(np.flatnonzero(member[k]), 20))
+    made = {role: draw([names.index(name) for name in used], 24) for role in store.TARGETS}
+    plain = measuring._of_target
+
+    def of_target(manifest, config, role, count, lot):
+        return made[role][:count] if role in made else plain(manifest, config, role, count, lot)
+
+    measuring._of_target = of_target
+    try:
+        measuring.build(folder, found, config, range(16))
+    finally:
+        measuring._of_target = plain
+    return found
+
+
+def test_candidates_are_drawn_like_dev_slices(images, tmp_path):
+    config = recipe()
+    found, member = planned(tmp_path / "run", images, config)
+    assert member.shape == (16, 24)
+    for block in (member[:8], member[8:]):
+        assert (block.sum(0) == 4).all()
+        assert np.ptp(block.sum(1)) <= 1
+    ids = plan.pool_ids(found, config)
+    assert ids[:16] == fleet.dev_ids(found)
+    assert ids[16:] == found.id[found.rows("unknown")].tolist()
+    trained = Fleet(tmp_path / "run", images, config)
+    np.testing.assert_allclose(trained._images, found.images_at(ids, 8) / 127.5 - 1, atol=1e-6)
+    for pack in trained.plan.packs:
+        for k, mine in zip(pack.shadows, trained._spec(pack).members, strict=True):
+            np.testing.assert_array_equal(np.sort(mine), np.flatnonzero(member[k]))
+
+
+def test_the_candidates_are_in_the_key_where_shadows_hold_them(images, tmp_path):
+    keys = []
+    for i, online in enumerate((False, True)):
+        config = recipe(online)
+        found, member = planned(tmp_path / str(i), images, config)
+        frozen = plan.read_plan(tmp_path / str(i) / "plan.json")
+        keys.append([pack.key for pack in frozen.packs])
+        changed = found.sha256.copy()
+        changed[found.rows("unknown")[0]] = "0" * 64
+        other = type(found)(**{**vars(found), "sha256": changed})
+        assert (plan.training_key(frozen, config, other, member, frozen.packs[0].shadows) != keys[-1][0]) == online
+    assert not set(keys[0]) & set(keys[1])
+
+
+@pytest.mark.parametrize("recalibrate", ["none", "dev"])
+def test_planted_candidates_are_found_and_never_their_own_reference(images, tmp_path, recalibrate):
+    config = recipe(recalibrate=recalibrate)
+    used = [*(f"used_{i + 1:04d}" for i in range(8)), *(f"real_unknown_{i + 1:04d}" for i in range(0, 8, 2))]
+    found = attacked(tmp_path / "run", images, config, 0.9, used)
+    folder = tmp_path / "run"
+    for stage in (fitting.fit, predicting.predict):
+        stage(folder, found, config)
+    with (folder / "predictions.csv").open(newline="") as stream:
+        score = {row["id"]: float(row["score"]) for row in csv.DictReader(stream)}
+    inside = [value for name, value in score.items() if name in used]
+    assert len(score) == 8
+    assert min(inside) > max(value for name, value in score.items() if name not in used)
+    evaluation = json.loads((folder / "attack/evaluation.json").read_text())
+    assert evaluation["dev"]["auc"] == 1
+    assert evaluation["two_way"]["pairs"] == 16 * 24
+    assert evaluation["null"] == {"known": 8, "unknown": 0, "presumed": True}  # fewer than ten, and candidates unknown
+
+    data, member = store.read(folder, found, config), np.load(folder / "membership.npy")
+    asked = data.target("generated_test", config.train.steps)
+    np.testing.assert_array_equal(asked.bank.member, member[:, 16:])
+    order = calibration.priorities(asked.ids, 16, 0, 0)
+    for i, references in enumerate(calibration.choose_references(asked.bank, order, 6)):
+        assert not member[references, 16 + i].any()
+    np.testing.assert_array_equal(asked.pile_pool, data.values[data.piles.index("generated_test")])
+    few = data.target("generated_test", config.train.steps, asked.ids[3:5])
+    known, options = data.labelled(config.train.steps, "generated_test"), fitting.options(config)
+    fitted = target.fit_draws(known, options, 1)
+    np.testing.assert_array_equal(
+        target.score(known, few, fitted, options), target.score(known, asked, fitted, options)[3:5]
+    )
+
+
+def test_on_noise_the_memberships_of_candidates_say_nothing(images, tmp_path):
+    """Shadows hold half of the candidates each, the target's pile is noise: no pair may stand out."""
+    config = recipe(pile=20)
+    found = attacked(tmp_path / "run", images, config, 0.0, ["used_0001"])
+    fitting.fit(tmp_path / "run", found, config)
+    two_way = json.loads((tmp_path / "run" / "attack/fit.json").read_text())["two_way"]
+    low, high = two_way["interval"]
+    assert low < 0.5 < high
+    assert abs(two_way["auc"] - 0.5) < 0.1
+
+
+def test_a_whole_run(tiny, tmp_path):
+    folder = tmp_path / "run"
+    result = tiny("run", folder, ONLINE)
+    assert (result.returncode, leftovers(folder)) == (0, []), result.stderr
+    assert np.load(folder / "membership.npy").shape == (8, 32)
+    with (folder / "predictions.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 16
+    assert all(0 <= float(row["probability_low"]) <= float(row["probability"]) <= 1 for row in rows)
+    assert "test candidates among them" in (folder / "report.html").read_text()
+    again = tiny("run", folder)
+    assert "membership.candidates" in fails(again)
+
+    found, source = resolve(["shadows/0000", "shadows/0001"], folder, tiny_recipe.get_config())
+    assert (len(source.pool), source.unseen) == (32, [])
+    np.testing.assert_array_equal(found[0].member, np.load(folder / "membership.npy")[0])
+    compared = tiny("compare", folder, "--checkpoints=shadows/0000,shadows/0001", "--config.compare.count=20")
+    assert compared.returncode == 0, compared.stderr
+    for one in json.loads((folder / "compare.json").read_text())["checkpoints"]:
+        assert one["pile"]["real"] is None
+        assert len(one["blackbox"]["score"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: setattr(c.attack, "stand_ins", True), "attack.stand_ins: with membership.candidates"),
+        (lambda c: setattr(c.fleet, "shadows", 0), "membership.candidates: only with shadows"),
+    ],
+)
+def test_what_makes_no_sense_beside_it_is_refused(change, said):
+    config = recipe()
+    validate(config)
+    change(config)
+    with pytest.raises(UserError, match=said):
+        validate(config)
