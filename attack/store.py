@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attack import calibration, layout
+from attack import calibration, layout, likelihood
 from attack.crossfit import Labelled
 from attack.layout import Layout
 from attack.target import Target, stand_ins
@@ -98,27 +98,34 @@ class Store:
             self.member,
             touched,
             self._layout(step),
+            self.config.attack.ratio,
         )
         family = np.array([fleet.family_of(self.config, k) for k in self.shadows])
         return Labelled(bank, self.dev, group_numbers(self.groups)[:dev], family)
 
     def target(self, name: str, step: int, only: Sequence[str] | None = None) -> Target:
-        """The target's pile `name` about the test candidates (`only` some of them)."""
+        """The target's pile `name` about the test candidates (`only` some of them). Raises UserError where attack.ratio
+        asks for more shadows that hold one of them than there are."""
+        attack = self.config.attack
         dev, pile = len(self.dev), self.values[self.piles.index(name)]
         wanted = set(self.test if only is None else only)
         ids = tuple(name for name in self.test if name in wanted)
         chosen = [dev + i for i, name in enumerate(self.test) if name in wanted]
         touched = membership.touched(self.member, self.groups[:dev], [self.groups[i] for i in chosen])
         barred = np.zeros((len(self.member), len(chosen)), bool)
-        if self.config.attack.stand_ins:
+        if attack.stand_ins:
             groups = self.groups[:dev], [self.groups[i] for i in chosen]
-            barred = stand_ins(self.member, *groups, ids, self.config.attack.seed)
+            barred = stand_ins(self.member, *groups, ids, attack.seed)
         bank = calibration.Bank(
             self._evidence(step, name)[:, chosen],
             barred,
             touched,
             self._layout(step),
+            attack.ratio,
         )
+        if attack.ratio == likelihood.ONLINE:
+            count = calibration.reference_count(self.member, attack.references, attack.ratio)
+            calibration.check_kinds(bank.member, ids, attack.ratio, count, "candidate")
         return Target(pile[:dev], pile[chosen], self.null, bank, ids)
 
     def dev_target(self, step: int, name: str = "generated_dev") -> Target:
