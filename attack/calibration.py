@@ -8,15 +8,20 @@ keep the estimate from flattering itself. A pile is never its own reference, and
 candidates get the same number R of references. And the mean and sd of a pile are the same for all its candidates: an
 affine map cannot change how one signal ranks them. (To leave a non-member out of its own mean, as one might, breaks
 ties in favour of members, whose value is in no mean: the null self-test then shows an AUC of .535.)
+
+With a `ratio` r is not the difference itself but a likelihood ratio made of it (`likelihood`), whose prior is fitted on
+dev images.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from attack import likelihood
 from attack.layout import Layout
 from attack.signals import SIGNALS
 from shadow import keys
@@ -34,13 +39,14 @@ class Bank:
 
     values: float32 [shadow, candidate, number], numbers as in `layout`; member: bool [shadow, candidate], True where
     the shadow holds the candidate; touched: bool [shadow, candidate], True where it holds anything of the candidate's
-    group.
+    group. ratio: attack.ratio, what is made of the difference to the references.
     """
 
     values: np.ndarray
     member: np.ndarray
     touched: np.ndarray
     layout: Layout
+    ratio: str = likelihood.NONE
 
     @property
     def names(self) -> list[str]:
@@ -48,13 +54,31 @@ class Bank:
         return self.layout.names
 
 
-def reference_count(member: np.ndarray, most: int) -> int:
-    """R: what every pair can have when itself and one held-out shadow stand aside.
+def kinds(member: np.ndarray, ratio: str) -> tuple[np.ndarray, ...]:
+    """Of each kind of references that `ratio` needs, the shadows that are none of an image, bool [shadow, image].
 
-    member: bool [shadow, dev image]. The image that the fewest shadows lack decides for all: half of them in a complete
-    fleet, fewer where some are missing.
+    OUT references do not hold it; IN ones, of `online` alone, do. member: bool [shadow, image].
     """
-    return max(1, min(most, least_without(member) - _ASIDE))
+    return (member, ~member) if ratio == likelihood.ONLINE else (member,)
+
+
+def reference_count(member: np.ndarray, most: int, ratio: str = likelihood.NONE, aside: int = _ASIDE) -> int:
+    """R, of each kind: what every pair can have when itself and one held-out shadow (`aside` in all) stand aside.
+
+    member: bool [shadow, dev image]. The image that the fewest shadows lack (or hold, for `online`) decides for all:
+    half of them in a complete fleet, fewer where some are missing.
+    """
+    return max(1, min(most, least(member, ratio) - aside))
+
+
+def least(member: np.ndarray, ratio: str) -> int:
+    """The number of shadows that can be references of an image, of the image and the kind where it is least."""
+    return min(least_without(barred) for barred in kinds(member, ratio))
+
+
+def needed(ratio: str) -> int:
+    """References of each kind without which there is no score: a ratio asks what they differ by."""
+    return 1 if ratio == likelihood.NONE else likelihood.LEAST
 
 
 def least_without(member: np.ndarray) -> int:
@@ -62,22 +86,27 @@ def least_without(member: np.ndarray) -> int:
     return int((~member).sum(0).min())
 
 
-def enough(member: np.ndarray) -> bool:
-    """Do these shadows, bool [shadow, dev image], leave every pair a reference?"""
-    return least_without(member) > _ASIDE
+def enough(member: np.ndarray, ratio: str = likelihood.NONE) -> bool:
+    """Do these shadows, bool [shadow, dev image], leave every pair the references that it needs?"""
+    return least(member, ratio) >= _ASIDE + needed(ratio)
 
 
-def check_enough(member: np.ndarray, ids: Sequence[str]) -> None:
-    """Raises UserError where the attack cannot work with these shadows, bool [shadow, dev image `ids`]."""
+def check_enough(member: np.ndarray, ids: Sequence[str], ratio: str = likelihood.NONE) -> None:
+    """Raises UserError where the attack cannot work with these shadows, bool [shadow, image `ids`]."""
     shadows, without = len(member), (~member).sum(0)
     if shadows < LEAST_SHADOWS:
         raise UserError(f"{shadows} shadows are too few, at least {LEAST_SHADOWS} are needed")
-    if not enough(member):
-        image = int(without.argmin())
-        raise UserError(
-            f"{without[image]} of these {shadows} shadows were trained without {ids[image]}, and at least {_ASIDE + 1} "
-            "are needed for every dev image"
-        )
+    wanted, why = _ASIDE + needed(ratio), ""
+    if ratio != likelihood.NONE:
+        why = f" with attack.ratio = {ratio!r}; use more shadows, or 'none'"
+    for barred, how in zip(kinds(member, ratio), ("without", "on"), strict=False):
+        free = (~barred).sum(0)
+        image = int(free.argmin())
+        if free[image] < wanted:
+            raise UserError(
+                f"{free[image]} of these {shadows} shadows were trained {how} {ids[image]}, and at least {wanted} are "
+                f"needed for every image{why}"
+            )
     if without.max() == shadows:
         raise UserError(f"none of these {shadows} shadows was trained on {ids[without.argmax()]}")
 
@@ -89,7 +118,8 @@ def priorities(ids: Sequence[str], shadows: int, seed: int, draw: int) -> np.nda
 
 def ranked_references(member: np.ndarray, order: np.ndarray) -> np.ndarray:
     """The shadows of each candidate by their turn as its references, int [candidate, shadow]; -1 for those that hold
-    it, member bool [shadow, candidate], which come last. `order` [candidate, shadow]: see `priorities`."""
+    it, member bool [shadow, candidate], which come last; or that are none for another reason (`kinds`). `order`
+    [candidate, shadow]: see `priorities`."""
     cost = np.where(member.T, np.inf, order)
     ranked = np.argsort(cost, axis=1, kind="stable")
     return np.where(np.isfinite(np.take_along_axis(cost, ranked, 1)), ranked, -1)
@@ -101,7 +131,7 @@ def _first(ranked: np.ndarray, count: int, banned: Sequence[int]) -> np.ndarray:
     kept = np.argsort(np.isin(near, banned), axis=1, kind="stable")[:, :count]
     chosen = np.take_along_axis(near, kept, 1)
     if chosen.shape[1] < count or (chosen < 0).any() or np.isin(chosen, banned).any():
-        raise ValueError("too few shadows without the candidate")
+        raise ValueError("too few shadows can be references of a candidate")
     return chosen
 
 
@@ -129,37 +159,93 @@ def residuals(bank: Bank, own: np.ndarray, references: np.ndarray, columns: np.n
     return np.concatenate(result, axis=-1)
 
 
-@dataclass(frozen=True)
-class ShadowResiduals:
-    """Every shadow's own pile relative to others.
+def spreads(bank: Bank, references: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
+    """What the references differ by: float64 [candidate, column], see `likelihood.sum_of_squares`; as `residuals`."""
+    places = (np.arange(len(references)) if columns is None else columns)[:, None]
+    result = []
+    for column in bank.layout.columns:
+        theirs = bank.layout.chosen(bank.values, column, references, places)
+        result.append(likelihood.sum_of_squares(SIGNALS[column[0]].calibrated, theirs))
+    return np.concatenate(result, axis=-1)
 
-    value: float64 [shadow, candidate, column]; references: int [shadow, candidate, R], never the shadow itself; ranked:
-    int [candidate, shadow], see `ranked_references`.
+
+def _parts(
+    bank: Bank, own: np.ndarray, references: Sequence[np.ndarray], columns: np.ndarray | None = None
+) -> np.ndarray:
+    """float64 [part, candidate, column], see `Relative`; `references`: of each kind."""
+    found = []
+    for chosen in references:
+        found.append(residuals(bank, own, chosen, columns))
+        if bank.ratio != likelihood.NONE:
+            found.append(spreads(bank, chosen, columns))
+    return np.stack(found)
+
+
+@dataclass(frozen=True)
+class Relative:
+    """Piles relative to R references, or to R of each kind.
+
+    parts: float64 [part, ..., candidate, column], of each of the `kinds` the signals relative to the references and,
+    where there is a ratio, what these differ by. A ratio's prior is of one pile, and of the images that it may know.
     """
 
-    bank: Bank
-    ranked: np.ndarray
-    references: np.ndarray
-    value: np.ndarray
+    parts: np.ndarray
+    count: int
 
-    def without(self, held_out: int) -> np.ndarray:
-        """As `value`, with `held_out` among no references. Only pairs that had it are worked out anew: in a large fleet
+    def priors(self, left: np.ndarray) -> list[likelihood.Prior]:
+        """Fitted without the candidates `left`, bool [candidate]."""
+        return likelihood.priors(self.parts, self.count, ~left)
+
+    def scores(self, priors: Sequence[likelihood.Prior]) -> np.ndarray:
+        """float64 [..., candidate, column]."""
+        return likelihood.scores(self.parts, self.count, priors)
+
+    def outside(self, left: np.ndarray) -> np.ndarray:
+        """Scores of all, with priors that know nothing of the candidates `left`, bool [candidate]."""
+        return self.scores(self.priors(left))
+
+    @property
+    def value(self) -> np.ndarray:
+        """Scores of all, with priors that know them all."""
+        return self.outside(np.zeros(self.parts.shape[-2], bool))
+
+
+def relative(bank: Bank, piles: Sequence[np.ndarray] | np.ndarray, order: np.ndarray, count: int) -> Relative:
+    """`piles`, each [candidate, number], of none of the bank's shadows: parts [part, pile, candidate, column]. `order`
+    [candidate, shadow]: see `priorities`. Raises ValueError as `choose_references` does."""
+    chosen = [_first(ranked_references(barred, order), count, ()) for barred in kinds(bank.member, bank.ratio)]
+    return Relative(np.stack([_parts(bank, own, chosen) for own in piles], axis=1), count)
+
+
+@dataclass(frozen=True)
+class ShadowResiduals(Relative):
+    """Every shadow's own pile relative to others: parts [part, shadow, candidate, column]. Of each kind of references:
+    references, int [shadow, candidate, R], never the shadow itself, and ranked, see `ranked_references`."""
+
+    bank: Bank
+    ranked: tuple[np.ndarray, ...]
+    references: tuple[np.ndarray, ...]
+
+    def without(self, held_out: int) -> ShadowResiduals:
+        """The same with `held_out` among no references. Only pairs that had it are worked out anew: in a large fleet
         they are few, and to hold out every shadow in turn would else take the square of their number."""
-        value, count = self.value.copy(), self.references.shape[2]
-        for k, references in enumerate(self.references):
-            columns = np.flatnonzero((references == held_out).any(1))
+        parts, references = self.parts.copy(), tuple(kind.copy() for kind in self.references)
+        for k, own in enumerate(self.bank.values):
+            columns = np.flatnonzero(np.any([(kind[k] == held_out).any(1) for kind in references], axis=0))
             if len(columns):
-                chosen = _first(self.ranked[columns], count, (k, held_out))
-                value[k, columns] = residuals(self.bank, self.bank.values[k, columns], chosen, columns)
-        return value
+                for kind, ranked in zip(references, self.ranked, strict=True):
+                    kind[k, columns] = _first(ranked[columns], self.count, (k, held_out))
+                chosen = [kind[k, columns] for kind in references]
+                parts[:, k, columns] = _parts(self.bank, own[columns], chosen, columns)
+        return dataclasses.replace(self, parts=parts, references=references)
 
 
 def shadow_residuals(bank: Bank, order: np.ndarray, count: int) -> ShadowResiduals:
     """`order` [candidate, shadow]: see `priorities`. Raises ValueError as `choose_references` does."""
-    ranked = ranked_references(bank.member, order)
-    references = np.stack([_first(ranked, count, (k,)) for k in range(len(bank.values))])
-    value = np.stack([residuals(bank, own, chosen) for own, chosen in zip(bank.values, references, strict=True)])
-    return ShadowResiduals(bank, ranked, references, value)
+    ranked = tuple(ranked_references(barred, order) for barred in kinds(bank.member, bank.ratio))
+    references = tuple(np.stack([_first(kind, count, (k,)) for k in range(len(bank.values))]) for kind in ranked)
+    parts = [_parts(bank, own, chosen) for own, *chosen in zip(bank.values, *references, strict=True)]
+    return ShadowResiduals(np.stack(parts, axis=1), count, bank, ranked, references)
 
 
 @dataclass(frozen=True)

@@ -61,18 +61,17 @@ def _halves(data: Labelled, options: Options) -> dict[str, np.ndarray]:
     the other half of both. A shadow may be a reference of any other, unlike in `crossfit`: these figures choose and are
     never reported."""
     member = data.bank.member
-    count = max(1, min(options.references, int((~member).sum(0).min()) - 1))
+    count = calibration.reference_count(member, options.references, data.bank.ratio, aside=1)
     order = calibration.priorities(data.ids, len(member), options.seed, 0)
-    residuals = calibration.shadow_residuals(data.bank, order, count).value
-    nulls = crossfit.shadow_nulls(residuals, data)
+    found = calibration.shadow_residuals(data.bank, order, count)
     fold = crossfit.folds(data.group, _FOLDS, options.seed)
     turn = keys.generator(options.seed, "choice").permutation(len(member))
     halves = [np.sort(turn[: len(turn) // 2]), np.sort(turn[len(turn) // 2 :])]
     scores = {model: np.zeros(member.shape) for model in MODELS}
-    for fitted_on, asked in (halves, halves[::-1]):
-        for f in range(fold.max() + 1):
-            pairs = crossfit.pairs_of(residuals, data, fitted_on.tolist(), fold == f, nulls)
-            here = (fold == f)[data.group]
+    for out, residuals, nulls in crossfit.by_fold(found, data, fold):
+        for fitted_on, asked in (halves, halves[::-1]):
+            pairs = crossfit.pairs_of(residuals, data, fitted_on.tolist(), out, nulls)
+            here = out[data.group]
             z = {k: calibration.standardise(residuals[k], nulls[k], pairs.pooled)[here] for k in asked}
             for model, score in scores.items():
                 combiner = crossfit.fit_recipe(pairs, data.bank.names, options.ridge, model, None)
@@ -82,10 +81,10 @@ def _halves(data: Labelled, options: Options) -> dict[str, np.ndarray]:
 
 
 def blocks(data: Labelled) -> list[np.ndarray]:
-    """The shadows, dealt in turn into at most BLOCKS blocks, none so large that a pair of the others is left without a
-    reference."""
-    shadows = len(data.bank.member)
-    spare = max(1, int((~data.bank.member).sum(0).min()) - 2)
+    """The shadows, dealt in turn into at most BLOCKS blocks, none so large that a pair of the others is left without
+    the references that it needs."""
+    shadows, ratio = len(data.bank.member), data.bank.ratio
+    spare = max(1, calibration.least(data.bank.member, ratio) - 1 - calibration.needed(ratio))
     size = min(-(-shadows // BLOCKS), spare)
     return np.array_split(np.arange(shadows), -(-shadows // size))
 

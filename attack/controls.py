@@ -159,7 +159,7 @@ def redrawn(
     aucs: list[float] = []
     for i in range(_TRIES * redraws):
         held = membership.draw(groups, whole, config, options.seed + 1_000_003 * (i + 1))[rows]
-        if not calibration.enough(held):
+        if not calibration.enough(held, data.bank.ratio):
             continue
         bank = dataclasses.replace(data.bank, member=held, touched=membership.touched(held, groups, groups))
         other = dataclasses.replace(data, bank=bank)

@@ -1,19 +1,19 @@
 """Two-way cross-fitting: every held-out score is of a pair (shadow k, image x) where neither k nor x's group was seen.
 
 When k is held out its pile leaves everything that is fitted: the weights, the references of other pairs, the pooled
-variances. That is the situation of the test: an unseen generator and unseen patients.
+variances, the priors of ratios. That is the situation of the test: an unseen generator and unseen patients.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from attack import calibration
-from attack.calibration import Bank, Nulls
+from attack import calibration, likelihood
+from attack.calibration import Bank, Nulls, Relative
 from attack.model import Combiner, fit_combiner
 from shadow import keys
 
@@ -42,7 +42,13 @@ class Labelled:
     def only(self, shadows: Sequence[int] | np.ndarray) -> Labelled:
         """As if the other shadows had never been trained."""
         rows, bank = np.asarray(shadows, int), self.bank
-        left = Bank(bank.values[rows], bank.member[rows], bank.touched[rows], bank.layout.only(rows))
+        left = dataclasses.replace(
+            bank,
+            values=bank.values[rows],
+            member=bank.member[rows],
+            touched=bank.touched[rows],
+            layout=bank.layout.only(rows),
+        )
         return dataclasses.replace(self, bank=left, family=self.family[rows])
 
     def outside(self, out: np.ndarray) -> Labelled:
@@ -106,6 +112,17 @@ def shadow_nulls(residuals: np.ndarray, data: Labelled) -> list[Nulls]:
     ]
 
 
+def by_fold(found: Relative, data: Labelled, fold: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, list[Nulls]]]:
+    """For each fold of groups, `fold` int [group]: the groups in it, bool [group], the residuals [shadow, candidate,
+    column] with priors that know nothing of them, and the `shadow_nulls` of these. `found`: all piles of `data`."""
+    for f in range(fold.max() + 1):
+        out = fold == f
+        if f == 0 or data.bank.ratio != likelihood.NONE:  # a plain difference is the same in every fold
+            residuals = found.outside(out[data.group])
+            nulls = shadow_nulls(residuals, data)
+        yield out, residuals, nulls
+
+
 @dataclass(frozen=True)
 class Pairs:
     """What a combiner is fitted on: z [pair, column], label 0/1 [pair], and the pooled variance [column]."""
@@ -165,7 +182,7 @@ def two_way_each(data: Labelled, options: Options, draw: int, recipes: Sequence[
     """Held-out scores of all pairs for one draw of references, by each of `recipes`: what they share is done once."""
     shadows, candidates = data.bank.member.shape
     order = calibration.priorities(data.ids, shadows, options.seed, draw)
-    count = calibration.reference_count(data.bank.member, options.references)
+    count = calibration.reference_count(data.bank.member, options.references, data.bank.ratio)
     fold = folds(data.group, options.folds, options.seed)
     every = calibration.shadow_residuals(data.bank, order, count)
     names = data.bank.names
@@ -173,12 +190,9 @@ def two_way_each(data: Labelled, options: Options, draw: int, recipes: Sequence[
     z = np.zeros((shadows, candidates, len(names)))
     combiners: list[list[tuple[Combiner, ...]]] = [[] for _ in recipes]
     for held in range(shadows):
-        residuals = every.without(held)
         others = [k for k in range(shadows) if k != held]
-        nulls = shadow_nulls(residuals, data)
         mine: list[list[Combiner]] = [[] for _ in recipes]
-        for f in range(fold.max() + 1):
-            out = fold == f
+        for f, (out, residuals, nulls) in enumerate(by_fold(every.without(held), data, fold)):
             pairs, here = pairs_of(residuals, data, others, out, nulls), out[data.group]
             z[held, here] = calibration.standardise(residuals[held], nulls[held], pairs.pooled)[here]
             for i, recipe in enumerate(recipes):

@@ -16,19 +16,21 @@ from attack.crossfit import (
     Labelled,
     Options,
     Recipe,
+    by_fold,
     chosen_columns,
     fit_recipe,
     folds,
     pairs_of,
-    shadow_nulls,
 )
 from attack.model import Combiner
 
 
 def possible(data: Labelled) -> bool:
-    """Are there two families or more, each of which leaves every pair of the others a reference?"""
-    found = np.unique(data.family)
-    return len(found) > 1 and all((~data.bank.member[data.family != f]).sum(0).min() > 1 for f in found)
+    """Are there two families or more, each of which leaves every pair of the others the references that it needs?"""
+    found, member, ratio = np.unique(data.family), data.bank.member, data.bank.ratio
+    return len(found) > 1 and all(
+        calibration.least(member[data.family != f], ratio) > calibration.needed(ratio) for f in found
+    )
 
 
 def leave_one_out(data: Labelled, options: Options, draw: int, recipes: Sequence[Recipe]) -> list[HeldOut]:
@@ -50,17 +52,15 @@ def leave_one_out(data: Labelled, options: Options, draw: int, recipes: Sequence
     for family in np.unique(data.family):
         others, asked = np.flatnonzero(data.family != family), np.flatnonzero(data.family == family)
         known, turns = data.only(others), order[:, others]
-        count = max(1, min(options.references, int((~known.bank.member).sum(0).min()) - 1))  # a shadow stands aside
-        residuals = calibration.shadow_residuals(known.bank, turns, count).value
-        nulls = shadow_nulls(residuals, known)
-        references = calibration.choose_references(known.bank, turns, count)
-        own = {k: calibration.residuals(known.bank, data.bank.values[k], references) for k in asked}
-        own_nulls = {k: calibration.null_sums(r, ~data.bank.member[k], data.group, data.groups) for k, r in own.items()}
-        for f in range(fold.max() + 1):
-            left, here = fold == f, (fold == f)[data.group]
+        count = calibration.reference_count(known.bank.member, options.references, known.bank.ratio, aside=1)
+        fitted_on = by_fold(calibration.shadow_residuals(known.bank, turns, count), known, fold)
+        mine = data.only(asked)
+        judged = by_fold(calibration.relative(known.bank, mine.bank.values, turns, count), mine, fold)
+        for f, ((left, residuals, nulls), (_, own, own_nulls)) in enumerate(zip(fitted_on, judged, strict=True)):
+            here = left[data.group]
             pairs = pairs_of(residuals, known, range(len(others)), left, nulls)
-            for k in asked:
-                z[k, here] = calibration.standardise(own[k], own_nulls[k], pairs.pooled)[here]
+            for k, residual, outside in zip(asked, own, own_nulls, strict=True):
+                z[k, here] = calibration.standardise(residual, outside, pairs.pooled)[here]
             for i, recipe in enumerate(recipes):
                 fitted: dict[str, Combiner] = {}
                 for k in asked:

@@ -107,13 +107,15 @@ class Store:
             self.member,
             touched,
             self._layout(step),
+            self.config.attack.ratio,
         )
         family = np.array([fleet.family_of(self.config, k) for k in self.shadows])
         return Labelled(bank, self.pool, group_numbers(self.groups)[:pool], family)
 
     def target(self, name: str, step: int, only: Sequence[str] | None = None) -> Target:
         """The target's pile `name` about the test candidates (`only` some of them)."""
-        dev, pool, pile = len(self.dev), len(self.pool), self.values[self.piles.index(name)]
+        attack, dev, pool = self.config.attack, len(self.dev), len(self.pool)
+        pile = self.values[self.piles.index(name)]
         wanted = set(self.test if only is None else only)
         ids = tuple(name for name in self.test if name in wanted)
         chosen = [dev + i for i, name in enumerate(self.test) if name in wanted]
@@ -121,14 +123,15 @@ class Store:
         barred = np.zeros((len(self.member), len(chosen)), bool)
         if pool > dev:
             barred = self.member[:, chosen]
-        elif self.config.attack.stand_ins:
+        elif attack.stand_ins:
             groups = self.groups[:dev], [self.groups[i] for i in chosen]
-            barred = stand_ins(self.member, *groups, ids, self.config.attack.seed)
+            barred = stand_ins(self.member, *groups, ids, attack.seed)
         bank = calibration.Bank(
             self._evidence(step, name)[:, chosen],
             barred,
             touched,
             self._layout(step),
+            attack.ratio,
         )
         return Target(pile[:pool], pile[chosen], self.null, bank, ids)
 

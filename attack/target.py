@@ -56,23 +56,30 @@ def stand_ins(
     return result
 
 
-def candidate_z(data: Labelled, target: Target, pooled: np.ndarray, options: Options, draw: int) -> np.ndarray:
-    """z [candidate, column] for one draw of references; of each candidate alone."""
+def candidate_z(
+    data: Labelled, target: Target, pooled: np.ndarray, options: Options, draw: int, out: np.ndarray | None = None
+) -> np.ndarray:
+    """z [candidate, column] for one draw of references; of each candidate alone. The priors of a ratio know nothing of
+    dev images of the groups `out`, bool [group]."""
     shadows = len(data.bank.values)
-    count = calibration.reference_count(data.bank.member, options.references)  # as many as every pair has
+    left = np.zeros(len(data.ids), bool) if out is None else out[data.group]
+    # as many as every pair has
+    count = calibration.reference_count(data.bank.member, options.references, data.bank.ratio)
 
-    def relative(bank: Bank, ids: tuple[str, ...], own: np.ndarray) -> np.ndarray:
+    def relative(bank: Bank, ids: tuple[str, ...], own: np.ndarray) -> calibration.Relative:
         order = calibration.priorities(ids, shadows, options.seed, draw)
-        return calibration.residuals(bank, own, calibration.choose_references(bank, order, count))
+        return calibration.relative(bank, own[None], order, count)
 
-    known = relative(data.bank, data.ids, target.pile_pool)
+    seen = relative(data.bank, data.ids, target.pile_pool)
+    priors = seen.priors(left)
+    known = seen.scores(priors)[0]
     if target.null.any():
         nulls = calibration.null_sums(known, target.null, data.group, data.groups)
     else:
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
-        residuals = calibration.shadow_residuals(data.bank, order, count).value
+        residuals = calibration.shadow_residuals(data.bank, order, count).outside(left)
         nulls = calibration.presumed_nulls(known, residuals, ~data.bank.member, pooled)
-    asked = relative(target.bank, target.ids, target.pile_candidates)
+    asked = relative(target.bank, target.ids, target.pile_candidates).scores(priors)[0]
     return calibration.standardise(asked, nulls, pooled)
 
 
@@ -86,20 +93,26 @@ def fit_draws(
     "auto", chosen on them too. Groups of `out`, bool [group], are in nothing."""
     shadows = len(data.bank.values)
     out = np.zeros(data.groups, bool) if out is None else out
-    count = calibration.reference_count(data.bank.member, options.references)
+    count = calibration.reference_count(data.bank.member, options.references, data.bank.ratio)
     model = choice.choose(data.outside(out), options).model
     fitted = []
     for draw in range(draws):
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
-        residuals = calibration.shadow_residuals(data.bank, order, count).value
+        residuals = calibration.shadow_residuals(data.bank, order, count).outside(out[data.group])
         fitted.append(crossfit.fit_on(residuals, data, range(shadows), out, options.ridge, model=model))
     return fitted
 
 
-def score(data: Labelled, target: Target, fitted: list[tuple[Combiner, np.ndarray]], options: Options) -> np.ndarray:
-    """Log odds [candidate], averaged over draws of references."""
+def score(
+    data: Labelled,
+    target: Target,
+    fitted: list[tuple[Combiner, np.ndarray]],
+    options: Options,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Log odds [candidate], averaged over draws of references; `out` as in `candidate_z`."""
     logits = [
-        combiner.logit(candidate_z(data, target, pooled, options, draw))
+        combiner.logit(candidate_z(data, target, pooled, options, draw, out))
         for draw, (combiner, pooled) in enumerate(fitted)
     ]
     return np.mean(logits, axis=0)
@@ -113,7 +126,7 @@ def score_pool(data: Labelled, target: Target, options: Options, draws: int) -> 
     for f in range(fold.max() + 1):
         here = fold[data.group] == f
         fitted = fit_draws(data, options, draws, out=fold == f)
-        result[here] = score(data, target, fitted, options)[here]
+        result[here] = score(data, target, fitted, options, out=fold == f)[here]
     return result
 
 
@@ -131,7 +144,7 @@ def bootstrap_logits(
     of them. `dev`: scored dev slices of the target's own generator, [dev image], on which the recalibration is fitted
     too."""
     shadows, groups = len(data.bank.values), data.groups
-    count = calibration.reference_count(data.bank.member, options.references)
+    count = calibration.reference_count(data.bank.member, options.references, data.bank.ratio)
     nobody = np.zeros(groups, bool)
     model = choice.choose(data, options).model
     pairs = data.bank.member.astype(float)

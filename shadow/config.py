@@ -178,6 +178,7 @@ class AttackConfig:
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     references: int = 8  # OUT shadows a calibration uses at most
     stand_ins: bool = False  # a candidate's references lack a dev slice of its group, as a dev slice's lack itself
+    ratio: str = "none"  # of likelihoods, in place of differences: none | offline | online (membership.candidates)
     draws: int = 4  # repetitions with other OUT references
     folds: int = 5  # folds over groups of the two-way cross-fitting
     model: str = "logistic"  # combiner of the signals: logistic | boosting | mean | auto (chosen on the shadows)

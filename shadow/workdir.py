@@ -86,6 +86,8 @@ def stage_hashes(config: Config) -> dict[str, str]:
         del fields["fleet.families"]
     if config.attack.subsamples == 1:
         del fields["attack.subsamples"]
+    if config.attack.ratio == "none":
+        del fields["attack.ratio"]
     source = config.attack.embeddings_from
     fields["attack.embeddings_from"] = fingerprint(source) if source else ""  # the file may move
     later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)

@@ -97,9 +97,12 @@ def test_the_candidates_are_in_the_key_where_shadows_hold_them(images, tmp_path)
     assert not set(keys[0]) & set(keys[1])
 
 
-@pytest.mark.parametrize("recalibrate", ["none", "dev"])
-def test_planted_candidates_are_found_and_never_their_own_reference(images, tmp_path, recalibrate):
-    config = recipe(recalibrate=recalibrate)
+@pytest.mark.parametrize(
+    ("recalibrate", "ratio"), [("none", "none"), ("dev", "none"), ("none", "offline"), ("none", "online")]
+)
+def test_planted_candidates_are_found_and_never_their_own_reference(images, tmp_path, recalibrate, ratio):
+    config = recipe(recalibrate=recalibrate, ratio=ratio)
+    validate(config)
     used = [*(f"used_{i + 1:04d}" for i in range(8)), *(f"real_unknown_{i + 1:04d}" for i in range(0, 8, 2))]
     found = attacked(tmp_path / "run", images, config, 0.9, used)
     folder = tmp_path / "run"

@@ -97,7 +97,7 @@ def test_residuals_of_shadows_against_a_loop(held_out):
     data = make(groups=[f"g{i // 2}" for i in range(IMAGES)])
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
     found = calibration.shadow_residuals(data.bank, order, 2)
-    value = found.value if held_out is None else found.without(held_out)
+    value = found.value if held_out is None else found.without(held_out).value
     for k in range(SHADOWS):
         for x in range(IMAGES):
             free = [m for m in range(SHADOWS) if not data.bank.member[m, x] and m not in (k, held_out)]
@@ -189,7 +189,7 @@ def test_a_held_out_shadow_changes_nothing_it_may_not():
     values[5] = np.random.default_rng(9).normal(size=values[5].shape) * 50
     other = dataclasses.replace(data, bank=dataclasses.replace(data.bank, values=values))
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
-    a, b = (calibration.shadow_residuals(d.bank, order, 2).without(5) for d in (data, other))
+    a, b = (calibration.shadow_residuals(d.bank, order, 2).without(5).value for d in (data, other))
     others = [k for k in range(SHADOWS) if k != 5]
     np.testing.assert_array_equal(a[others], b[others])
     out = crossfit.folds(data.group, 4, 0) == 0
@@ -206,7 +206,7 @@ def test_a_held_out_group_changes_nothing_that_is_fitted():
     values, member = data.bank.values.copy(), data.bank.member.copy()
     values[:, hidden] = 99.0
     bank = dataclasses.replace(data.bank, values=values, member=member)
-    residuals = [calibration.shadow_residuals(b, order, 2).without(2) for b in (data.bank, bank)]
+    residuals = [calibration.shadow_residuals(b, order, 2).without(2).value for b in (data.bank, bank)]
     others = [k for k in range(SHADOWS) if k != 2]
     one, _ = crossfit.fit_on(residuals[0], data, others, out, 1.0)
     two, _ = crossfit.fit_on(residuals[1], dataclasses.replace(data, bank=bank), others, out, 1.0)

@@ -61,20 +61,23 @@ COLLAPSED = {
 
 
 @pytest.mark.parametrize(
-    ("spoil", "collapsed", "count"),
+    ("spoil", "collapsed", "count", "ratio"),
     [
-        (flat, "none", 24),
-        (one_image, "none", 24),
-        (black, "each to one image", 24),
-        (one_image, "all to the same", 24),
-        (black, "all to black", 24),
-        (flat, "none", 1),
+        (flat, "none", 24, "none"),
+        (one_image, "none", 24, "none"),
+        (black, "each to one image", 24, "none"),
+        (one_image, "all to the same", 24, "none"),
+        (black, "all to black", 24, "none"),
+        (flat, "none", 1, "none"),
+        (flat, "none", 24, "offline"),
+        (one_image, "all to the same", 24, "offline"),
+        (black, "all to black", 24, "offline"),
     ],
 )
-def test_nothing_to_see_is_no_number_that_is_none(images, tmp_path, spoil, collapsed, count):
+def test_nothing_to_see_is_no_number_that_is_none(images, tmp_path, spoil, collapsed, count, ratio):
     spoil(images)
     signals = tuple(name for name in SIGNALS if name != "proxy")
-    config = recipe(pile=count, embeddings=("pixels", "laplacian", "pca"), signals=signals)
+    config = recipe(pile=count, embeddings=("pixels", "laplacian", "pca"), signals=signals, ratio=ratio)
     found = make_fleet(tmp_path, images, SHADOWS, config)
     if collapsed != "none":
         collapse(tmp_path, COLLAPSED[collapsed])
