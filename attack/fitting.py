@@ -127,7 +127,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         "null": {
             "known": int(data.not_used.sum()),
             "unknown": int((~data.used & ~data.not_used).sum()),
-            "presumed": not data.null.any(),
+            "presumed": data.presumed,
         },
         "controls": controls_found,
         "model": dissect.chosen(choice.choose(known, options(config)), models),

@@ -88,14 +88,17 @@ class Store:
         return (*self.dev, *self.test)[: self.member.shape[1]]
 
     @property
+    def presumed(self) -> bool:
+        """Are fewer than LEAST_KNOWN slices known not to be used, and of others nothing is known? Then most of the dev
+        images are presumed not to be."""
+        return bool(self.not_used.sum() < LEAST_KNOWN and not (self.used | self.not_used).all())
+
+    @property
     def null(self) -> np.ndarray:
         """Slices that stand for the non-members of a target's pile, bool [image of the pool]: those known not to be
-        used. Where they are fewer than LEAST_KNOWN and of other slices nothing is known, none: see
-        `calibration.presumed_nulls`."""
+        used, or where they are `presumed` all dev images."""
         found, dev = np.zeros(len(self.pool), bool), len(self.dev)
-        known = self.used | self.not_used
-        if self.not_used.sum() >= LEAST_KNOWN or (known.all() and len(found) == dev):
-            found[:dev] = self.not_used
+        found[:dev] = self.presumed | self.not_used
         return found
 
     def labelled(self, step: int, like: str) -> Labelled:
@@ -133,13 +136,13 @@ class Store:
             self._layout(step),
             attack.ratio,
         )
-        return Target(pile[:pool], pile[chosen], self.null, bank, ids)
+        return Target(pile[:pool], pile[chosen], self.null, bank, ids, self.presumed)
 
     def pool_target(self, step: int, name: str = "generated_dev") -> Target:
         """The target's pile `name` about the pool's images themselves."""
         data, pile = self.labelled(step, name), self.values[self.piles.index(name)]
         about = pile[: len(self.pool)]
-        return Target(about, about, self.null, data.bank, self.pool)
+        return Target(about, about, self.null, data.bank, self.pool, self.presumed)
 
     def _layout(self, step: int) -> Layout:
         steps = list(fleet.pile_steps(self.config))

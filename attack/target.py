@@ -21,9 +21,9 @@ class Target:
     """One pile of the target and the candidates asked about.
 
     pile_pool, pile_candidates: its evidence [image, number] about the shadows' pool and the candidates; null: bool
-    [image of the pool], known not to be in its training set, nowhere True where most are presumed not to be; bank: the
-    shadows' evidence about the candidates. Its members are the shadows that hold a candidate, where they may; else
-    `stand_ins`, or nobody.
+    [image of the pool], known not to be in its training set, or where that is `presumed` images of which most are not;
+    bank: the shadows' evidence about the candidates. Its members are the shadows that hold a candidate, where they may;
+    else `stand_ins`, or nobody.
     """
 
     pile_pool: np.ndarray
@@ -31,6 +31,7 @@ class Target:
     null: np.ndarray
     bank: Bank
     ids: tuple[str, ...]
+    presumed: bool = False
 
 
 def stand_ins(
@@ -73,12 +74,13 @@ def candidate_z(
     seen = relative(data.bank, data.ids, target.pile_pool)
     priors = seen.priors(left)
     known = seen.scores(priors)[0]
-    if target.null.any():
+    if not target.presumed:
         nulls = calibration.null_sums(known, target.null, data.group, data.groups)
     else:
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
         residuals = calibration.shadow_residuals(data.bank, order, count).outside(left)
-        nulls = calibration.presumed_nulls(known, residuals, ~data.bank.member, pooled)
+        some, outside = target.null, ~data.bank.member[:, target.null]
+        nulls = calibration.presumed_nulls(known[some], residuals[:, some], outside, pooled)
     asked = relative(target.bank, target.ids, target.pile_candidates).scores(priors)[0]
     return calibration.standardise(asked, nulls, pooled)
 

@@ -113,8 +113,11 @@ def test_where_little_is_known_it_says_what_it_presumes(own, tmp_path, known):
 )
 def test_few_known_slices_stand_for_non_members_only_where_there_are_no_others(used, not_used, reference, presumed):
     labels = np.repeat([1, 0, -1], [used, not_used, reference])
-    found = store.Store.null.fget(SimpleNamespace(used=labels == 1, not_used=labels == 0))
-    assert found.tolist() == [label == 0 and not presumed for label in labels]
+    data = SimpleNamespace(used=labels == 1, not_used=labels == 0, dev=labels, pool=range(len(labels) + 2))
+    data.presumed = store.Store.presumed.fget(data)
+    assert data.presumed == presumed
+    found = store.Store.null.fget(data).tolist()
+    assert found == [*(label == 0 or presumed for label in labels), False, False]  # a candidate never does
 
 
 def test_without_real_slices_there_are_baselines_but_no_shadows(tiny, own, tmp_path):
@@ -149,7 +152,7 @@ def test_bad_own_data_are_named(own, tmp_path):
         path.unlink()
     found = manifest.build(data, "own", "", 0.5)
     with pytest.raises(UserError, match="only 1 independent units"):
-        membership.draw(conduct._groups(found), 8, recipe.membership, 0)
+        membership.draw(conduct._groups(found, recipe), 8, recipe.membership, 0)
     shutil.rmtree(data / "candidates")
     with pytest.raises(UserError, match="no folder for the role unknown: edition own needs"):
         manifest.build(data, "own", "", 0.5)

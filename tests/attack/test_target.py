@@ -54,6 +54,20 @@ def test_unused_candidates_lie_where_unused_dev_slices_do():
     assert np.mean(without) < -0.2
 
 
+def test_presumed_non_members_are_those_of_the_mask_alone():
+    data, asked, _ = world(0)
+    options = Options(references=8, folds=2, ridge=1.0, seed=0)
+    some = np.arange(len(data.ids)) < 100
+    asked = dataclasses.replace(asked, null=some, presumed=True)
+    wanted = target.candidate_z(data, asked, np.ones(1), options, 0)
+    for place, same in ((150, True), (50, False)):
+        changed = asked.pile_pool.copy()
+        changed[place:] += 3
+        changed[100:] -= 3 * (place == 50)
+        other = dataclasses.replace(asked, pile_pool=changed)
+        assert np.array_equal(target.candidate_z(data, other, np.ones(1), options, 0), wanted) == same
+
+
 def test_stand_ins_against_a_loop():
     member = np.random.default_rng(0).random((6, 5)) < 0.5
     dev, groups, ids = ["a", "a", "b", "c", "a"], ["a", "z", "c"], ("x", "y", "w")
