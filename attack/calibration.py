@@ -10,7 +10,7 @@ affine map cannot change how one signal ranks them. (To leave a non-member out o
 ties in favour of members, whose value is in no mean: the null self-test then shows an AUC of .535.)
 
 With a `ratio` r is not the difference itself but a likelihood ratio made of it (`likelihood`), whose prior is fitted on
-dev images.
+the shadows' pool.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def kinds(member: np.ndarray, ratio: str) -> tuple[np.ndarray, ...]:
 def reference_count(member: np.ndarray, most: int, ratio: str = likelihood.NONE, aside: int = _ASIDE) -> int:
     """R, of each kind: what every pair can have when itself and one held-out shadow (`aside` in all) stand aside.
 
-    member: bool [shadow, dev image]. The image that the fewest shadows lack (or hold, for `online`) decides for all:
+    member: bool [shadow, image]. The image that the fewest shadows lack (or hold, for `online`) decides for all:
     half of them in a complete fleet, fewer where some are missing.
     """
     return max(1, min(most, least(member, ratio) - aside))
@@ -87,7 +87,7 @@ def least_without(member: np.ndarray) -> int:
 
 
 def enough(member: np.ndarray, ratio: str = likelihood.NONE) -> bool:
-    """Do these shadows, bool [shadow, dev image], leave every pair the references that it needs?"""
+    """Do these shadows, bool [shadow, image], leave every pair the references that it needs?"""
     return least(member, ratio) >= _ASIDE + needed(ratio)
 
 

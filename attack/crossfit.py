@@ -20,8 +20,8 @@ from shadow import keys
 
 @dataclass(frozen=True)
 class Labelled:
-    """The dev images as the shadows know them: evidence, ids and group numbers [candidate], and the family of each
-    shadow, int [shadow] (where it is not given, all are of one)."""
+    """The shadows' pool, dev images or more, as the shadows know it: evidence, ids and group numbers [candidate], and
+    the family of each shadow, int [shadow] (where it is not given, all are of one)."""
 
     bank: Bank
     ids: tuple[str, ...]

@@ -72,7 +72,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     real = embeddings.standardised(images)
     mix = estimate.match_nearness(distances(real, real), data.groups, data.used, data.member, attack.prior, attack.seed)
     weight = mix.weight
-    # not weighted: a probability, like a score, must not depend on which other candidates there are
+    # not weighted: a probability, like a score, must not depend on who else is asked about
     recalibration = model.fit_recalibration(logit.ravel(), known.bank.member.ravel().astype(float))
     fitted = target.fit_draws(known, options(config), attack.draws)
     probability = recalibration.probability(logit, attack.prior)

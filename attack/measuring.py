@@ -133,7 +133,8 @@ def _piles(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[
 
 
 def fold_of(groups: Sequence[str], config: Config) -> np.ndarray:
-    """The fold of the cross-fitting that each dev image, of these groups, is held out with: int [dev image]."""
+    """A fold of each dev image, of these groups: int [dev image]; that of the cross-fitting where shadows hold dev
+    images alone."""
     group = group_numbers(groups)
     return crossfit.folds(group, config.attack.folds, config.attack.seed)[group]
 

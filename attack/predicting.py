@@ -129,7 +129,8 @@ def predict_candidates(
 ) -> dict[str, np.ndarray]:
     """score, probability, probability_low and probability_high [candidate], from the fitted attack in `folder`.
 
-    Each is a function of the candidate, the piles and the dev images alone; of the labels of dev slices with `on_dev`.
+    Each is a function of the candidate, the piles and the shadows' pool alone, whoever else is asked about; of the
+    labels of dev slices with `on_dev`.
     """
     attack = config.attack
     content = json.loads((folder / "model.json").read_text())

@@ -61,7 +61,7 @@ def candidate_z(
     data: Labelled, target: Target, pooled: np.ndarray, options: Options, draw: int, out: np.ndarray | None = None
 ) -> np.ndarray:
     """z [candidate, column] for one draw of references; of each candidate alone. The priors of a ratio know nothing of
-    dev images of the groups `out`, bool [group]."""
+    images of the groups `out`, bool [group]."""
     shadows = len(data.bank.values)
     left = np.zeros(len(data.ids), bool) if out is None else out[data.group]
     # as many as every pair has
@@ -74,13 +74,14 @@ def candidate_z(
     seen = relative(data.bank, data.ids, target.pile_pool)
     priors = seen.priors(left)
     known = seen.scores(priors)[0]
+    if not target.null.any():
+        raise ValueError("no slice stands for the non-members of the target's pile")
     if not target.presumed:
         nulls = calibration.null_sums(known, target.null, data.group, data.groups)
     else:
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
         residuals = calibration.shadow_residuals(data.bank, order, count).outside(left)
-        some, outside = target.null, ~data.bank.member[:, target.null]
-        nulls = calibration.presumed_nulls(known[some], residuals[:, some], outside, pooled)
+        nulls = calibration.presumed_nulls(known[target.null], residuals, ~data.bank.member, pooled)
     asked = relative(target.bank, target.ids, target.pile_candidates).scores(priors)[0]
     return calibration.standardise(asked, nulls, pooled)
 

@@ -1,4 +1,4 @@
-"""Which dev image is in which shadow: the membership matrix, drawn once, in blocks.
+"""Which image is in which shadow: the membership matrix, drawn once, in blocks.
 
 In a block of B shadows every unit (an image, or several of one group that go together) is in exactly B/2 of them,
 and the shadows' sizes differ by at most the largest unit. Rows once written never change; a fleet grows by blocks.
@@ -48,8 +48,16 @@ def warn_of_large_units(groups: Sequence[str], config: MembershipConfig, seed: i
     """A logged warning where a unit holds more than a tenth of the images."""
     largest = max(len(unit) for unit in units(groups, config.unit, seed))
     if largest > max(1, len(groups) / 10):
-        said = "a membership unit holds %d of %d dev images: shadows share it whole, and estimates rest on few units"
+        said = "a membership unit holds %d of %d images: shadows share it whole, and estimates rest on few units"
         logging.warning(said, largest, len(groups))
+
+
+def checked_units(groups: Sequence[str], config: MembershipConfig, seed: int) -> list[np.ndarray]:
+    """As `units`. Raises UserError where there are so few that nothing could be held out."""
+    found = units(groups, config.unit, seed)
+    if len(found) < 4:
+        raise UserError(f"only {len(found)} independent units among the dev images: at least 4 are needed")
+    return found
 
 
 def _block(sizes: np.ndarray, shadows: int, rng: np.random.Generator) -> np.ndarray:
@@ -89,9 +97,7 @@ def draw(groups: Sequence[str], shadows: int, config: MembershipConfig, seed: in
         raise UserError(f"membership.block = {config.block}: use an even number of 2 or more")
     if shadows < config.block or shadows % config.block:
         raise UserError(f"fleet.shadows = {shadows}: use a multiple of membership.block = {config.block}")
-    parts = units(groups, config.unit, seed)
-    if len(parts) < 4:
-        raise UserError(f"only {len(parts)} independent units among the dev images: at least 4 are needed")
+    parts = checked_units(groups, config, seed)
     sizes = np.array([len(part) for part in parts])
     rows = np.zeros((shadows, len(groups)), bool)
     for block in range(shadows // config.block):
@@ -104,7 +110,7 @@ def draw(groups: Sequence[str], shadows: int, config: MembershipConfig, seed: in
 def touched(membership: np.ndarray, groups: Sequence[str], of: Sequence[str]) -> np.ndarray:
     """bool [shadow, candidate]: does the shadow hold an image of the candidate's group?
 
-    `groups` are those of the dev images, `of` those of the candidates. Its complement is OUT(x).
+    `groups` are those of the matrix's columns, `of` those of the candidates. Its complement is OUT(x).
     """
     same = np.asarray(groups)[:, None] == np.asarray(of)[None]
     return (membership.astype(np.int32) @ same.astype(np.int32)) > 0

@@ -38,6 +38,7 @@ _FREE = (
     *("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png", "compare"),
 )
 _NAMED = 6  # changed fields that an error names
+_SINCE = {"membership.candidates": False}  # fields that a run may be older than, with the value that it was made by
 # What a first command leaves that depends on the config; before that, all of it may change.
 _BEGUN = ("plan.json", "challenge", ".challenge.part", "shadows")
 
@@ -88,6 +89,8 @@ def stage_hashes(config: Config) -> dict[str, str]:
         del fields["attack.subsamples"]
     if config.attack.ratio == "none":
         del fields["attack.ratio"]
+    if not config.membership.candidates:
+        del fields["membership.candidates"]
     source = config.attack.embeddings_from
     fields["attack.embeddings_from"] = fingerprint(source) if source else ""  # the file may move
     later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)
@@ -138,6 +141,7 @@ def settle(workdir: Path, config: Config) -> None:
 def _check_change(workdir: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Refuses other values of fields on which what is there depends, but for more shadows."""
     later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)
+    old = _SINCE | old
     changed = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     changed = [name for name in changed if not _below(name, later) and not _below(name, _FREE)]
     shadows = "fleet.shadows"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ from recipes import tiny as tiny_recipe
 from tiny_run import fails, leftovers
 
 from attack import calibration, fitting, measuring, predicting, store, target
+from attack.compare import blackbox, subjects
+from attack.compare.piles import yard
 from attack.compare.subjects import resolve
-from shadow import fleet, piles
+from shadow import fleet, piles, workdir
 from shadow.checks import validate
+from shadow.config import CompareConfig
 from shadow.data import manifest
 from shadow.errors import UserError
 from shadow.fleet import conduct, plan
@@ -158,13 +162,50 @@ def test_a_whole_run(tiny, tmp_path):
     assert "membership.candidates" in fails(again)
 
     found, source = resolve(["shadows/0000", "shadows/0001"], folder, tiny_recipe.get_config())
-    assert (len(source.pool), source.unseen) == (32, [])
+    assert (len(source.pool), source.others) == (32, [])
     np.testing.assert_array_equal(found[0].member, np.load(folder / "membership.npy")[0])
     compared = tiny("compare", folder, "--checkpoints=shadows/0000,shadows/0001", "--config.compare.count=20")
     assert compared.returncode == 0, compared.stderr
-    for one in json.loads((folder / "compare.json").read_text())["checkpoints"]:
+    result = json.loads((folder / "compare.json").read_text())
+    for one in result["checkpoints"]:
         assert one["pile"]["real"] is None
         assert len(one["blackbox"]["score"]) == 32
+    assert "were drawn from all real slices" in result["space"]["no_real"]
+    assert result["space"]["no_real"] in (folder / "compare.html").read_text()
+
+
+def test_real_slices_that_a_compared_shadow_was_trained_on_are_left_out(images, tmp_path):
+    """The run has shadows of dev slices; one of the compared is of another run, which held candidates."""
+    runs = []
+    for online in (False, True):
+        folder, config = tmp_path / str(online), recipe(online)
+        planned(folder, images, config)
+        runs.append(subjects.Source(folder, config, manifest.read(folder / "manifest.csv", images), np.zeros((16, 1))))
+    both = [SimpleNamespace(source=run) for run in runs]
+    compare = CompareConfig()
+    alone = yard(runs[0], 8, compare, None, both[:1])
+    assert (len(alone.real), alone.why) == (8, "")
+    np.testing.assert_array_equal(alone.real, runs[0].manifest.images_at(runs[0].others, 8))
+    mixed = yard(runs[0], 8, compare, None, both)
+    assert mixed.real is None
+    assert "were drawn from all real slices" in mixed.why
+
+
+def test_one_more_pile_is_measured_as_those_of_the_run(images, tmp_path):
+    """Known images are the dev images there, whoever the shadows hold."""
+    folder, config = tmp_path / "run", recipe(signals=("votes", "nearest"), pile=20)
+    found = attacked(folder, images, config, 0.5, ["used_0001"])
+    workdir.settle(folder, config)
+    workdir.stamp(folder / "signals", "signals", config)
+    bank = blackbox.Bank(subjects.Source(folder, config, found, np.load(folder / "membership.npy")))
+    pile = np.load(piles.pile_path(fleet.shadow_folder(folder, 0), config.train.steps))
+    leak = bank.leak(pile, config.train.steps, 0)
+    known = bank.store.labelled(config.train.steps, "generated_test")
+    order = calibration.priorities(known.ids, 16, 0, 0)
+    chosen = calibration.choose_references(known.bank, order, 7, [0])
+    wanted = calibration.residuals(known.bank, known.bank.values[0], chosen)
+    assert leak.calibrated
+    np.testing.assert_allclose(leak.columns, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -75,13 +75,14 @@ def test_a_run_without_labels(known, own, tiny):
     assert (good.returncode, good.stderr) == (0, "")
 
 
-def attacked(data, folder):
+def attacked(data, folder, online=False):
     """The attack on `data` by eight shadows whose piles hold their members: nothing is trained."""
     recipe = tiny_recipe.get_config()
+    recipe.membership.candidates = online
     recipe.data.root, recipe.data.edition, recipe.attack.same_generator = str(data), "own", False
     Run(folder, recipe).plan()
     found = manifest.read(folder / "manifest.csv", data)
-    names, member = fleet.dev_ids(found), np.load(folder / "membership.npy")
+    names, member = fleet.pool_ids(found, recipe), np.load(folder / "membership.npy")
     dev = np.rint(found.images_at(names, recipe.data.resolution)).astype(np.uint8)
     for k, held in enumerate(member):
         pile = np.concatenate([dev[held], 255 - dev, dev[held] // 2])[:20]
@@ -90,6 +91,31 @@ def attacked(data, folder):
     fitting.fit(folder, found, recipe)
     predicting.predict(folder, found, recipe)
     write_report(folder, recipe, data)
+
+
+def test_shadows_of_few_slices_and_of_candidates(own, tmp_path, monkeypatch):
+    """Of four reference slices one shadow holds all: of them it has no non-member, of the candidates it has."""
+    data, folder = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(own, data)
+    (data / "not_used").rename(data / "reference")
+    for path in sorted((data / "reference").iterdir())[4:]:
+        path.unlink()
+    draw = membership.draw
+
+    def drawn(*arguments):
+        found = draw(*arguments)
+        first = next(k for k in range(8) if found[k, :4].sum() > 1)
+        for i in np.flatnonzero(~found[first, :4]):
+            other = np.flatnonzero(found[:, i])[0]
+            found[first, i], found[other, i] = True, False
+        assert found[first, :4].all()
+        return found
+
+    monkeypatch.setattr(membership, "draw", drawn)
+    attacked(data, folder, online=True)
+    evaluation, _ = check(folder, sorted(path.stem for path in (own / "candidates").iterdir()))
+    assert evaluation["null"] == {"known": 0, "unknown": 4, "presumed": True}
+    assert evaluation["two_way"]["pairs"] == 8 * 16
 
 
 @pytest.mark.parametrize("known", [0, 4])
@@ -151,8 +177,10 @@ def test_bad_own_data_are_named(own, tmp_path):
     for path in sorted((data / "not_used").iterdir())[1:]:
         path.unlink()
     found = manifest.build(data, "own", "", 0.5)
-    with pytest.raises(UserError, match="only 1 independent units"):
-        membership.draw(conduct._groups(found, recipe), 8, recipe.membership, 0)
+    for online in (False, True):  # candidates are units of the shadows, and of no use where they are all there is
+        recipe.membership.candidates, recipe.fleet.shadows, recipe.fleet.pack = online, 8, 4
+        with pytest.raises(UserError, match="only 1 independent units among the dev images"):
+            conduct.plan(tmp_path, data, recipe)
     shutil.rmtree(data / "candidates")
     with pytest.raises(UserError, match="no folder for the role unknown: edition own needs"):
         manifest.build(data, "own", "", 0.5)

@@ -80,7 +80,7 @@ def _compared(found: Sequence[subjects.Subject], bench: Bench) -> tuple[list[Mea
     size = next((open_pile(one.pile).shape[1] for one in measured if one.pile), found[0].outline.size)
     first = next((open_pile(one.pile) for one in measured if one.pile), None)
     source = bench.source if bench.source is not None and size <= bench.source.side else None
-    yard = piles.yard(source, size, bench.config, first)
+    yard = piles.yard(source, size, bench.config, first, found)
     for one in measured:
         measure.look(one, bench, yard)
     two = [pairs.between(a, b, yard, bench.config.seed) for a, b in itertools.combinations(measured, 2)]
@@ -96,6 +96,7 @@ def _compared(found: Sequence[subjects.Subject], bench: Bench) -> tuple[list[Mea
             "axes": yard.space.axes.shape[1],
             "fitted_on": "real slices of the run" if yard.source else "the first pile",
             "size": yard.size,
+            "no_real": yard.why,
         },
     }
 

@@ -5,6 +5,7 @@ They are kept in WORKDIR/compare/piles, by a hash of weights and recipe, so a se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ import numpy as np
 from attack import regime
 from attack.compare import distances
 from attack.compare.distances import Space
-from attack.compare.subjects import Source
+from attack.compare.subjects import Source, Subject
 from attack.vectors import embeddings
 from attack.vectors.distances import distances as euclidean
 from shadow import imported, piles, train, workdir
 from shadow.config import CompareConfig
 from shadow.errors import UserError
 from shadow.hub import Generator
+
+_LEAST_REAL = 3  # slices, of which there is a covariance
 
 
 def why_not(generator: Generator, config: CompareConfig) -> str:
@@ -54,33 +57,45 @@ def draw(generator: Generator, folder: Path, config: CompareConfig, progress: tr
 class Yard:
     """What all piles are measured against, at one size.
 
-    `real`: slices that no shadow was trained on (the candidates of `source`), [image, size, size] in [0, 255]; None
-    where there is no run, or its shadows were trained on candidates too. `space` is fitted on all real slices of the
-    run, or on the first pile.
+    `real`: slices that none of the compared shadows was trained on (candidates of `source`), [image, size, size] in
+    [0, 255]; None where there are too few, and then `why` says why. `space` is fitted on all real slices of the run, or
+    on the first pile.
     """
 
     size: int
     source: Source | None
     space: Space
     real: np.ndarray | None
+    why: str = ""
 
 
-def yard(source: Source | None, size: int, config: CompareConfig, first_pile: np.ndarray | None) -> Yard | None:
+def yard(
+    source: Source | None,
+    size: int,
+    config: CompareConfig,
+    first_pile: np.ndarray | None,
+    subjects: Sequence[Subject] = (),
+) -> Yard | None:
     """None where there is neither a run nor a pile."""
     if source is not None:
-        images = source.manifest.images_at([*source.pool, *source.unseen], size)
+        names = [*source.pool, *source.others]
+        images = source.manifest.images_at(names, size)
         space = distances.fit_space(config.embedding, images, config.axes)
-        return Yard(size, source, space, images[len(source.pool) :] if source.unseen else None)
+        runs = [source, *(subject.source for subject in subjects if subject.source is not None)]
+        trained_on = {run.sha256[name] for run in runs for name in run.pool}
+        unseen = [i for i, name in enumerate(names) if source.sha256[name] not in trained_on]
+        if len(unseen) < _LEAST_REAL:
+            return Yard(size, source, space, None, "shadows that are compared were drawn from all real slices")
+        return Yard(size, source, space, images[unseen])
     if first_pile is None:
         return None
-    return Yard(
-        size, None, distances.fit_space(config.embedding, np.asarray(first_pile, np.float32), config.axes), None
-    )
+    space = distances.fit_space(config.embedding, np.asarray(first_pile, np.float32), config.axes)
+    return Yard(size, None, space, None, "there is no run")
 
 
 def alone(pile: np.ndarray, yard: Yard) -> dict[str, Any]:
     """Figures of one pile [image, size, size]: its fellows, its spectrum, and FD, KID and spectrum against real slices
-    that no shadow was trained on (None without a run)."""
+    that no shadow was trained on (None where there are none)."""
     images = np.asarray(pile, np.float32)
     statistics = regime.pile_statistics(images)
     spectrum = distances.radial_spectrum(images)
@@ -91,7 +106,7 @@ def alone(pile: np.ndarray, yard: Yard) -> dict[str, Any]:
         "spectrum": spectrum.tolist(),
         "real": None,
     }
-    if yard.real is not None and len(yard.real) > 2:
+    if yard.real is not None:
         made, real = yard.space.of(images), yard.space.of(yard.real)
         kid = distances.kid(made, real)
         theirs = distances.radial_spectrum(yard.real)

@@ -43,9 +43,15 @@ class Source:
         return fleet.pool_ids(self.manifest, self.config)
 
     @functools.cached_property
-    def unseen(self) -> list[str]:
-        """Real slices that no shadow was trained on: the candidates, or none."""
-        return [] if self.config.membership.candidates else self.manifest.id[self.manifest.rows("unknown")].tolist()
+    def others(self) -> list[str]:
+        """The real slices that are not in the pool: the candidates, or none."""
+        pool = set(self.pool)
+        return [name for name in self.manifest.id[self.manifest.rows("unknown")].tolist() if name not in pool]
+
+    @functools.cached_property
+    def sha256(self) -> dict[str, str]:
+        """Of each file, by the image's id."""
+        return dict(zip(self.manifest.id.tolist(), self.manifest.sha256.tolist(), strict=True))
 
     @functools.cached_property
     def side(self) -> int:
@@ -60,8 +66,7 @@ class Source:
     @functools.cached_property
     def pictures(self) -> tuple[str, ...]:
         """Names of the pool's images, the same in every run that has the same file."""
-        sha = dict(zip(self.manifest.id.tolist(), self.manifest.sha256.tolist(), strict=True))
-        return tuple(f"{sha[name]} {name}" for name in self.pool)
+        return tuple(f"{self.sha256[name]} {name}" for name in self.pool)
 
     @functools.cached_property
     def kin(self) -> tuple[str, ...]:

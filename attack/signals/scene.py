@@ -36,8 +36,9 @@ class Pile:
 @dataclass(frozen=True, eq=False)
 class Scene:
     """images: float32 [image, side, side] in grey levels, the dev images and then the test candidates; ids, groups: of
-    them; dev: how many are dev images; fold: int [dev image], of the cross-fitting; piles: in the order of the store,
-    those of one step and size by rising shadow, the target's last; workdir: where a block may keep what it trained."""
+    them; dev: how many are dev images; fold: int [dev image], see `measuring.fold_of`; piles: in the order of the
+    store, those of one step and size by rising shadow, the target's last; workdir: where a block may keep what it
+    trained."""
 
     images: np.ndarray
     ids: tuple[str, ...]

@@ -76,8 +76,8 @@ def fit(blocks: Callable[[np.ndarray], Blocks], images: np.ndarray) -> Encoder:
 def assigned(ids: Sequence[str], member: np.ndarray, seed: int) -> np.ndarray:
     """Which encoder sees each image, int [image]: the first in an order by the image's id that does not hold it.
 
-    member: bool [encoder, dev image]; the dev images are the first of `ids`, no encoder holds the others. ValueError
-    where all hold one.
+    member: bool [encoder, image of the pool]; the pool's are the first of `ids`, no encoder holds the others.
+    ValueError where all hold one.
     """
     held = np.zeros((len(member), len(ids)), bool)
     held[:, : member.shape[1]] = member

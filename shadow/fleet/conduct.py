@@ -55,24 +55,28 @@ def plan(workdir: Path, data_root: Path, config: Config) -> None:
         found = manifests.build(data_root, data.edition, data.patients, data.group_distance)
         if not dev_ids(found):
             raise UserError(
-                f"{data_root}: no real slices to train shadows on: add a folder 'not_used' or 'reference', or do "
-                "without shadows (--config.fleet.shadows=0)"
+                f"{data_root}: no real slices but candidates: add a folder 'not_used' or 'reference', or do without "
+                "shadows (--config.fleet.shadows=0)"
             )
+        # slices of which some are no candidates: the units of the target's pile are theirs
+        membership.checked_units(_groups(found, dev_ids(found)), config.membership, config.seed)
         found.write(workdir / "manifest.csv")
         drawn = _draw(found, config)
-        membership.warn_of_large_units(_groups(found, config), config.membership, config.seed)
+        membership.warn_of_large_units(_groups(found, pool_ids(found, config)), config.membership, config.seed)
         grown = plans.make_plan(config, found, drawn, *_layout(workdir, config, len(pool_ids(found, config))))
     files.write_array(workdir / "membership.npy", drawn)
     grown.write(path)
 
 
-def _groups(manifest: manifests.Manifest, config: Config) -> list[str]:
+def _groups(manifest: manifests.Manifest, names: Sequence[str]) -> list[str]:
     group = dict(zip(manifest.id.tolist(), manifest.group.tolist(), strict=True))
-    return [str(group[name]) for name in pool_ids(manifest, config)]
+    return [str(group[name]) for name in names]
 
 
 def _draw(manifest: manifests.Manifest, config: Config) -> np.ndarray:
-    return membership.draw(_groups(manifest, config), config.fleet.shadows, config.membership, config.seed)
+    return membership.draw(
+        _groups(manifest, pool_ids(manifest, config)), config.fleet.shadows, config.membership, config.seed
+    )
 
 
 def _layout(workdir: Path, config: Config, images: int) -> tuple[int, int, int]:

@@ -326,7 +326,7 @@ def _own(folder: Path, key: str) -> None:
 
 
 def read_membership(path: Path, shadows: int, images: int) -> np.ndarray:
-    """bool [shadow, dev image] of the first `shadows`: more rows may be there, of a growth that is under way or was cut
+    """bool [shadow, image] of the first `shadows`: more rows may be there, of a growth that is under way or was cut
     off before its plan was written. Raises UserError where the file is missing, damaged or of another shape."""
     try:
         membership = np.load(path, allow_pickle=False)

@@ -397,7 +397,7 @@ def test_higher_means_a_member(ratio):
 def test_a_score_is_of_its_candidate_alone(ratio, presumed):
     data, asked, _ = leaky()
     data, options = with_ratio(data, ratio), Options(8, 3, 1.0, 0)
-    asked = dataclasses.replace(with_ratio(asked, ratio), null=asked.null & (not presumed))
+    asked = dataclasses.replace(with_ratio(asked, ratio), null=asked.null | presumed, presumed=presumed)
     fitted = target.fit_draws(data, options, 2)
     whole = target.score(data, asked, fitted, options)
     assert np.isfinite(whole).all()

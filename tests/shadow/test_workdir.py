@@ -202,6 +202,20 @@ def test_a_field_that_an_older_version_did_not_have_is_named(begun):
         workdir.settle(begun, Config())
 
 
+def test_a_run_older_than_online_shadows_goes_on_as_it_was_begun(begun):
+    fields, stages = json.loads(content(begun)), workdir.stage_hashes(Config())
+    del fields["config"]["membership"]["candidates"]
+    (begun / "config.json").write_text(json.dumps(fields))
+    workdir.settle(begun, Config())
+    assert json.loads(content(begun))["stages"] == fields["stages"] == stages
+    (begun / "config.json").write_text(json.dumps(fields))
+    online = Config()
+    online.membership.candidates = True
+    assert workdir.stage_hashes(online)["train"] != stages["train"]
+    with pytest.raises(UserError, match=r"membership\.candidates \(False -> True\)"):
+        workdir.settle(begun, online)
+
+
 def test_digest_is_canonical():
     assert workdir.digest({"a": 1, "b": [2]}) == workdir.digest({"b": [2], "a": 1})
     assert workdir.digest({"a": 1}) != workdir.digest({"a": 2})
