@@ -244,7 +244,7 @@ def test_one_checkpoint_is_in_memory_at_a_time(run, said, monkeypatch):
 def test_the_loss_is_calibrated_on_shadows_without_the_slice(run, found):
     """By hand, of the late step: every other shadow's loss from its own checkpoint, a mean over some that lack it."""
     (subject, *_), source = resolve(NAMES[:2], run, config_of(run))
-    images = decoding.to_unit(source.manifest.images_at(source.dev, 8))
+    images = decoding.to_unit(source.manifest.images_at(source.pool, 8))
     scores = []
     for k in range(8):
         model = whitebox.opened(hub.read_generator(run / f"shadows/{k:04d}"), 8)
