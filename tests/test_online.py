@@ -157,7 +157,9 @@ def test_a_whole_run(tiny, tmp_path):
         rows = list(csv.DictReader(stream))
     assert len(rows) == 16
     assert all(0 <= float(row["probability_low"]) <= float(row["probability"]) <= 1 for row in rows)
-    assert "test candidates among them" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "test candidates among them" in page
+    assert "its candidates are among the slices of the shadows" in page
     again = tiny("run", folder)
     assert "membership.candidates" in fails(again)
 

@@ -61,6 +61,7 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
         exposed=sentence.patients(evaluation),
         prior=prior,
         regime=evaluation.get("regime") or {},
+        online=config.membership.candidates,
         alarms=sentence.alarms(evaluation),
         cautions=sentence.cautions(evaluation, prior),
         facts=made.facts(workdir, config, evaluation),
