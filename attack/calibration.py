@@ -39,7 +39,8 @@ class Bank:
 
     values: float32 [shadow, candidate, number], numbers as in `layout`; member: bool [shadow, candidate], True where
     the shadow holds the candidate; touched: bool [shadow, candidate], True where it holds anything of the candidate's
-    group. ratio: attack.ratio, what is made of the difference to the references.
+    group. ratio: attack.ratio, what is made of the difference to the references. whole: a pile's unit is the mean and
+    spread of all images that the shadows were drawn from, not of its known non-members.
     """
 
     values: np.ndarray
@@ -47,6 +48,7 @@ class Bank:
     touched: np.ndarray
     layout: Layout
     ratio: str = likelihood.NONE
+    whole: bool = False
 
     @property
     def names(self) -> list[str]:

@@ -17,6 +17,7 @@ from scipy import stats
 from sklearn import decomposition, linear_model, model_selection, pipeline, preprocessing
 
 from attack import calibration, choice, crossfit, estimate, layout, model, target
+from attack.combiners import MAXIMUM
 from attack.crossfit import Labelled, Options
 from attack.estimate import MeanAuc
 from attack.signals.sight import Sight
@@ -111,6 +112,9 @@ def run(copies: float, seed: int, size: Size | None = None, model_name: str = "l
     """One experiment: `copies = 0` is the null (nothing to find), 1 plants every member."""
     size = size or Size()
     case = evidence_of(copies, seed, size)
+    if model_name == MAXIMUM:
+        whole = dataclasses.replace(case.data.bank, whole=True)
+        case = dataclasses.replace(case, data=dataclasses.replace(case.data, bank=whole))
     options = Options(references=8, folds=size.folds, ridge=1.0, seed=seed, model=model_name)
     models = choice.nested(case.data, options)
     held = [crossfit.two_way(case.data, options, draw, models) for draw in range(size.draws)]

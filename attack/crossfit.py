@@ -62,7 +62,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Options:
-    """The fields of the attack's config that fitting depends on. `model`: one of combiners.MODELS, or "auto"."""
+    """The fields of the attack's config that fitting depends on. `model`: as attack.model."""
 
     references: int
     folds: int
@@ -105,9 +105,9 @@ def folds(group: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def shadow_nulls(residuals: np.ndarray, data: Labelled) -> list[Nulls]:
-    """Sums over the images that each shadow does not hold."""
+    """Sums over the images that each shadow does not hold, or over all (`Bank.whole`)."""
     return [
-        calibration.null_sums(residuals[k], ~data.bank.member[k], data.group, data.groups)
+        calibration.null_sums(residuals[k], ~data.bank.member[k] | data.bank.whole, data.group, data.groups)
         for k in range(len(residuals))
     ]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from attack import calibration, layout
+from attack.combiners import MAXIMUM
 from attack.crossfit import Labelled
 from attack.layout import Layout
 from attack.target import Target, stand_ins
@@ -111,6 +112,7 @@ class Store:
             touched,
             self._layout(step),
             self.config.attack.ratio,
+            self.config.attack.model == MAXIMUM,
         )
         family = np.array([fleet.family_of(self.config, k) for k in self.shadows])
         return Labelled(bank, self.pool, group_numbers(self.groups)[:pool], family)
@@ -135,6 +137,7 @@ class Store:
             touched,
             self._layout(step),
             attack.ratio,
+            attack.model == MAXIMUM,
         )
         return Target(pile[:pool], pile[chosen], self.null, bank, ids, self.presumed)
 

@@ -76,8 +76,8 @@ def candidate_z(
     known = seen.scores(priors)[0]
     if not target.null.any():
         raise ValueError("no slice stands for the non-members of the target's pile")
-    if not target.presumed:
-        nulls = calibration.null_sums(known, target.null, data.group, data.groups)
+    if data.bank.whole or not target.presumed:
+        nulls = calibration.null_sums(known, target.null | data.bank.whole, data.group, data.groups)
     else:
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
         residuals = calibration.shadow_residuals(data.bank, order, count).outside(left)

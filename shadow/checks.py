@@ -22,7 +22,7 @@ _CHOICES = {
     "attack.objective": ("f1", "kappa", "accuracy"),
     "attack.recalibrate": ("none", "dev"),
     "attack.proxy.prediction": ("v", "epsilon", "sample"),
-    "attack.model": ("logistic", "boosting", "mean", "auto"),
+    "attack.model": ("logistic", "boosting", "mean", "maximum", "auto"),
     "attack.ratio": ("none", "offline", "online"),
 }
 _NOT_NEGATIVE = (

@@ -181,7 +181,7 @@ class AttackConfig:
     ratio: str = "none"  # of likelihoods, in place of differences: none | offline | online (membership.candidates)
     draws: int = 4  # repetitions with other OUT references
     folds: int = 5  # folds over groups of the two-way cross-fitting
-    model: str = "logistic"  # combiner of the signals: logistic | boosting | mean | auto (chosen on the shadows)
+    model: str = "logistic"  # combiner of signals: logistic | boosting | mean | maximum | auto (one of the first 3)
     ridge: float = 0.1  # pull of the logistic weights towards equal weights
     ablation: bool = False  # also measure what each part of the attack is worth: models, signals, number of shadows
     prior: float = 0.5  # probability of membership before looking

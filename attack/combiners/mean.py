@@ -32,7 +32,7 @@ class Mean:
     bias: float
 
     @property
-    def weights(self) -> np.ndarray:
+    def weights(self) -> np.ndarray | None:
         return np.full(len(self.names), self.slope / len(self.names))
 
     def logit(self, z: np.ndarray) -> np.ndarray:
@@ -47,8 +47,13 @@ class Mean:
 
 
 def fit(z: np.ndarray, label: np.ndarray, names: tuple[str, ...], weight: np.ndarray | None = None) -> Mean:
-    """Minimises the mean log loss + 1e-3 / 2 . slope^2 over slope >= .1 and offset; arguments as of the others."""
-    share, x = balanced(label, weight), pooled(z)
+    """Arguments as of the others; slope and offset as of `line`."""
+    return Mean(names, *line(pooled(z), label, weight))
+
+
+def line(x: np.ndarray, label: np.ndarray, weight: np.ndarray | None) -> tuple[float, float]:
+    """Slope and offset of the log odds of x [pair]: minimises the mean log loss + 1e-3 / 2 . slope^2, slope >= .1."""
+    share = balanced(label, weight)
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
         loss, by_margin = logistic_loss(theta[0] * x + theta[1], label, share)
@@ -56,4 +61,4 @@ def fit(z: np.ndarray, label: np.ndarray, names: tuple[str, ...], weight: np.nda
 
     bounds = [(_LEAST_SLOPE, None), (None, None)]
     found = optimize.minimize(objective, np.array([0.5, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds)
-    return Mean(names, float(found.x[0]), float(found.x[1]))
+    return float(found.x[0]), float(found.x[1])

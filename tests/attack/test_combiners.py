@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import optimize
 
 from attack import combiners
 from attack.combiners import boosting
 
 NAMES = ("a", "b", "c")
+EVERY = (*combiners.MODELS, combiners.MAXIMUM)
 
 
 def make(count=300, seed=0, gain=(1.0, 0.5, 0.2)):
@@ -22,7 +24,7 @@ def make(count=300, seed=0, gain=(1.0, 0.5, 0.2)):
 @pytest.fixture(scope="module")
 def fitted():
     z, label = make()
-    return {model: combiners.fit_combiner(z, label, NAMES, 0.1, None, model) for model in combiners.MODELS}
+    return {model: combiners.fit_combiner(z, label, NAMES, 0.1, None, model) for model in EVERY}
 
 
 def test_trees_give_the_log_odds_of_scikit_learn_to_the_last_bit():
@@ -44,13 +46,25 @@ def test_mean_ranks_as_it_says():
     np.testing.assert_allclose(found, slope * np.array(wanted) + offset, atol=1e-9)
 
 
+def test_maximum_ranks_as_it_says():
+    z, label = make()
+    found = combiners.fit_combiner(z, label, NAMES, 0.1, None, "maximum")
+    wanted = np.array([max(row) for row in z.tolist()])
+    np.testing.assert_allclose(found.logit(z), found.slope * wanted + found.bias, atol=1e-12)
+    slope, offset = optimize.minimize(
+        lambda p: np.mean(np.logaddexp(0, -(2 * label - 1) * (p[0] * wanted + p[1]))) + 5e-4 * p[0] ** 2, [0.5, 0.0]
+    ).x
+    np.testing.assert_allclose([found.slope, found.bias], [slope, offset], atol=1e-3)
+    assert found.weights is None
+
+
 def test_the_mean_of_noise_keeps_its_order():
     z, label = make(gain=(-1.0, -1.0, -1.0))
     found = combiners.fit_combiner(z, label, NAMES, 0.1, None, "mean")
     assert found.slope == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("model", combiners.MODELS)
+@pytest.mark.parametrize("model", EVERY)
 def test_json_holds_all_of_it(fitted, model):
     z = make(200, 3)[0]
     again = combiners.from_json(json.loads(json.dumps(fitted[model].to_json())))
@@ -58,7 +72,7 @@ def test_json_holds_all_of_it(fitted, model):
     assert again.names == NAMES
 
 
-@pytest.mark.parametrize("model", combiners.MODELS)
+@pytest.mark.parametrize("model", EVERY)
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10_000), column=st.integers(0, 2), step=st.floats(0.01, 4))
 def test_no_signal_counts_against_its_own_meaning(fitted, model, seed, column, step):
@@ -67,7 +81,7 @@ def test_no_signal_counts_against_its_own_meaning(fitted, model, seed, column, s
     assert (fitted[model].logit(higher) >= fitted[model].logit(z) - 1e-12).all()
 
 
-@pytest.mark.parametrize("model", combiners.MODELS)
+@pytest.mark.parametrize("model", EVERY)
 def test_a_pairs_log_odds_do_not_depend_on_the_others(fitted, model):
     z = make(64, 5)[0]
     together = fitted[model].logit(z)
@@ -75,7 +89,7 @@ def test_a_pairs_log_odds_do_not_depend_on_the_others(fitted, model):
     np.testing.assert_array_equal(fitted[model].logit(z.reshape(4, 16, 3)), together.reshape(4, 16))
 
 
-@pytest.mark.parametrize("model", combiners.MODELS)
+@pytest.mark.parametrize("model", EVERY)
 def test_the_share_of_members_moves_nothing(model):
     """Log odds of a middling pair: without the balance a tenth of the members would move them by log 10 = 2.3."""
     z, label = make(2000)
@@ -85,7 +99,7 @@ def test_the_share_of_members_moves_nothing(model):
     assert abs(whole.logit(middle) - part.logit(middle)) < 0.6
 
 
-@pytest.mark.parametrize("model", combiners.MODELS)
+@pytest.mark.parametrize("model", EVERY)
 def test_pairs_of_weight_zero_count_for_nothing(model):
     z, label = make()
     other = z.copy()

@@ -216,6 +216,19 @@ def test_a_fleet_with_gaps_counts_as_the_shadows_it_has(images, tmp_path):
         assert sorted(set(held["shadow"].tolist())) == left
 
 
+def test_the_maximum_has_the_units_of_all_images(images, tmp_path):
+    found = make_fleet(tmp_path, images, list(range(ASKED)), recipe(pile=24))
+    evaluation, _ = attack(tmp_path, found, recipe(pile=24, model="maximum"))
+    data = store.read(tmp_path, found, recipe(pile=24, model="maximum"))
+    step = fleet.pile_steps(data.config)[-1]
+    assert data.labelled(step, "generated_test").bank.whole
+    assert data.target("generated_test", step).bank.whole
+    assert evaluation["model"]["name"] == "maximum"
+    assert json.loads((tmp_path / "attack/model.json").read_text())["combiners"][0]["model"] == "maximum"
+    assert {row["weight"] for row in evaluation["signals"]} == {None}
+    assert evaluation["two_way"]["auc"] > 0.7  # its piles hold their members
+
+
 @pytest.mark.parametrize(("gone", "redraws", "possible"), [((0, 1, 2, 8, 9, 10), 4, True), (range(3, 13), 1, False)])
 def test_memberships_are_redrawn_for_the_shadows_that_are_there(monkeypatch, gone, redraws, possible):
     shadows = [k for k in range(16) if k not in gone]
