@@ -131,7 +131,14 @@ def test_no_families_leave_the_hashes_as_they_were():
     assert workdirs.flatten({"a": [{"b": 1}, {"b": (2,)}], "c": ()}) == {"a[0].b": 1, "a[1].b": [2], "c": []}
     fields = workdirs.flatten(workdirs.dataclasses.asdict(config))
     free = ("data.root", "data.patients", "challenge.pool", "challenge.patients")
-    free += ("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png", "fleet.families")
+    free += (
+        "fleet.workers",
+        "fleet.sbatch",
+        "fleet.tensorboard",
+        "pile.png",
+        "fleet.families",
+        "membership.candidates",
+    )
     kept = {k: v for k, v in fields.items() if not k.startswith(("attack.", "report.", "compare.")) and k not in free}
     assert workdirs.stage_hashes(config)["train"] == workdirs.digest(kept)
     assert workdirs.stage_hashes(mixed())["train"] != workdirs.stage_hashes(config)["train"]
