@@ -105,15 +105,7 @@ class Store:
     def labelled(self, step: int, like: str) -> Labelled:
         """The shadows' piles of one training step about the pool, at the size of the target pile `like`."""
         pool = len(self.pool)
-        touched = membership.touched(self.member, self.groups[:pool], self.groups[:pool])
-        bank = calibration.Bank(
-            self._evidence(step, like)[:, :pool],
-            self.member,
-            touched,
-            self._layout(step),
-            self.config.attack.ratio,
-            self.config.attack.model == MAXIMUM,
-        )
+        bank = self._bank(step, like, slice(pool), self.member)
         family = np.array([fleet.family_of(self.config, k) for k in self.shadows])
         return Labelled(bank, self.pool, group_numbers(self.groups)[:pool], family)
 
@@ -124,21 +116,13 @@ class Store:
         wanted = set(self.test if only is None else only)
         ids = tuple(name for name in self.test if name in wanted)
         chosen = [dev + i for i, name in enumerate(self.test) if name in wanted]
-        touched = membership.touched(self.member, self.groups[:pool], [self.groups[i] for i in chosen])
         barred = np.zeros((len(self.member), len(chosen)), bool)
         if pool > dev:
             barred = self.member[:, chosen]
         elif attack.stand_ins:
             groups = self.groups[:dev], [self.groups[i] for i in chosen]
             barred = stand_ins(self.member, *groups, ids, attack.seed)
-        bank = calibration.Bank(
-            self._evidence(step, name)[:, chosen],
-            barred,
-            touched,
-            self._layout(step),
-            attack.ratio,
-            attack.model == MAXIMUM,
-        )
+        bank = self._bank(step, name, chosen, barred)
         return Target(pile[:pool], pile[chosen], self.null, bank, ids, self.presumed)
 
     def pool_target(self, step: int, name: str = "generated_dev") -> Target:
@@ -146,6 +130,14 @@ class Store:
         data, pile = self.labelled(step, name), self.values[self.piles.index(name)]
         about = pile[: len(self.pool)]
         return Target(about, about, self.null, data.bank, self.pool, self.presumed)
+
+    def _bank(self, step: int, like: str, chosen: slice | list[int], member: np.ndarray) -> calibration.Bank:
+        """The shadows' piles about the images `chosen` of dev and test in a row (of a slice the evidence is a view);
+        member: bool [shadow, image], no reference of it."""
+        pool, attack = len(self.pool), self.config.attack
+        touched = membership.touched(self.member, self.groups[:pool], np.asarray(self.groups)[chosen].tolist())
+        evidence, whole = self._evidence(step, like), attack.model == MAXIMUM
+        return calibration.Bank(evidence[:, chosen], member, touched, self._layout(step), attack.ratio, whole)
 
     def _layout(self, step: int) -> Layout:
         steps = list(fleet.pile_steps(self.config))
