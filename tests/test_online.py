@@ -164,7 +164,7 @@ def test_a_whole_run(tiny, tmp_path):
     assert "membership.candidates" in fails(again)
 
     found, source = resolve(["shadows/0000", "shadows/0001"], folder, tiny_recipe.get_config())
-    assert (len(source.pool), source.others) == (32, [])
+    assert (len(source.pool), source.real[len(source.pool) :]) == (32, [])
     np.testing.assert_array_equal(found[0].member, np.load(folder / "membership.npy")[0])
 
 
@@ -179,7 +179,7 @@ def test_real_slices_that_a_compared_shadow_was_trained_on_are_left_out(images, 
     compare = CompareConfig()
     alone = yard(runs[0], 8, compare, None, both[:1])
     assert (len(alone.real), alone.why) == (8, "")
-    np.testing.assert_array_equal(alone.real, runs[0].manifest.images_at(runs[0].others, 8))
+    np.testing.assert_array_equal(alone.real, runs[0].manifest.images_at(runs[0].real[len(runs[0].pool) :], 8))
     mixed = yard(runs[0], 8, compare, None, both)
     assert mixed.real is None
     assert "were drawn from all real slices" in mixed.why

@@ -70,7 +70,7 @@ class Bench:
         [-1, 1]."""
         if self.source is None:
             return None
-        names = [*self.source.pool, *self.source.others]
+        names = self.source.real
         chosen = np.linspace(0, len(names) - 1, min(self.config.images, len(names))).round().astype(int)
         return decoding.to_unit(self.source.manifest.images_at([names[i] for i in np.unique(chosen)], size))
 

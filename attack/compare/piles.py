@@ -78,12 +78,11 @@ def yard(
 ) -> Yard | None:
     """None where there is neither a run nor a pile."""
     if source is not None:
-        names = [*source.pool, *source.others]
-        images = source.manifest.images_at(names, size)
+        images = source.manifest.images_at(source.real, size)
         space = distances.fit_space(config.embedding, images, config.axes)
         runs = [source, *(subject.source for subject in subjects if subject.source is not None)]
         trained_on = {run.sha256[name] for run in runs for name in run.pool}
-        unseen = [i for i, name in enumerate(names) if source.sha256[name] not in trained_on]
+        unseen = [i for i, name in enumerate(source.real) if source.sha256[name] not in trained_on]
         if len(unseen) < _LEAST_REAL:
             return Yard(size, source, space, None, "shadows that are compared were drawn from all real slices")
         return Yard(size, source, space, images[unseen])

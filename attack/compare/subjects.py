@@ -43,10 +43,9 @@ class Source:
         return fleet.pool_ids(self.manifest, self.config)
 
     @functools.cached_property
-    def others(self) -> list[str]:
-        """The real slices that are not in the pool: the candidates, or none."""
-        pool = set(self.pool)
-        return [name for name in self.manifest.id[self.manifest.rows("unknown")].tolist() if name not in pool]
+    def real(self) -> list[str]:
+        """All real slices: the dev images, then the candidates."""
+        return [*fleet.dev_ids(self.manifest), *self.manifest.id[self.manifest.rows("unknown")].tolist()]
 
     @functools.cached_property
     def sha256(self) -> dict[str, str]:
