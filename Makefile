@@ -4,6 +4,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 WORKDIR ?= runs/demo
 ROOT ?= runs/bench
+# Real slices for bench-attack, a folder of PNGs and a csv `file,patient`; without them its slices are phantoms alone.
+POOL ?=
+PATIENTS ?=
 EXTRAS ?= test,lint
 # For the parity tests, which are skipped without it, and for benchmarks; nothing else needs it.
 TORCH ?= torch==2.13.0
@@ -45,9 +48,9 @@ bench-unet2d: venv torch
 bench-signals: venv
 	$(RUN) benchmarks/signals.py
 
-# Takes hours: challenges are made and attacked below ROOT.
+# Takes hours: challenges are made and attacked below ROOT, where a run that was stopped goes on.
 bench-attack: venv
-	$(RUN) benchmarks/attack.py --root=$(ROOT)
+	$(RUN) benchmarks/attack.py --root=$(ROOT) --pool=$(POOL) --patients=$(PATIENTS)
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

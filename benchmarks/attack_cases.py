@@ -32,7 +32,8 @@ from shadow.denoisers.build import build
 from shadow.errors import UserError
 from shadow.hub import Generator
 
-_NAME = re.compile(r"(phantom|real)\.(dit|unet2d)\.(slice|group)\.(\d+)")
+_TARGETS = ("dit", "unet2d")
+_NAME = re.compile(rf"(phantom|real)\.({'|'.join(_TARGETS)})\.(slice|group)\.(\d+)")
 BANDS = {"faint": (0.60, 0.75), "clear": (0.85, 0.95)}
 _STEPS = {  # of the target's training, at which piles are drawn; a UNet learns slices by heart late, real ones last
     "phantom.dit": (100, 600, 1200, 1800, 2600, 3600, 5000, 8000, 12000),
@@ -56,7 +57,7 @@ def worlds(real: bool) -> list[str]:
     pools = ("phantom", "real") if real else ("phantom",)
     return [
         f"{pool}.{target}.{'group' if pool == 'phantom' and seed == 2 else 'slice'}.{seed}"
-        for seed, pool, target in itertools.product((1, 2, 3), pools, ("dit", "unet2d"))
+        for seed, pool, target in itertools.product((1, 2, 3), pools, _TARGETS)
     ]
 
 
@@ -69,7 +70,8 @@ def recipe(world: str, pool: str, patients: str, size: int = _SIZES[0]) -> Confi
     steps = _steps(world)
     config = Config(seed=int(seed))
     made = config.challenge
-    config.attack.seed, made.seed, made.split, made.denoiser.kind = int(seed), 1000 + int(seed), split, target
+    config.attack.seed, made.split, made.denoiser.kind = int(seed), split, target
+    made.seed = 2000 + 10 * _TARGETS.index(target) + int(seed)  # no two worlds of a pool share their roles
     config.pile.count, config.attack.pile, config.pile.steps = _SIZES[0], min(size, _SIZES[0]), (300, 600, 1600)
     config.attack.same_generator = True
     made.dev_generated, made.test_generated = _SIZES[0] // 2, size
