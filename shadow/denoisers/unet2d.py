@@ -12,6 +12,7 @@ from functools import partial
 import jax
 from flax import nnx
 
+from shadow.denoisers import layers
 from shadow.denoisers.times import time_features
 from shadow.denoisers.unet2d_blocks import (
     ACTIVATIONS,
@@ -137,7 +138,7 @@ class UNet2D(nnx.Module):
             taken = len(up.resnets)
             h = up(h, skips[-taken:], time, drop)
             del skips[-taken:]
-        h = self.conv_out(nnx.silu(self.conv_norm_out(h)))
+        h = self.conv_out(layers.silu(self.conv_norm_out(h)))
         if config.time_embedding_type == "fourier":
             h = h / t.reshape(-1, 1, 1, 1).astype(h.dtype)
         return h

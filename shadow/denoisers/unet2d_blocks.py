@@ -22,8 +22,8 @@ _FOURIER_SCALE = 16.0
 
 Activation: TypeAlias = Callable[[jax.Array], jax.Array]
 ACTIVATIONS: dict[str, Activation] = {
-    "silu": nnx.silu,
-    "swish": nnx.silu,
+    "silu": layers.silu,
+    "swish": layers.silu,
     "mish": lambda x: x * jnp.tanh(nnx.softplus(x)),
     "gelu": partial(nnx.gelu, approximate=False),
     "relu": nnx.relu,
@@ -94,7 +94,7 @@ class TimestepEmbedding(nnx.Module):
         self.linear_2 = _linear(outputs, outputs, rngs)
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        return self.linear_2(nnx.silu(self.linear_1(features)))
+        return self.linear_2(layers.silu(self.linear_1(features)))
 
 
 def _halve(x: jax.Array) -> jax.Array:
