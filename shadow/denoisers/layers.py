@@ -100,7 +100,8 @@ def _summed(x: jax.Array, dy: jax.Array) -> jax.Array:
         return _summed(dy, x).T
     parts = math.gcd(x.shape[0], 4)
     columns = x.reshape(parts, -1, x.shape[-1]).transpose(0, 2, 1)
-    return jnp.matmul(columns, dy.reshape(parts, -1, dy.shape[-1]), preferred_element_type=_wider(x.dtype)).sum(0)
+    products = jnp.matmul(columns, dy.reshape(parts, -1, dy.shape[-1]), preferred_element_type=_wider(x.dtype))
+    return functools.reduce(jnp.add, products)  # not sum(0), which takes a hundred times as long
 
 
 def _padded(x: jax.Array, rows: tuple[int, int], columns: tuple[int, int]) -> jax.Array:
