@@ -28,8 +28,8 @@ _FLAG, _SINCE = "SHADOWPRINT_WORKER", "SHADOWPRINT_SINCE"
 # Environment of processes that train. XLA on CPU allocates a step's intermediates in one block (6 MB a shadow of the
 # demo, 220 MB a shadow of a larger DiT) and frees it after the step; by default glibc maps a block above 32 MB anew at
 # every step, and the kernel hands it out 4 kB at a time, zeroed: three tenths of the CPU time of a pack of 8. So: keep
-# freed memory, and take it in huge pages. A thread's block above 64 MB glibc maps anew whatever we say, so steps are run
-# by the main thread (`fix_threads`). glibc reads this when a process starts; other C libraries ignore it.
+# freed memory, and take it in huge pages. A thread's block above 64 MB glibc maps anew whatever we say: steps run in
+# the main thread (`fix_threads`). glibc reads this when a process starts; other C libraries ignore it.
 MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=68719476736"}
 
 
@@ -57,8 +57,8 @@ def die_with_parent() -> None:
 def fix_threads(threads: int) -> None:
     """CPU threads of this process; to be called before JAX makes its first array (XLA reads NPROC then).
 
-    On a CPU the thread that calls a step runs it, with the help of the others: as JAX's default has it, one of them would,
-    and get the memory of a large step anew each time (see MEMORY)."""
+    On a CPU the thread that calls a step runs it, with the help of the others. By JAX's default one of them would, and
+    get the memory of a large step anew each time (see MEMORY)."""
     import jax
 
     os.environ["NPROC"] = str(threads)
