@@ -319,11 +319,14 @@ def _total(x: jax.Array) -> jax.Array:
 
 
 def _group_mean(y: jax.Array, groups: int) -> jax.Array:
-    """The mean over the channels of a group, for each of its channels: by a product, since XLA on CPU takes values
-    that are repeated into the loops over pixels, which it then does not vectorise."""
+    """The mean over the channels of a group, for each of its channels. On CPU by a product: XLA takes values that are
+    repeated into the loops over pixels, and does not vectorise these then."""
+    if jax.default_backend() != "cpu":
+        means = y.reshape(*y.shape[:-1], groups, -1).mean(-1)
+        return jnp.repeat(means, y.shape[-1] // groups, axis=-1)
     group = jnp.arange(y.shape[-1]) * groups // y.shape[-1]
     same = (group[:, None] == group).astype(y.dtype) * (groups / y.shape[-1])
-    return jnp.matmul(y, same, precision=jax.lax.Precision.HIGHEST)
+    return y @ same
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))

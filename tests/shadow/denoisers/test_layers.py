@@ -1,4 +1,4 @@
-"""Convolutions, group norm and attention against loops, XLA's own and its gradients, at odd sizes and under vmap."""
+"""Convolutions, group norm, SiLU and attention against loops, XLA's own and its gradients, at odd sizes, under vmap."""
 
 from __future__ import annotations
 
@@ -202,7 +202,10 @@ def test_other_backends_have_xlas_convolution_and_the_same_values(monkeypatch):
     x, kernel = jnp.asarray(normal(0, 2, 8, 6, 8)), jnp.asarray(normal(1, 3, 3, 8, 8))
     convolve = functools.partial(layers.convolve, padding=((1, 1), (1, 1)))
     here = [np.asarray(f(x, kernel)) for f in (convolve, layers.convolve_doubled)]
+    scale, bias = jnp.asarray(normal(2, 8)), jnp.asarray(normal(3, 8))
+    active = np.asarray(layers.silu(layers.group_norm(x, scale, bias, 4, 1e-5)))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert_close(layers.silu(layers.group_norm(x, scale, bias, 4, 1e-5)), active, 1e-6)
     for function, wanted, count in zip((convolve, layers.convolve_doubled), here, (1, 4), strict=True):
         assert str(jax.make_jaxpr(function)(x, kernel)).count("conv_general_dilated[") == count
         assert_close(function(x, kernel), wanted, 2e-5)
@@ -215,6 +218,61 @@ def test_group_norm_is_its_definition():
     wanted = centred / np.sqrt(np.square(centred).mean((1, 2, 4), keepdims=True) + 1e-5)
     actual = layers.group_norm(jnp.asarray(x), jnp.asarray(scale), jnp.asarray(bias), 3, 1e-5)
     assert_close(actual, wanted.reshape(x.shape) * scale + bias, 1e-6)
+
+
+def defined_norm(x, scale, bias, groups):
+    """The definition, whose gradients are JAX's."""
+    positions = tuple(range(1, x.ndim - 1))
+    parts = x.reshape(*x.shape[:-1], groups, -1)
+    centred = parts - parts.mean((*positions, -1), keepdims=True)
+    y = centred / jnp.sqrt(jnp.square(centred).mean((*positions, -1), keepdims=True) + 1e-5)
+    return y.reshape(x.shape) * scale + bias
+
+
+@settings(max_examples=8, deadline=None)
+@given(batch=st.integers(1, 3), sides=st.lists(st.integers(1, 5), min_size=1, max_size=2), shape=st.data())
+def test_gradients_of_group_norm_are_those_of_its_definition_in_float64(batch, sides, shape):
+    groups, size = shape.draw(st.integers(1, 3)), shape.draw(st.integers(2, 4))
+    channels = groups * size
+    drawn = (
+        normal(0, batch, *sides, channels),
+        normal(1, channels),
+        normal(2, channels),
+        normal(3, batch, *sides, channels),
+    )
+    with jax.enable_x64(True):
+        *arrays, dy = (jnp.asarray(a, jnp.float64) for a in drawn)
+        back = jax.vjp(lambda x, scale, bias: layers.group_norm(x, scale, bias, groups, 1e-5), *arrays)[1]
+        wanted = jax.vjp(lambda x, scale, bias: defined_norm(x, scale, bias, groups), *arrays)[1]
+        for actual, expected in zip(back(dy), wanted(dy), strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9)
+
+
+def test_group_norm_in_a_pack_is_that_of_each_alone():
+    x, scale, bias, dy = normal(0, 2, 3, 4, 4, 6), normal(1, 2, 6), normal(2, 2, 6), normal(3, 2, 3, 4, 4, 6)
+
+    def gradients(x, scale, bias, dy):
+        return jax.vjp(lambda *arrays: layers.group_norm(*arrays, 3, 1e-5), x, scale, bias)[1](dy)
+
+    arrays = x, scale, bias, dy
+    for actual, *alone in zip(jax.vmap(gradients)(*arrays), *map(gradients, *arrays), strict=True):
+        assert_close(actual, jnp.stack(alone), 2e-6)
+
+
+def test_silu_is_x_times_its_sigmoid():
+    x = np.concatenate([np.linspace(-200, 200, 4001), [-np.inf, np.inf, 0.0]]).astype(np.float32)
+    exact = x[:-3].astype(np.float64) / (1 + np.exp(-x[:-3].astype(np.float64)))
+    found = np.asarray(layers.silu(jnp.asarray(x)))
+    np.testing.assert_allclose(found[:-3], exact, rtol=3e-7, atol=2e-6)
+    assert found[-1] == 0
+    assert found[-2] == np.inf
+    slopes = jax.vmap(jax.grad(layers.silu))(jnp.asarray(x[:-3]))
+    sigmoid = 1 / (1 + np.exp(-x[:-3].astype(np.float64)))
+    np.testing.assert_allclose(slopes, sigmoid + exact * (1 - sigmoid), rtol=0, atol=3e-6)
+    half = layers.silu(jnp.asarray(x[:-3], jnp.bfloat16))
+    assert half.dtype == jnp.bfloat16
+    wanted = jax.nn.silu(jnp.asarray(x[:-3], jnp.bfloat16).astype(jnp.float32))
+    np.testing.assert_allclose(half.astype(jnp.float32), wanted, rtol=2.0**-8, atol=1e-5)
 
 
 def test_group_norm_of_16_bits_is_as_good_as_they_are():
