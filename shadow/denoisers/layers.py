@@ -300,11 +300,11 @@ def _normalised(
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """The result, and what its gradient needs: x without its mean, and one over the standard deviation."""
     wide = x.astype(_wider(x.dtype))
-    count = math.prod(x.shape[1:-1])
-    centred = wide - _group_mean(_total(wide) / count, groups)
+    count, channels = math.prod(x.shape[1:-1]), x.shape[-1]
+    centred = wide - _by_channel(_by_group(_total(wide) / count, groups), channels)
     # Not mean(x^2) - mean(x)^2: that loses the digits which parity with PyTorch needs.
     variance = jnp.square(centred).mean(tuple(range(1, x.ndim - 1)), keepdims=True)
-    inverse = jax.lax.rsqrt(_group_mean(variance, groups) + epsilon)
+    inverse = _by_channel(jax.lax.rsqrt(_by_group(variance, groups) + epsilon), channels)
     return (centred * (inverse * scale) + bias).astype(x.dtype), (centred, inverse, scale, bias)
 
 
@@ -318,15 +318,18 @@ def _total(x: jax.Array) -> jax.Array:
     return total.reshape(x.shape[0], *(1 for _ in positions), x.shape[-1])
 
 
-def _group_mean(y: jax.Array, groups: int) -> jax.Array:
-    """The mean over the channels of a group, for each of its channels. On CPU by a product: XLA takes values that are
-    repeated into the loops over pixels, and does not vectorise these then."""
+def _by_group(y: jax.Array, groups: int) -> jax.Array:
+    """Means over the channels of each group: [..., channels] -> [..., groups]."""
+    return y.reshape(*y.shape[:-1], groups, -1).mean(-1)
+
+
+def _by_channel(y: jax.Array, channels: int) -> jax.Array:
+    """What is of a group, for each of its channels: [..., groups] -> [..., channels]. On CPU by a product: XLA takes
+    what is repeated into the loops over pixels, and does not vectorise these then. `y` is finite (0 times infinity)."""
+    groups = y.shape[-1]
     if jax.default_backend() != "cpu":
-        means = y.reshape(*y.shape[:-1], groups, -1).mean(-1)
-        return jnp.repeat(means, y.shape[-1] // groups, axis=-1)
-    group = jnp.arange(y.shape[-1]) * groups // y.shape[-1]
-    same = (group[:, None] == group).astype(y.dtype) * (groups / y.shape[-1])
-    return y @ same
+        return jnp.repeat(y, channels // groups, axis=-1)
+    return y @ (jnp.arange(channels) * groups // channels == jnp.arange(groups)[:, None]).astype(y.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -340,11 +343,10 @@ def _group_norm_bwd(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     centred, inverse, scale, bias = saved
     wide, positions = dy.astype(centred.dtype), tuple(range(1, dy.ndim - 1))
-    count = math.prod(dy.shape[1:-1])
+    count, channels = math.prod(dy.shape[1:-1]), dy.shape[-1]
     total, moment = _total(wide), (wide * centred).sum(positions, keepdims=True)
-    mean = _group_mean(total * scale, groups) * inverse / count
-    slope = _group_mean(moment * scale, groups) * inverse**3 / count
-    dx = wide * (inverse * scale) - (centred * slope + mean)
+    mean, slope = (_by_channel(_by_group(s * scale, groups), channels) / count for s in (total, moment))
+    dx = wide * (inverse * scale) - (centred * (slope * inverse**3) + mean * inverse)
     every = (0, *positions)
     return dx.astype(dy.dtype), (moment * inverse).sum(every).astype(scale.dtype), total.sum(every).astype(bias.dtype)
 

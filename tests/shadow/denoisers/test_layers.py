@@ -248,6 +248,13 @@ def test_gradients_of_group_norm_are_those_of_its_definition_in_float64(batch, s
             np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9)
 
 
+def test_group_norm_of_values_whose_squares_overflow_is_finite():
+    x = jnp.asarray(normal(0, 2, 4, 4, 6)) * jnp.asarray([1, 1, 1e20, 1e20, 1, 1])
+    found = layers.group_norm(x, jnp.ones(6), jnp.full(6, 0.5), 3, 1e-5)
+    np.testing.assert_array_equal(found[..., 2:4], 0.5)
+    assert np.isfinite(found).all()
+
+
 def test_group_norm_in_a_pack_is_that_of_each_alone():
     x, scale, bias, dy = normal(0, 2, 3, 4, 4, 6), normal(1, 2, 6), normal(2, 2, 6), normal(3, 2, 3, 4, 4, 6)
 
