@@ -28,6 +28,7 @@ from attack_figures import RATES, Case, read, row  # noqa: E402
 from attack.statistics import intervals, metrics, ranking  # noqa: E402
 from shadow import files, workdir  # noqa: E402
 from shadow.config import from_dict  # noqa: E402
+from shadow.errors import UserError  # noqa: E402
 
 _ROOT = flags.DEFINE_string("root", None, "Folder of the runs.", required=True)
 _WORLDS = flags.DEFINE_list("worlds", [], "Worlds; all where empty.")
@@ -187,4 +188,8 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    try:
+        app.run(main)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
