@@ -28,7 +28,7 @@ from attack_figures import RATES, Case, read, row  # noqa: E402
 from attack.statistics import intervals, metrics, ranking  # noqa: E402
 from shadow import files, workdir  # noqa: E402
 from shadow.config import from_dict  # noqa: E402
-from shadow.errors import UserError  # noqa: E402
+from shadow.errors import exits  # noqa: E402
 
 _ROOT = flags.DEFINE_string("root", None, "Folder of the runs.", required=True)
 _WORLDS = flags.DEFINE_list("worlds", [], "Worlds; all where empty.")
@@ -86,6 +86,10 @@ def _ends(limits: list[float] | None) -> str:
     return "-" if limits is None else f"[{limits[0]:.3f}, {limits[1]:.3f}]"
 
 
+def _world(case: str) -> str:
+    return case.rsplit(".", 1)[0]
+
+
 def coverage(cases: dict[str, Case]) -> None:
     """How often the intervals held the AUC on the truth, and the calibration over all candidates."""
     for title, place, key in (
@@ -103,7 +107,7 @@ def coverage(cases: dict[str, Case]) -> None:
     flagged = np.concatenate([case.flagged for case in cases.values()])
     alarms, non_members = int(flagged[truth == 0].sum()), int((truth == 0).sum())
     # the non-members of a world share the dev slices that set its threshold, so they say less than as many strangers
-    world = [name.rsplit(".", 1)[0] for name, case in cases.items() for _ in case.truth]
+    world = [_world(name) for name, case in cases.items() for _ in case.truth]
     low, high = intervals.proportion_interval(flagged[truth == 0], np.array(world)[truth == 0])
     print(
         f"pooled candidates: Brier {metrics.brier(chance, truth):.3f}, ECE {metrics.ece(chance, truth):.3f}, ", end=""
@@ -118,7 +122,7 @@ def pooled(cases: dict[str, Case]) -> None:
     worlds: dict[str, list[int]] = {}
     aucs = np.empty((RESAMPLES + 1, len(cases), 2))
     for i, (name, case) in enumerate(cases.items()):
-        worlds.setdefault(name.rsplit(".", 1)[0], []).append(i)
+        worlds.setdefault(_world(name), []).append(i)
         pair = case.scores["ours"], case.scores[case.best]
         classes = [np.flatnonzero(case.truth == value) for value in (0, 1)]
         aucs[0, i] = [ranking.auc(score, case.truth) for score in pair]
@@ -188,8 +192,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with exits(lambda: _ROOT.value):
         app.run(main)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)

@@ -196,7 +196,7 @@ def _to_kernel(x: jax.Array, dy: jax.Array, padding: Padding, kw: int) -> jax.Ar
         spread = _mix(weights, lines)
         columns = [spread[:, :, kw - 1 - j :][:, :, :width].reshape(len(x), -1, outputs) for j in range(kw)]
         shifted = jnp.concatenate(columns, axis=-1)
-        taps.append(_summed(component.reshape(len(x), -1, inputs), shifted).reshape(inputs, kw, outputs).swapaxes(0, 1))
+        taps.append(_summed(component, shifted).reshape(inputs, kw, outputs).swapaxes(0, 1))
     return jnp.stack([_mix(weights, taps) for weights in zip(*_G, strict=True)]).astype(dtype)
 
 
@@ -302,7 +302,8 @@ def _normalised(
     wide = x.astype(_wider(x.dtype))
     count, channels = math.prod(x.shape[1:-1]), x.shape[-1]
     centred = wide - _by_channel(_by_group(_total(wide) / count, groups), channels)
-    # Not mean(x^2) - mean(x)^2: that loses the digits which parity with PyTorch needs.
+    # Not mean(x^2) - mean(x)^2: that loses the digits which parity with PyTorch needs. Nor by `_total`, here and in the
+    # gradient: XLA's mean squares while it sums, the product would have the squares written first, and takes longer.
     variance = jnp.square(centred).mean(tuple(range(1, x.ndim - 1)), keepdims=True)
     inverse = _by_channel(jax.lax.rsqrt(_by_group(variance, groups) + epsilon), channels)
     return (centred * (inverse * scale) + bias).astype(x.dtype), (centred, inverse, scale, bias)
