@@ -166,6 +166,14 @@ def test_a_whole_run(tiny, tmp_path):
     found, source = resolve(["shadows/0000", "shadows/0001"], folder, tiny_recipe.get_config())
     assert (len(source.pool), source.real[len(source.pool) :]) == (32, [])
     np.testing.assert_array_equal(found[0].member, np.load(folder / "membership.npy")[0])
+    compared = tiny("compare", folder, "--checkpoints=shadows/0000,shadows/0001", "--config.compare.count=20")
+    assert compared.returncode == 0, compared.stderr
+    result = json.loads((folder / "compare.json").read_text())
+    for one in result["checkpoints"]:
+        assert one["pile"]["real"] is None
+        assert len(one["blackbox"]["score"]) == 32
+    assert "were drawn from all real slices" in result["space"]["no_real"]
+    assert result["space"]["no_real"] in (folder / "compare.html").read_text()
 
 
 def test_real_slices_that_a_compared_shadow_was_trained_on_are_left_out(images, tmp_path):
