@@ -11,7 +11,7 @@ EXTRAS ?= test,lint
 # For the parity tests, which are skipped without it, and for benchmarks; nothing else needs it.
 TORCH ?= torch==2.13.0
 
-.PHONY: venv torch demo test test-slurm lint bench bench-unet2d bench-signals bench-attack clean
+.PHONY: venv torch demo test test-slurm lint bench bench-unet2d bench-gpu bench-signals bench-attack clean
 
 venv: $(VENV)/.installed
 
@@ -44,6 +44,10 @@ bench: venv bench-unet2d
 
 bench-unet2d: venv torch
 	$(RUN) benchmarks/unet2d.py
+
+# On a CUDA machine, whose torch is of the kind that TORCH names: make bench-gpu EXTRAS=cuda,parity
+bench-gpu: venv torch
+	$(RUN) benchmarks/gpu.py
 
 bench-signals: venv
 	$(RUN) benchmarks/signals.py

@@ -11,7 +11,6 @@ demo's model.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +21,8 @@ from absl import app, flags, logging
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from paired import Process, spread  # noqa: E402
 
 from shadow.fleet import local  # noqa: E402
 
@@ -75,25 +76,9 @@ def pack_of(size: int, model: str) -> Callable[[], float]:
     return rate
 
 
-def spread(values: np.ndarray) -> str:
-    return f"{np.median(values):.2f} ({values.min():.2f} to {values.max():.2f})"
-
-
-class Process:
+def side(pack: int, threads: int, model: str) -> Process:
     """A pack in a process of its own."""
-
-    def __init__(self, pack: int, threads: int, model: str) -> None:
-        command = [sys.executable, __file__, f"--only={pack}", f"--threads={threads}", f"--models={model}"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self) -> None:
-        print(file=self._process.stdin, flush=True)
-
-    def answer(self) -> float:
-        return float(self._process.stdout.readline())
-
-    def close(self) -> None:
-        self._process.communicate()
+    return Process(__file__, f"--only={pack}", f"--threads={threads}", f"--models={model}")
 
 
 def rate(processes: list[Process]) -> float:
@@ -127,11 +112,11 @@ def main(_: list[str]) -> None:
     for model in _MODELS.value:
         width, depth, patch, batch = MODELS[model]
         print(f"{model}: width {width}, {depth} blocks, patch {patch}, batch {batch}, {threads} threads", flush=True)
-        rates = paired([[Process(size, threads, model)] for size in sizes], _RUNS.value)
+        rates = paired([[side(size, threads, model)] for size in sizes], _RUNS.value)
         for size, column in zip(sizes, rates.T, strict=True):
             ratio = spread(column / rates[:, 0])
             print(f"  pack of {size}: {np.median(column):7.0f} images/s; ratio to one alone {ratio}", flush=True)
-    rates = paired([[Process(4, 1, "demo"), Process(4, 1, "demo")], [Process(8, 2, "demo")]], _RUNS.value)
+    rates = paired([[side(4, 1, "demo"), side(4, 1, "demo")], [side(8, 2, "demo")]], _RUNS.value)
     print(f"two workers of one thread, packs of 4: {np.median(rates[:, 0]):.0f} images/s")
     print(f"one worker of two threads, pack of 8:  {np.median(rates[:, 1]):.0f} images/s")
     print(f"ratio {spread(rates[:, 0] / rates[:, 1])}")

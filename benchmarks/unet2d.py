@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +22,8 @@ from absl import app, flags
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from paired import Process, our_steps, serve, spread, turns  # noqa: E402
 
 from shadow.fleet import local  # noqa: E402
 
@@ -89,90 +89,24 @@ def torch_side(model: str, threads: int) -> dict[str, Callable[[], None]]:
 
 
 def our_side(model: str, pack: int) -> dict[str, Callable[[], None]]:
-    """A step of each kind for a pack of networks, one of which is not vmapped."""
-    import jax
-    import jax.numpy as jnp
-    import optax
-
+    """A step of each kind for a pack of networks."""
     from shadow.config import DenoiserConfig
-    from shadow.denoisers.build import Params, build
     from shadow.denoisers.unet2d_config import UNet2DConfig
 
     _, side, batch, _ = MODELS[model]
-    network = build(DenoiserConfig(kind="unet2d", unet=UNet2DConfig(**fields(model))), side)
-    tx = optax.adamw(1e-4)
-    keys = jax.random.split(jax.random.key(0), 2)
-    x, noise = (jax.random.normal(key, (batch, side, side, 1)) for key in keys)
-    t = jnp.arange(batch) * 1000 // batch
-
-    def step(params: Params, state: optax.OptState) -> tuple[Params, optax.OptState, jax.Array]:
-        loss, grads = jax.value_and_grad(lambda p: jnp.square(network.apply(p, x, t) - noise).mean())(params)
-        updates, state = tx.update(grads, state, params)
-        return optax.apply_updates(params, updates), state, loss
-
-    def forward(params: Params) -> jax.Array:
-        return network.apply(params, x, t)
-
-    def packed(function: Callable[..., object]) -> Callable[..., object]:
-        return function if pack == 1 else jax.vmap(function)
-
-    def init(key: jax.Array) -> tuple[Params, optax.OptState]:
-        params = network.init(key)
-        return params, tx.init(params)
-
-    train, sample = jax.jit(packed(step), donate_argnums=(0, 1)), jax.jit(packed(forward))
-    state = jax.jit(packed(init))(jax.random.key(0) if pack == 1 else jax.random.split(jax.random.key(0), pack))
-
-    def training() -> None:
-        nonlocal state
-        *state, loss = train(*state)
-        loss.block_until_ready()
-
-    def sampling() -> None:
-        sample(state[0]).block_until_ready()
-
-    return {"training": training, "sampling": sampling}
-
-
-def serve(side: str, model: str, threads: int) -> None:
-    """Answers every line on stdin, the name of a step, with images a second."""
-    pack = 1 if side == "torch" else int(side)
-    steps = torch_side(model, threads) if side == "torch" else our_side(model, pack)
-    for step in steps.values():  # compiles
-        step()
-    for line in sys.stdin:
-        step = steps[line.strip()]
-        step()  # not timed: after a pause it pays for memory that the host took back
-        done, started = 0, time.perf_counter()
-        while time.perf_counter() - started < SECONDS or done < LEAST:
-            step()
-            done += 1
-        print(done * pack * MODELS[model][2] / (time.perf_counter() - started), flush=True)
-
-
-class Process:
-    """One side in a process of its own."""
-
-    def __init__(self, side: str, model: str, threads: int) -> None:
-        command = [sys.executable, __file__, f"--only={side}", f"--threads={threads}", f"--models={model}"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def rate(self, step: str) -> float:
-        print(step, file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
-        if not answer:
-            sys.exit(f"{' '.join(map(str, self._process.args))} ended without an answer")
-        return float(answer)
-
-    def close(self) -> None:
-        self._process.communicate()
+    config = DenoiserConfig(kind="unet2d", unet=UNet2DConfig(**fields(model)))
+    return our_steps(config, side, batch, pack, repeat=1)
 
 
 def main(_: list[str]) -> None:
     threads = _THREADS.value
     if _ONLY.value:
         local.fix_threads(threads)
-        serve(_ONLY.value, _MODELS.value[0], threads)
+        model, batch = _MODELS.value[0], MODELS[_MODELS.value[0]][2]
+        if _ONLY.value == "torch":
+            serve(torch_side(model, threads), batch, SECONDS, LEAST)
+        else:
+            serve(our_side(model, int(_ONLY.value)), int(_ONLY.value) * batch, SECONDS, LEAST)
         return
     for package in ("torch", "diffusers"):
         if importlib.util.find_spec(package) is None:
@@ -182,16 +116,14 @@ def main(_: list[str]) -> None:
         channels, side, batch, attention = MODELS[model]
         attended = ", attention" if attention else ""
         print(f"{model}: channels {channels}, {side}x{side}, batch {batch}{attended}, {threads} threads", flush=True)
-        processes = [Process(name, model, threads) for name in sides]
+        flags_of = f"--threads={threads}", f"--models={model}"
+        processes = [Process(__file__, f"--only={name}", *flags_of) for name in sides]
         for step in STEPS:
-            for process in processes:
-                process.rate(step)
-            rates = np.array([[process.rate(step) for process in processes] for _ in range(_RUNS.value)])
+            rates = turns(processes, step, _RUNS.value)
             for name, column in zip(sides, rates.T, strict=True):
-                ratio = column / rates[:, 0]
                 label = "PyTorch" if name == "torch" else "ours" if name == "1" else f"our pack of {name}"
-                shown = f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})"
-                print(f"  {step}, {label}: {np.median(column):7.1f} images/s; ratio to PyTorch {shown}", flush=True)
+                ratio = spread(column / rates[:, 0])
+                print(f"  {step}, {label}: {np.median(column):7.1f} images/s; ratio to PyTorch {ratio}", flush=True)
         for process in processes:
             process.close()
 
