@@ -45,7 +45,9 @@ def run(root: Path, world: str, case: str, first: str, size: int) -> None:
     command = [sys.executable, str(ROOT / "launch.py"), "run", f"--config={recipe}", f"--workdir={root / case}"]
     reuse = [] if case == first else [f"--reuse={root / first}"]
     overrides = [f"--config.{text}" for text in _SET.value]
-    subprocess.run([*command, *reuse, *overrides], check=True, stdout=subprocess.DEVNULL)
+    code = subprocess.run([*command, *reuse, *overrides], stdout=subprocess.DEVNULL).returncode
+    if code:
+        sys.exit(code)  # launch.py has said why
 
 
 def cells(values: dict[str, Any]) -> str:

@@ -48,7 +48,9 @@ def one(index: int, seed: str) -> dict[str, object]:
         overrides += [f"challenge.pool={_POOL.value}", f"challenge.patients={_PATIENTS.value}"]
     command = [sys.executable, str(ROOT / "launch.py"), "run", f"--workdir={workdir}", f"--config={_CONFIG.value}"]
     started = time.monotonic()
-    subprocess.run([*command, *(f"--config.{o}" for o in overrides)], check=True, stdout=subprocess.DEVNULL)
+    code = subprocess.run([*command, *(f"--config.{o}" for o in overrides)], stdout=subprocess.DEVNULL).returncode
+    if code:
+        sys.exit(code)  # launch.py has said why
     wall = time.monotonic() - started
     evaluation = json.loads((workdir / "attack" / "evaluation.json").read_text())
     truth = score.score(

@@ -27,6 +27,7 @@ from attack.vectors.distances import distances  # noqa: E402
 from shadow import piles, train  # noqa: E402
 from shadow.config import ChallengeConfig, DenoiserConfig, DiffusionConfig, PileConfig, TrainConfig  # noqa: E402
 from shadow.data import challenge, decoding  # noqa: E402
+from shadow.errors import exits  # noqa: E402
 
 _POOL = flags.DEFINE_string("pool", "phantom", "phantom, or a folder of slices of one size.")
 SLICES, PILE = 40, PileConfig(count=200, batch_size=50)
@@ -87,4 +88,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    with exits(lambda: _POOL.value):
+        app.run(main)

@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from attack.compare import drawings, table  # noqa: E402
 from attack.report.canvas import ACCENT, INK, LINE, MUTED  # noqa: E402
+from shadow.errors import UserError, exits  # noqa: E402
 
 _COMPARISON = flags.DEFINE_string("comparison", None, "compare.json of a run.", required=True)
 _OUT = flags.DEFINE_string("out", None, "The PNG to write.", required=True)
@@ -96,9 +97,16 @@ def _steps(plot: Axes, steps: list[int], marks: dict[int | None, str]) -> None:
 
 
 def main(_: list[str]) -> None:
-    (found,) = json.loads(Path(_COMPARISON.value).read_text())["trajectories"]
+    try:
+        (found,) = json.loads(Path(_COMPARISON.value).read_text())["trajectories"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{_COMPARISON.value}: {error}; give the compare.json of one shadow at all its steps"
+        ) from error
     if any(row[name] is None for row in found["rows"] for name in ("blackbox", "whitebox", "fd", "members")):
-        sys.exit(f"{_COMPARISON.value}: a figure is missing at some step: compare a shadow whose run has signals")
+        raise UserError(
+            f"{_COMPARISON.value}: a figure is missing at some step: compare a shadow whose run has signals"
+        )
     draw(found).savefig(_OUT.value, metadata={"Software": None})
     print(
         "| step | AUC from the images | AUC with the weights | strongest | loss gap | FD | to used slices | to others |"
@@ -117,4 +125,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    with exits(lambda: _OUT.value):
+        app.run(main)
