@@ -97,16 +97,13 @@ def _steps(plot: Axes, steps: list[int], marks: dict[int | None, str]) -> None:
 
 
 def main(_: list[str]) -> None:
+    path = _COMPARISON.value
     try:
-        (found,) = json.loads(Path(_COMPARISON.value).read_text())["trajectories"]
+        (found,) = json.loads(Path(path).read_text())["trajectories"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{_COMPARISON.value}: {error}; give the compare.json of one shadow at all its steps"
-        ) from error
+        raise UserError(f"{path}: {error}; give the compare.json of one shadow at all its steps") from error
     if any(row[name] is None for row in found["rows"] for name in ("blackbox", "whitebox", "fd", "members")):
-        raise UserError(
-            f"{_COMPARISON.value}: a figure is missing at some step: compare a shadow whose run has signals"
-        )
+        raise UserError(f"{path}: a figure is missing at some step: compare a shadow whose run has signals")
     draw(found).savefig(_OUT.value, metadata={"Software": None})
     print(
         "| step | AUC from the images | AUC with the weights | strongest | loss gap | FD | to used slices | to others |"
