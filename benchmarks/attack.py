@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -167,6 +167,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)
     root, cases = Path(_ROOT.value), {}
     for world in _WORLDS.value or attack_cases.worlds(bool(_POOL.value)):
         bands = attack_cases.make(root, world, _POOL.value, _PATIENTS.value)
