@@ -38,7 +38,8 @@ _FREE = (
     *("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png", "compare"),
 )
 _NAMED = 6  # changed fields that an error names
-_SINCE = {"membership.candidates": False}  # fields that a run may be older than, with the value that it was made by
+# Fields that a run may be older than, with the value that it was made by: with this value what was made stays done.
+_SINCE = {"fleet.families": [], "attack.subsamples": 1, "attack.ratio": "none", "membership.candidates": False}
 # What a first command leaves that depends on the config; before that, all of it may change.
 _BEGUN = ("plan.json", "challenge", ".challenge.part", "shadows")
 
@@ -82,15 +83,8 @@ def _sha256(path: str, size: int, changed: int) -> str:
 
 def stage_hashes(config: Config) -> dict[str, str]:
     """Hash of the fields each stage depends on, its predecessors' included."""
-    fields = flatten(dataclasses.asdict(config))
-    if not config.fleet.families:  # as before there were any: what was made then stays done
-        del fields["fleet.families"]
-    if config.attack.subsamples == 1:
-        del fields["attack.subsamples"]
-    if config.attack.ratio == "none":
-        del fields["attack.ratio"]
-    if not config.membership.candidates:
-        del fields["membership.candidates"]
+    every = flatten(dataclasses.asdict(config))
+    fields = {name: value for name, value in every.items() if name not in _SINCE or value != _SINCE[name]}
     source = config.attack.embeddings_from
     fields["attack.embeddings_from"] = fingerprint(source) if source else ""  # the file may move
     later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)
@@ -141,7 +135,7 @@ def settle(workdir: Path, config: Config) -> None:
 def _check_change(workdir: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Refuses other values of fields on which what is there depends, but for more shadows."""
     later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)
-    old = _SINCE | old
+    old = {name: value for name, value in _SINCE.items() if not any(k.startswith(f"{name}[") for k in old)} | old
     changed = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     changed = [name for name in changed if not _below(name, later) and not _below(name, _FREE)]
     shadows = "fleet.shadows"

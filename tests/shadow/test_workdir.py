@@ -6,7 +6,7 @@ import json
 import pytest
 
 from shadow import workdir
-from shadow.config import Config, from_dict
+from shadow.config import Config, FamilyConfig, from_dict
 from shadow.errors import UserError
 
 LATER = {  # a field and the first stage that it concerns
@@ -202,18 +202,35 @@ def test_a_field_that_an_older_version_did_not_have_is_named(begun):
         workdir.settle(begun, Config())
 
 
-def test_a_run_older_than_online_shadows_goes_on_as_it_was_begun(begun):
+def online() -> Config:
+    config = Config()
+    config.membership.candidates = True
+    return config
+
+
+def families() -> Config:
+    config = Config()
+    config.fleet.families = (FamilyConfig(name="small"), FamilyConfig(name="large"))
+    return config
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "later", "named"),
+    [
+        ("membership", "candidates", online, r"membership\.candidates \(False -> True\)"),
+        ("fleet", "families", families, r"fleet\.families \(\[\] -> None\), fleet\.families\[0\]"),
+    ],
+)
+def test_a_run_older_than_a_field_goes_on_as_it_was_begun(begun, section, field, later, named):
     fields, stages = json.loads(content(begun)), workdir.stage_hashes(Config())
-    del fields["config"]["membership"]["candidates"]
+    del fields["config"][section][field]
     (begun / "config.json").write_text(json.dumps(fields))
     workdir.settle(begun, Config())
     assert json.loads(content(begun))["stages"] == fields["stages"] == stages
     (begun / "config.json").write_text(json.dumps(fields))
-    online = Config()
-    online.membership.candidates = True
-    assert workdir.stage_hashes(online)["train"] != stages["train"]
-    with pytest.raises(UserError, match=r"membership\.candidates \(False -> True\)"):
-        workdir.settle(begun, online)
+    assert workdir.stage_hashes(later())["train"] != stages["train"]
+    with pytest.raises(UserError, match=named):
+        workdir.settle(begun, later())
 
 
 def test_digest_is_canonical():
