@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from attack import crossfit
 from attack.model import Recalibration, balanced, fit_platt
@@ -78,7 +79,33 @@ def threshold(score: np.ndarray, share: float) -> float | None:
     Gammerman and Shafer 2005). It flags floor(share (n + 1)) - 1 of the n themselves; enough means that this is 1 or
     more, at a share of 10 % from 19 slices on. Slices of one patient are taken for independent.
     """
-    allowed = math.floor(round(share * (len(score) + 1), 9))  # 0.29 x 100 is 28.999999999999996 in floats
+    allowed = _allowed(len(score), share)
     if allowed < _LEAST_ALLOWED:
         return None
     return float(np.nextafter(np.sort(score)[len(score) - allowed], np.inf))
+
+
+def flagged_law(count: int, share: float) -> tuple[int, int] | None:
+    """a, b of the Beta distribution of the chance that `threshold` of `count` slices flags a new one; None where there
+    is no threshold.
+
+    `share` bounds this chance on average over all sets of `count` slices; the set at hand may be a lucky one. What lies
+    above the k-th smallest of n independent slices has a chance of Beta(n + 1 - k, k) (Vovk 2012, "Conditional validity
+    of inductive conformal predictors"). With ties it flags less.
+    """
+    allowed = _allowed(count, share)
+    return None if allowed < _LEAST_ALLOWED else (allowed, count + 1 - allowed)
+
+
+def flagged_share(count: int, share: float, level: float = 0.95) -> tuple[float, float] | None:
+    """Limits, in [0, 1], of the chance of `flagged_law`, within which it lies with probability `level`."""
+    law = flagged_law(count, share)
+    if law is None:
+        return None
+    low, high = stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], *law)
+    return float(low), float(high)
+
+
+def _allowed(count: int, share: float) -> int:
+    """How many of `count` slices and a new one may be flagged, if each is as likely to be the new one."""
+    return math.floor(round(share * (count + 1), 9))  # 0.29 x 100 is 28.999999999999996 in floats

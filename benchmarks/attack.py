@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
+from scipy import stats
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -25,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 import attack_cases  # noqa: E402
 from attack_figures import RATES, Case, read, row  # noqa: E402
 
+from attack import recalibration  # noqa: E402
 from attack.statistics import intervals, metrics, ranking  # noqa: E402
 from shadow import files, workdir  # noqa: E402
 from shadow.config import from_dict  # noqa: E402
@@ -116,6 +118,31 @@ def coverage(cases: dict[str, Case]) -> None:
     )
     print(f"mean probability {chance.mean():.3f} where {truth.mean():.3f} were used; realised FPR ", end="")
     print(f"{alarms / non_members:.3f} [{low:.3f}, {high:.3f}] ({alarms} of {non_members}, by world)")
+    false_alarms(cases)
+
+
+def false_alarms(cases: dict[str, Case]) -> None:
+    """Realised false positive rates beside those to expect of thresholds that so few dev slices set."""
+    rng, held = np.random.default_rng(0), []
+    realised: dict[str, list[float]] = {}
+    expected: dict[str, np.ndarray] = {}  # a world's cases ask about the same slices: it is drawn once
+    for name, case in cases.items():
+        law = recalibration.flagged_law(case.evaluation["dev"]["non_members"], case.evaluation["fpr"])
+        if law is None:
+            continue
+        wrong, others = int(case.flagged[case.truth == 0].sum()), int((case.truth == 0).sum())
+        low, high = stats.betabinom.ppf((0.025, 0.975), others, *law)
+        held.append(low <= wrong <= high)
+        realised.setdefault(_world(name), []).append(wrong / others)
+        expected.setdefault(_world(name), rng.binomial(others, rng.beta(*law, 100_000)) / others)
+    if held:
+        mean, drawn = np.mean([np.mean(rates) for rates in realised.values()]), np.mean(list(expected.values()), axis=0)
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        print(
+            f"false positive rates in the range of thresholds set on so few slices: {sum(held)} of {len(held)}; ",
+            end="",
+        )
+        print(f"mean of {len(realised)} worlds {mean:.3f}, of such {drawn.mean():.3f} [{low:.3f}, {high:.3f}]")
 
 
 def pooled(cases: dict[str, Case]) -> None:

@@ -39,7 +39,12 @@ _FREE = (
 )
 _NAMED = 6  # changed fields that an error names
 # Fields that a run may be older than, with the value that it was made by: with this value what was made stays done.
-_SINCE = {"fleet.families": [], "attack.subsamples": 1, "attack.ratio": "none", "membership.candidates": False}
+_SINCE: dict[str, Any] = {
+    "fleet.families": [],
+    "attack.subsamples": 1,
+    "attack.ratio": "none",
+    "membership.candidates": False,
+}
 # What a first command leaves that depends on the config; before that, all of it may change.
 _BEGUN = ("plan.json", "challenge", ".challenge.part", "shadows")
 

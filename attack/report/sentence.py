@@ -292,8 +292,16 @@ def cautions(evaluation: dict[str, Any], prior: float) -> list[tuple[str, str]]:
 
 
 def _false_alarms(evaluation: dict[str, Any]) -> str:
-    """The false positive rate that was wanted, and the one that came out on held-out pairs."""
+    """The false positive rate that was wanted, and what is known of the one that is to be expected: its limits where
+    dev slices set the threshold, else what came out on held-out pairs."""
     wanted = evaluation.get("fpr")
+    set_on = ((evaluation.get("dev") or {}).get("recalibration") or {}).get("unused_flagged")
+    if wanted and set_on:
+        return (
+            f"The decision aims at flagging {percent(wanted)} of the unused slices. Its threshold was set on "
+            f"{set_on['slices']} unused development slices, so few that of other unused slices it may flag from "
+            f"{percent(round(set_on['low'], 3))} to {percent(round(set_on['high'], 3))} (95 % limits)."
+        )
     points = (evaluation.get("two_way") or {}).get("tpr_at_fpr") or []
     point: dict[str, Any] = next((row for row in points if row["fpr"] == wanted), {})
     if not wanted or point.get("false_positives") is None:

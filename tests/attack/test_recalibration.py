@@ -104,6 +104,23 @@ def test_the_step_rule_over_all_places_of_a_new_slice(count, share):
     assert flagged >= 2
 
 
+@pytest.mark.parametrize(("count", "share"), [(19, 0.1), (30, 0.1), (80, 0.29)])
+def test_what_a_threshold_flags_lies_within_its_limits(count, share):
+    """Of uniform scores a threshold t flags a new one with a chance of 1 - t: no distribution is needed to know it."""
+    limits = recalibration.flagged_share(count, share)
+    assert limits is not None
+    sets = np.random.default_rng(0).random((20_000, count))
+    chance = np.array([1 - recalibration.threshold(scores, share) for scores in sets])
+    assert chance.mean() <= share + 0.002
+    for part, limit in zip((0.025, 0.975), limits, strict=True):
+        assert np.mean(chance < limit) == pytest.approx(part, abs=0.004)
+
+
+def test_without_a_threshold_there_are_no_limits():
+    assert recalibration.flagged_share(18, 0.1) is None
+    assert recalibration.threshold(np.arange(18.0), 0.1) is None
+
+
 def test_ties_stay_below_the_threshold():
     found = recalibration.threshold(np.zeros(50), 0.1)
     assert 0 < found < 1e-300
@@ -133,6 +150,8 @@ def test_figures_before_and_after_are_given():
     for figure in found["cross_validated"].values():
         assert figure["low"] <= figure["value"] <= figure["high"]
     assert found["threshold_used_from"] == "dev"
+    low, high = recalibration.flagged_share(40, 0.1)
+    assert found["unused_flagged"] == {"low": low, "high": high, "slices": 40}
 
 
 def test_thresholds_come_from_dev_slices_where_there_are_enough():

@@ -131,6 +131,7 @@ def test_recalibration_on_dev_labels_is_said_and_shown(run):
     evaluation["dev"]["recalibration"] = {
         "slices": 40,
         "threshold_used_from": "dev",
+        "unused_flagged": {"low": 0.0211, "high": 0.2207, "slices": 30},
         "before": quality(0.222),
         "cross_validated": quality(0.033),
     }
@@ -139,6 +140,11 @@ def test_recalibration_on_dev_labels_is_said_and_shown(run):
     files.write_json(work / "attack" / "evaluation.json", EVALUATION)
     assert "and the threshold of “used” were set on the labels of these 40 slices" in mended
     assert "no longer an independent check" in mended
+    assert (
+        "On held-out pairs it flagged" in Page(plain).text
+    )  # by the threshold of the shadows, which is not in use now
+    assert "On held-out pairs it flagged" not in mended
+    assert "30 unused development slices, so few that of other unused slices it may flag from 2.1 % to 22.1 %" in mended
     assert "0.22 [0.11, 0.44]" in mended
     assert "0.03 [0.02, 0.07]" in mended
 
