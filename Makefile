@@ -45,8 +45,9 @@ bench: venv bench-unet2d
 bench-unet2d: venv torch
 	$(RUN) benchmarks/unet2d.py
 
-# On a CUDA machine, whose torch is of the kind that TORCH names: make bench-gpu EXTRAS=cuda,parity
+# For a machine with CUDA, where TORCH must name a build for it.
 bench-gpu: venv torch
+	$(RUN) -m pip install --quiet --editable ".[cuda]"
 	$(RUN) benchmarks/gpu.py
 
 bench-signals: venv

@@ -1,18 +1,19 @@
 """Training steps of our UNet2D and DiT on a GPU against PyTorch diffusers, eager and compiled, paired in one run.
 
-python benchmarks/gpu.py [--models=unet2d-64 --models=dit-256] [--runs=5] [--dtype=bfloat16] [--peak=989]
+python benchmarks/gpu.py [--models=unet2d-64 --models=dit-256] [--runs=5] [--dtype=bfloat16] [--mode=max-autotune]
 
-Needs torch and diffusers (pip install -e '.[parity]') and jax for the GPU ('.[cuda]'). Weights and AdamW are float32 on
-every side, forward and backward pass in --dtype: ours by `denoiser.dtype`, PyTorch by autocast, with the layout
-(`channels_last`) and the AdamW (`fused`) that are fastest there. Each side lives in a process of its own and they take
-turns. Printed are medians of images/s, of the ratio to PyTorch eager, with its range, and the model FLOP utilisation:
-matrix products, convolutions and attention of a training step, counted by PyTorch on its network, by images/s, of the
---peak. Without a GPU it runs on the CPU, to try it: there --batch=1 and --repeat=1 are enough.
+Needs torch, diffusers (pip install -e '.[parity]'), jax for the GPU ('.[cuda]') and for `torch.compile` a C compiler.
+Weights and AdamW are float32 on every side, forward and backward pass in --dtype: ours by `denoiser.dtype`, PyTorch by
+autocast, which leaves norms in float32 where ours only sum in it. PyTorch has `channels_last`, AdamW `fused`, cuDNN's
+search for the fastest convolution (XLA searches too), and --mode of `torch.compile`. Each side lives in a process of
+its own and they take turns. Printed are medians of images/s, of the ratio to PyTorch eager, with its range, and the
+model FLOP utilisation: operations in the matrix products, convolutions and attention of a training step as PyTorch
+counts them on its network, times images/s, as a share of --peak. Without a GPU it runs on the CPU, to try it: there
+--batch=1 and --repeat=1 are enough.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from paired import Process, our_steps, serve, spread, turns  # noqa: E402
+from paired import Process, need_torch, our_steps, serve, spread, turns  # noqa: E402
+
+from shadow.errors import UserError, exits  # noqa: E402
 
 
 class UNet(NamedTuple):
-    """As the UNets of diffusers' examples, with attention at 16 x 16 and below where `attended` levels are left."""
+    """Two residual blocks a level, attention in the middle and in the last `attended` levels, heads of 64 features."""
 
     side: int
     batch: int
@@ -53,19 +56,21 @@ class Transformer(NamedTuple):
 
 MODELS: dict[str, UNet | Transformer] = {
     "unet2d-64": UNet(64, 64, (64, 128, 256, 256), 2),
-    "unet2d-256": UNet(256, 16, (128, 128, 256, 256, 512, 512), 2),
+    "unet2d-256": UNet(256, 8, (128, 128, 256, 256, 512, 512), 2),
     "dit-64": Transformer(64, 256, 4),
     "dit-256": Transformer(256, 64, 8),
 }
 SIDES = ("eager", "compiled", "ours")
+PEAKS = {"bfloat16": 989.0, "float32": 495.0}  # TFLOP/s, dense, of an H100 or H200 SXM (datasheet); float32 is TF32
 _MODELS = flags.DEFINE_multi_enum("models", list(MODELS), list(MODELS), "Models; repeat the flag for several.")
-_RUNS = flags.DEFINE_integer("runs", 5, "Paired runs.")
-_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Of forward and backward pass.")
-_PEAK = flags.DEFINE_float("peak", 989.0, "TFLOP/s of the card; dense bfloat16 of an H100 or H200 SXM (datasheet).")
+_RUNS = flags.DEFINE_integer("runs", 5, "Paired runs.", lower_bound=1)
+_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", list(PEAKS), "Of forward and backward pass.")
+_MODE = flags.DEFINE_enum("mode", "default", ["default", "reduce-overhead", "max-autotune"], "Of torch.compile.")
+_PEAK = flags.DEFINE_float("peak", None, "TFLOP/s of the card; else that of an H100 or H200.", lower_bound=1.0)
 _BATCH = flags.DEFINE_integer("batch", 0, "Images a step; 0: the model's own.", lower_bound=0)
 _REPEAT = flags.DEFINE_integer("repeat", 10, "Steps that are queued before their end is waited for.", lower_bound=1)
 _ONLY = flags.DEFINE_enum("only", None, SIDES, "Internal: one side, timed at each line on stdin.")
-SECONDS, LEAST = 2.0, 1  # of one timing, and its queues of steps
+SECONDS, CALLS = 2.0, 1  # of one timing, at least
 
 
 def unet_fields(model: UNet) -> dict[str, Any]:
@@ -85,8 +90,7 @@ def unet_fields(model: UNet) -> dict[str, Any]:
 
 
 def torch_network(model: UNet | Transformer) -> Any:
-    """With (images [batch, 1, side, side], times [batch]) -> prediction. diffusers' DiT embeds time and class anew in
-    every block, ours time once: its step has a little more to do, and so has the count of FLOPs."""
+    """The network, and (images [batch, 1, side, side], times [batch]) -> prediction."""
     import diffusers
     import torch
 
@@ -116,7 +120,8 @@ def torch_network(model: UNet | Transformer) -> Any:
 
 def flops(model: UNet | Transformer) -> float:
     """Floating point operations of one image's training step, forward and backward, in products, convolutions and
-    attention."""
+    attention. Ours does some fewer: diffusers' DiT embeds time and class anew in every block, ours time once, and what
+    the UNet doubles in size it convolves with four kernels 2 x 2 in place of one 3 x 3."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -128,12 +133,14 @@ def flops(model: UNet | Transformer) -> float:
     return float(counter.get_total_flops())
 
 
-def torch_side(model: UNet | Transformer, batch: int, dtype: str, repeat: int, compiled: bool) -> Callable[[], None]:
+def torch_side(model: UNet | Transformer, batch: int, dtype: str, repeat: int, mode: str | None) -> Callable[[], None]:
+    """`mode` of torch.compile; None: eager."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")  # as XLA on a GPU: TF32 where the pass is float32
+    torch.backends.cudnn.benchmark = True
     network, call = torch_network(model)
     network.to(device)
     if isinstance(model, UNet):
@@ -146,12 +153,12 @@ def torch_side(model: UNet | Transformer, batch: int, dtype: str, repeat: int, c
         with torch.autocast(device, getattr(torch, dtype), enabled=dtype != "float32"):
             return (call(x, t).float() - noise).square().mean()
 
-    loss_and = torch.compile(loss_of) if compiled else loss_of
+    compute_loss = loss_of if mode is None else torch.compile(loss_of, mode=mode)
 
     def training() -> None:
         for _ in range(repeat):
             optimizer.zero_grad()
-            loss = loss_and(x, t)
+            loss = compute_loss(x, t)
             loss.backward()
             optimizer.step()
         loss.item()  # waits
@@ -175,36 +182,42 @@ def our_config(model: UNet | Transformer, dtype: str) -> DenoiserConfig:
 
 
 def main(_: list[str]) -> None:
-    dtype, repeat = _DTYPE.value, _REPEAT.value
+    dtype, repeat, peak = _DTYPE.value, _REPEAT.value, _PEAK.value or PEAKS[_DTYPE.value]
     if _ONLY.value:
         model = MODELS[_MODELS.value[0]]
         batch = _BATCH.value or model.batch
         if _ONLY.value == "ours":
             step = our_side(model, batch, dtype, repeat)
         else:
-            step = torch_side(model, batch, dtype, repeat, compiled=_ONLY.value == "compiled")
-        serve({"training": step}, batch * repeat, SECONDS, LEAST)
+            step = torch_side(model, batch, dtype, repeat, _MODE.value if _ONLY.value == "compiled" else None)
+        serve({"training": step}, batch * repeat, SECONDS, CALLS)
         return
-    for package in ("torch", "diffusers"):
-        if importlib.util.find_spec(package) is None:
-            sys.exit(f"benchmarks/gpu.py compares with PyTorch and finds no {package}: pip install -e '.[parity]'")
+    need_torch()
     import jax
     import torch
 
     ours, theirs = jax.devices()[0], torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     print(f"jax {jax.__version__} on {ours.device_kind}, PyTorch {torch.__version__} on {theirs}, {dtype}", flush=True)
     if (ours.platform == "cpu") != (theirs == "cpu"):
-        sys.exit("one side would run on a GPU and the other on the CPU: install jax and torch for the same device")
+        raise UserError(
+            "one side has a GPU and the other has none: install jax ('.[cuda]') and torch for the same device"
+        )
     for name in _MODELS.value:
         model = MODELS[name]
         cost, batch = flops(model), _BATCH.value or model.batch
-        print(f"{name}: {model}, batch {batch}, {cost / 1e9:.1f} GFLOP an image", flush=True)
-        common = f"--models={name}", f"--dtype={dtype}", f"--batch={batch}", f"--repeat={repeat}"
+        print(f"{name}: {model._replace(batch=batch)}, {cost / 1e9:.1f} GFLOP an image", flush=True)
+        common = (
+            f"--models={name}",
+            f"--dtype={dtype}",
+            f"--mode={_MODE.value}",
+            f"--batch={batch}",
+            f"--repeat={repeat}",
+        )
         processes = [Process(__file__, f"--only={side}", *common) for side in SIDES]
-        rates = turns(processes, "training", _RUNS.value)
+        rates = turns([[process] for process in processes], "training", _RUNS.value)
         for side, column in zip(SIDES, rates.T, strict=True):
             label = "ours" if side == "ours" else f"PyTorch {side}"
-            use = f", {np.median(column) * cost / _PEAK.value / 1e12:.1%} of the peak" if theirs != "cpu" else ""
+            use = f", {np.median(column) * cost / peak / 1e12:.1%} of {peak:g} TFLOP/s" if theirs != "cpu" else ""
             ratio = spread(column / rates[:, 0])
             print(f"  {label}: {np.median(column):8.1f} images/s{use}; ratio to PyTorch eager {ratio}", flush=True)
         for process in processes:
@@ -214,4 +227,5 @@ def main(_: list[str]) -> None:
 if __name__ == "__main__":
     # three processes share the card, and jax would take three quarters of it at its start
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    app.run(main)
+    with exits(lambda: __file__):
+        app.run(main)

@@ -10,9 +10,9 @@ demo's model.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from absl import app, flags, logging
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from paired import Process, spread  # noqa: E402
+from paired import Process, serve, spread, turns  # noqa: E402
 
+from shadow.errors import exits  # noqa: E402
 from shadow.fleet import local  # noqa: E402
 
 # width, depth, patch and batch size of each; the images are 32x32
@@ -33,16 +34,16 @@ MODELS = {
     "wide, batch 32": (128, 4, 8, 32),
     "large": (128, 6, 4, 32),
 }
-_RUNS = flags.DEFINE_integer("runs", 5, "Paired runs.")
+_RUNS = flags.DEFINE_integer("runs", 5, "Paired runs.", lower_bound=1)
 _PACKS = flags.DEFINE_list("packs", ["4", "8"], "Pack sizes compared with 1.")
 _MODELS = flags.DEFINE_multi_enum("models", list(MODELS), list(MODELS), "Models; repeat the flag for several.")
 _ONLY = flags.DEFINE_integer("only", 0, "Internal: a pack of this size, timed at each line on stdin.")
 _THREADS = flags.DEFINE_integer("threads", 2, "CPU threads.")
-SECONDS, STEPS = 2.0, 3  # of one timing, at least
+SECONDS, CALLS = 2.0, 3  # of one timing, at least
 
 
-def pack_of(size: int, model: str) -> Callable[[], float]:
-    """Each call trains a pack for SECONDS and STEPS at least, and returns images a second, summed over it."""
+def pack_of(size: int, model: str) -> Callable[[], None]:
+    """Each call is a training step of a pack."""
     import jax
     import jax.numpy as jnp
 
@@ -59,21 +60,12 @@ def pack_of(size: int, model: str) -> Callable[[], float]:
     state, step = train.init_states(spec, network), train.make_step(spec, network)
     data = jnp.asarray(images)
 
-    def rate() -> float:
+    def training() -> None:
         nonlocal state
-        # Not timed: while the other packs have their turn, a virtual machine's host takes freed pages back, and the
-        # step after that pays for a gigabyte of them (1.3 s for a large pack of 4). Training never pauses.
         state, loss, _ = step(state, data)
-        loss.block_until_ready()
-        steps, started = 0, time.perf_counter()
-        while time.perf_counter() - started < SECONDS or steps < STEPS:
-            state, loss, _ = step(state, data)
-            loss.block_until_ready()
-            steps += 1
-        jax.block_until_ready(state)
-        return steps * size * config.train.batch_size / (time.perf_counter() - started)
+        jax.block_until_ready((state, loss))
 
-    return rate
+    return training
 
 
 def side(pack: int, threads: int, model: str) -> Process:
@@ -81,21 +73,11 @@ def side(pack: int, threads: int, model: str) -> Process:
     return Process(__file__, f"--only={pack}", f"--threads={threads}", f"--models={model}")
 
 
-def rate(processes: list[Process]) -> float:
-    """Summed rate of packs that are trained at once."""
-    for process in processes:
-        process.ask()
-    return sum(process.answer() for process in processes)
-
-
-def paired(sides: list[list[Process]], runs: int) -> np.ndarray:
-    """Rates [run, side], all sides in turn in every run; a first one, which compiles, is thrown away."""
-    for side in sides:
-        rate(side)
-    rates = np.array([[rate(side) for side in sides] for _ in range(runs)])
-    for side in sides:
-        for process in side:
-            process.close()
+def paired(sides: list[list[Process]]) -> np.ndarray:
+    """Rates [run, side], images/s."""
+    rates = turns(sides, "training", _RUNS.value)
+    for process in itertools.chain(*sides):
+        process.close()
     return rates
 
 
@@ -104,19 +86,18 @@ def main(_: list[str]) -> None:
     threads = _THREADS.value
     if _ONLY.value:
         local.fix_threads(threads)
-        timed = pack_of(_ONLY.value, _MODELS.value[0])
-        for _ in sys.stdin:
-            print(timed(), flush=True)
+        model = _MODELS.value[0]
+        serve({"training": pack_of(_ONLY.value, model)}, _ONLY.value * MODELS[model][3], SECONDS, CALLS)
         return
     sizes = [1, *(int(size) for size in _PACKS.value)]
     for model in _MODELS.value:
         width, depth, patch, batch = MODELS[model]
         print(f"{model}: width {width}, {depth} blocks, patch {patch}, batch {batch}, {threads} threads", flush=True)
-        rates = paired([[side(size, threads, model)] for size in sizes], _RUNS.value)
+        rates = paired([[side(size, threads, model)] for size in sizes])
         for size, column in zip(sizes, rates.T, strict=True):
             ratio = spread(column / rates[:, 0])
             print(f"  pack of {size}: {np.median(column):7.0f} images/s; ratio to one alone {ratio}", flush=True)
-    rates = paired([[side(4, 1, "demo"), side(4, 1, "demo")], [side(8, 2, "demo")]], _RUNS.value)
+    rates = paired([[side(4, 1, "demo"), side(4, 1, "demo")], [side(8, 2, "demo")]])
     print(f"two workers of one thread, packs of 4: {np.median(rates[:, 0]):.0f} images/s")
     print(f"one worker of two threads, pack of 8:  {np.median(rates[:, 1]):.0f} images/s")
     print(f"ratio {spread(rates[:, 0] / rates[:, 1])}")
@@ -125,4 +106,5 @@ def main(_: list[str]) -> None:
 if __name__ == "__main__":
     if local.MEMORY.keys() - os.environ.keys():  # read when a process starts
         os.execve(sys.executable, [sys.executable, *sys.argv], local.MEMORY | os.environ)
-    app.run(main)
+    with exits(lambda: __file__):
+        app.run(main)

@@ -11,7 +11,6 @@ several of our networks trained in one vmapped step are compared too (images/s s
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -23,8 +22,9 @@ from absl import app, flags
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from paired import Process, our_steps, serve, spread, turns  # noqa: E402
+from paired import Process, need_torch, our_steps, serve, spread, turns  # noqa: E402
 
+from shadow.errors import exits  # noqa: E402
 from shadow.fleet import local  # noqa: E402
 
 # block_out_channels, side of the images, batch size, attention at the lowest resolution and in the middle
@@ -34,12 +34,12 @@ MODELS = {
     "c": ((32, 64, 64), 32, 32, True),
 }
 STEPS = ("training", "sampling")
-_RUNS = flags.DEFINE_integer("runs", 5, "Paired runs.")
+_RUNS = flags.DEFINE_integer("runs", 5, "Paired runs.", lower_bound=1)
 _MODELS = flags.DEFINE_multi_enum("models", list(MODELS), list(MODELS), "Models; repeat the flag for several.")
 _PACKS = flags.DEFINE_list("packs", [], "Also packs of these sizes.")
 _THREADS = flags.DEFINE_integer("threads", 2, "CPU threads.")
 _ONLY = flags.DEFINE_string("only", "", "Internal: one side (torch or a pack size), timed at each line on stdin.")
-SECONDS, LEAST = 2.0, 3  # of one timing, and its steps
+SECONDS, CALLS = 2.0, 3  # of one timing, at least
 
 
 def fields(model: str) -> dict[str, object]:
@@ -104,22 +104,20 @@ def main(_: list[str]) -> None:
         local.fix_threads(threads)
         model, batch = _MODELS.value[0], MODELS[_MODELS.value[0]][2]
         if _ONLY.value == "torch":
-            serve(torch_side(model, threads), batch, SECONDS, LEAST)
+            serve(torch_side(model, threads), batch, SECONDS, CALLS)
         else:
-            serve(our_side(model, int(_ONLY.value)), int(_ONLY.value) * batch, SECONDS, LEAST)
+            serve(our_side(model, int(_ONLY.value)), int(_ONLY.value) * batch, SECONDS, CALLS)
         return
-    for package in ("torch", "diffusers"):
-        if importlib.util.find_spec(package) is None:
-            sys.exit(f"benchmarks/unet2d.py compares with PyTorch and finds no {package}: pip install -e '.[parity]'")
+    need_torch()
     sides = ["torch", "1", *_PACKS.value]
     for model in _MODELS.value:
         channels, side, batch, attention = MODELS[model]
         attended = ", attention" if attention else ""
         print(f"{model}: channels {channels}, {side}x{side}, batch {batch}{attended}, {threads} threads", flush=True)
-        flags_of = f"--threads={threads}", f"--models={model}"
-        processes = [Process(__file__, f"--only={name}", *flags_of) for name in sides]
+        common = f"--threads={threads}", f"--models={model}"
+        processes = [Process(__file__, f"--only={name}", *common) for name in sides]
         for step in STEPS:
-            rates = turns(processes, step, _RUNS.value)
+            rates = turns([[process] for process in processes], step, _RUNS.value)
             for name, column in zip(sides, rates.T, strict=True):
                 label = "PyTorch" if name == "torch" else "ours" if name == "1" else f"our pack of {name}"
                 ratio = spread(column / rates[:, 0])
@@ -131,4 +129,5 @@ def main(_: list[str]) -> None:
 if __name__ == "__main__":
     if local.MEMORY.keys() - os.environ.keys():  # read when a process starts; both sides have it
         os.execve(sys.executable, [sys.executable, *sys.argv], local.MEMORY | os.environ)
-    app.run(main)
+    with exits(lambda: __file__):
+        app.run(main)
