@@ -85,24 +85,25 @@ def threshold(score: np.ndarray, share: float) -> float | None:
     return float(np.nextafter(np.sort(score)[len(score) - allowed], np.inf))
 
 
-def flagged_law(count: int, share: float) -> tuple[int, int] | None:
-    """a, b of the Beta distribution of the chance that `threshold` of `count` slices flags a new one; None where there
-    is no threshold.
+def fpr_distribution(count: int, share: float) -> tuple[int, int] | None:
+    """a, b of the Beta distribution of the chance, in [0, 1], that `threshold` of `count` slices flags a new one; None
+    where there is no threshold.
 
     `share` bounds this chance on average over all sets of `count` slices; the set at hand may be a lucky one. What lies
     above the k-th smallest of n independent slices has a chance of Beta(n + 1 - k, k) (Vovk 2012, "Conditional validity
-    of inductive conformal predictors"). With ties it flags less.
+    of inductive conformal predictors"). With ties it flags less; slices of one patient make it wider than this.
     """
     allowed = _allowed(count, share)
     return None if allowed < _LEAST_ALLOWED else (allowed, count + 1 - allowed)
 
 
-def flagged_share(count: int, share: float, level: float = 0.95) -> tuple[float, float] | None:
-    """Limits, in [0, 1], of the chance of `flagged_law`, within which it lies with probability `level`."""
-    law = flagged_law(count, share)
-    if law is None:
+def fpr_interval(count: int, share: float, level: float = 0.95) -> tuple[float, float] | None:
+    """Equal-tailed limits, in [0, 1], of the chance of `fpr_distribution`, which lies between them with probability
+    `level`."""
+    found = fpr_distribution(count, share)
+    if found is None:
         return None
-    low, high = stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], *law)
+    low, high = stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], *found)
     return float(low), float(high)
 
 

@@ -62,15 +62,15 @@ class OnDev:
     """What the labels of dev slices of the same generator set.
 
     labels: the slices' scores on the pile that the candidates are scored on; recalibration: the map of log odds;
-    used, not_used: thresholds, None where the slices are too few for one; flagged: within what limits the chance lies
-    that an unused slice is flagged as used (`recalibration.flagged_share`).
+    used, not_used: thresholds, None where the slices are too few for one; fpr_interval: limits of the chance that
+    `used` flags an unused slice (`recalibration.fpr_interval`).
     """
 
     labels: Labels
     recalibration: Recalibration
     used: float | None
     not_used: float | None
-    flagged: tuple[float, float] | None
+    fpr_interval: tuple[float, float] | None
 
 
 def on_dev(dev: Labels, shadows: Pairs, fpr: float) -> OnDev:
@@ -80,7 +80,7 @@ def on_dev(dev: Labels, shadows: Pairs, fpr: float) -> OnDev:
         recalibration.fit(dev, shadows),
         recalibration.threshold(dev.score[dev.label == 0], fpr),
         None if below is None else -below,
-        recalibration.flagged_share(int((dev.label == 0).sum()), fpr),
+        recalibration.fpr_interval(int((dev.label == 0).sum()), fpr),
     )
 
 
@@ -97,10 +97,8 @@ def recalibrated(found: OnDev, shadows: Pairs, before: Recalibration, folds: int
         "cross_validated": probability_figures(held, dev.label, dev.group, seed),
         "slices": len(dev.label),
         "threshold_used_from": "shadows" if found.used is None else "dev",
-        "unused_flagged": None
-        if found.flagged is None
-        else {"low": found.flagged[0], "high": found.flagged[1], "slices": int((dev.label == 0).sum())},
         "threshold_not_used_from": "shadows" if found.not_used is None else "dev",
+        "fpr_interval": found.fpr_interval,
     }
 
 

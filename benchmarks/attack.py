@@ -11,7 +11,6 @@ markdown tables; with --all every baseline of every case; ROOT/attack.json holds
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import attack_cases  # noqa: E402
+import launching  # noqa: E402
 from attack_figures import RATES, Case, read, row  # noqa: E402
 
 from attack import recalibration  # noqa: E402
@@ -44,12 +44,10 @@ RESAMPLES = 2000
 def run(root: Path, world: str, case: str, first: str, size: int) -> None:
     """`launch.py run` of a case; the shadows are those of the world's first case."""
     recipe = f"{Path(__file__).resolve().with_name('attack_cases.py')}:{world};{_POOL.value};{_PATIENTS.value};{size}"
-    command = [sys.executable, str(ROOT / "launch.py"), "run", f"--config={recipe}", f"--workdir={root / case}"]
+    command = "run", f"--config={recipe}", f"--workdir={root / case}"
     reuse = [] if case == first else [f"--reuse={root / first}"]
     overrides = [f"--config.{text}" for text in _SET.value]
-    code = subprocess.run([*command, *reuse, *overrides], stdout=subprocess.DEVNULL).returncode
-    if code:
-        sys.exit(code)  # launch.py has said why
+    launching.launch(*command, *reuse, *overrides)
 
 
 def cells(values: dict[str, Any]) -> str:
@@ -122,27 +120,30 @@ def coverage(cases: dict[str, Case]) -> None:
 
 
 def false_alarms(cases: dict[str, Case]) -> None:
-    """Realised false positive rates beside those to expect of thresholds that so few dev slices set."""
-    rng, held = np.random.default_rng(0), []
+    """Realised false positive rates beside those to expect where so many dev slices set the threshold.
+
+    A world's cases ask about the same slices, so one draw stands for all of them (as if they agreed in everything); dev
+    slices are taken for independent.
+    """
+    rng, inside = np.random.default_rng(0), []
     realised: dict[str, list[float]] = {}
-    expected: dict[str, np.ndarray] = {}  # a world's cases ask about the same slices: it is drawn once
+    expected: dict[str, np.ndarray] = {}
     for name, case in cases.items():
-        law = recalibration.flagged_law(case.evaluation["dev"]["non_members"], case.evaluation["fpr"])
-        if law is None:
+        dev, world = case.evaluation["dev"], _world(name)
+        law = recalibration.fpr_distribution(dev["non_members"], case.evaluation["fpr"])
+        if law is None or (dev.get("recalibration") or {}).get("threshold_used_from") != "dev":
             continue
         wrong, others = int(case.flagged[case.truth == 0].sum()), int((case.truth == 0).sum())
         low, high = stats.betabinom.ppf((0.025, 0.975), others, *law)
-        held.append(low <= wrong <= high)
-        realised.setdefault(_world(name), []).append(wrong / others)
-        expected.setdefault(_world(name), rng.binomial(others, rng.beta(*law, 100_000)) / others)
-    if held:
+        inside.append(low <= wrong <= high)
+        realised.setdefault(world, []).append(wrong / others)
+        if world not in expected:
+            expected[world] = rng.binomial(others, rng.beta(*law, 100_000)) / others
+    if inside:
         mean, drawn = np.mean([np.mean(rates) for rates in realised.values()]), np.mean(list(expected.values()), axis=0)
         low, high = np.quantile(drawn, (0.025, 0.975))
-        print(
-            f"false positive rates in the range of thresholds set on so few slices: {sum(held)} of {len(held)}; ",
-            end="",
-        )
-        print(f"mean of {len(realised)} worlds {mean:.3f}, of such {drawn.mean():.3f} [{low:.3f}, {high:.3f}]")
+        print(f"realised FPR inside its 95 % prediction interval, given the dev slices: {sum(inside)} of {len(inside)}")
+        print(f"mean of {len(realised)} worlds {mean:.3f}, expected {drawn.mean():.3f} [{low:.3f}, {high:.3f}]")
 
 
 def pooled(cases: dict[str, Case]) -> None:

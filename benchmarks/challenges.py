@@ -15,7 +15,6 @@ from __future__ import annotations
 import csv
 import json
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +24,8 @@ from absl import app, flags
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+import launching  # noqa: E402
 
 from attack import score  # noqa: E402
 
@@ -46,11 +47,8 @@ def one(index: int, seed: str) -> dict[str, object]:
         overrides.append(f"challenge.train.steps={steps}")
     if _POOL.value:
         overrides += [f"challenge.pool={_POOL.value}", f"challenge.patients={_PATIENTS.value}"]
-    command = [sys.executable, str(ROOT / "launch.py"), "run", f"--workdir={workdir}", f"--config={_CONFIG.value}"]
     started = time.monotonic()
-    code = subprocess.run([*command, *(f"--config.{o}" for o in overrides)], stdout=subprocess.DEVNULL).returncode
-    if code:
-        sys.exit(code)  # launch.py has said why
+    launching.launch("run", f"--workdir={workdir}", f"--config={_CONFIG.value}", *(f"--config.{o}" for o in overrides))
     wall = time.monotonic() - started
     evaluation = json.loads((workdir / "attack" / "evaluation.json").read_text())
     truth = score.score(

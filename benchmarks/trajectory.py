@@ -99,9 +99,14 @@ def _steps(plot: Axes, steps: list[int], marks: dict[int | None, str]) -> None:
 def main(_: list[str]) -> None:
     path = _COMPARISON.value
     try:
-        (found,) = json.loads(Path(path).read_text())["trajectories"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: {error}; give the compare.json of one shadow at all its steps") from error
+        trajectories = json.loads(Path(path).read_text())["trajectories"]
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: this is no compare.json of `launch.py compare` ({error})") from error
+    if len(trajectories) != 1:
+        raise UserError(f"{path}: holds {len(trajectories)} trajectories; compare one shadow at all its steps")
+    (found,) = trajectories
     if any(row[name] is None for row in found["rows"] for name in ("blackbox", "whitebox", "fd", "members")):
         raise UserError(f"{path}: a figure is missing at some step: compare a shadow whose run has signals")
     draw(found).savefig(_OUT.value, metadata={"Software": None})

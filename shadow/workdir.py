@@ -38,7 +38,7 @@ _FREE = (
     *("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png", "compare"),
 )
 _NAMED = 6  # changed fields that an error names
-# Fields that a run may be older than, with the value that it was made by: with this value what was made stays done.
+# Fields that came later, with the value that older runs were made with: with it they are in no hash, and those go on.
 _SINCE: dict[str, Any] = {
     "fleet.families": [],
     "attack.subsamples": 1,
@@ -137,10 +137,24 @@ def settle(workdir: Path, config: Config) -> None:
     files.write_json(path, content)
 
 
+def _comparable(*fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """Flat configs with what came later, and a list as its length where that differs."""
+    names = {name.partition("[")[0] for flat in fields for name in flat if "[" in name}
+    for name in names:
+        entries = [[key for key in flat if key.startswith(f"{name}[")] for flat in fields]
+        lengths = [len({key[len(name) :].partition("]")[0] for key in keys}) for keys in entries]
+        if len(set(lengths)) > 1:
+            fields = tuple(
+                {key: value for key, value in flat.items() if key not in keys} | {name: length}
+                for flat, keys, length in zip(fields, entries, lengths, strict=True)
+            )
+    return [{k: v for k, v in _SINCE.items() if k not in names} | flat for flat in fields]
+
+
 def _check_change(workdir: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Refuses other values of fields on which what is there depends, but for more shadows."""
     later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)
-    old = {name: value for name, value in _SINCE.items() if not any(k.startswith(f"{name}[") for k in old)} | old
+    old, new = _comparable(old, new)
     changed = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     changed = [name for name in changed if not _below(name, later) and not _below(name, _FREE)]
     shadows = "fleet.shadows"

@@ -14,7 +14,7 @@ def test_probabilities_move_and_scores_stay(tiny, run):
     assert any(after[name]["probability"] != before[name]["probability"] for name in after)
     assert dev["recalibration"]["slices"] == 16
     assert dev["recalibration"]["threshold_used_from"] == "shadows"  # 8 of a class are too few
-    assert dev["recalibration"]["unused_flagged"] is None
+    assert dev["recalibration"]["fpr_interval"] is None
     assert "no longer an independent check" in (run / "report.html").read_text()
 
 

@@ -222,8 +222,9 @@ def decided(evaluation: dict[str, Any]) -> str:
     if (evaluation.get("verdict") or {}).get("level") == "cannot tell":
         rule = "Since no leakage could be shown, every candidate is left undetermined. "
     elif evaluation.get("fpr"):
+        share = f"{'about' if _fpr_limits(evaluation) else 'at most'} {percent(evaluation['fpr'])}"
         rule = (
-            f"“Used” is decided where at most {percent(evaluation['fpr'])} of unused slices would be flagged; "
+            f"“Used” is decided where {share} of unused slices would be flagged; "
             "what is neither clearly used nor clearly unused is undetermined. "
         )
     return (rule + _submission(evaluation)).rstrip()
@@ -291,16 +292,23 @@ def cautions(evaluation: dict[str, Any], prior: float) -> list[tuple[str, str]]:
     ]
 
 
+def _fpr_limits(evaluation: dict[str, Any]) -> tuple[float, float] | None:
+    """Of the false positive rate of `used`, where dev slices set its threshold."""
+    return ((evaluation.get("dev") or {}).get("recalibration") or {}).get("fpr_interval")
+
+
 def _false_alarms(evaluation: dict[str, Any]) -> str:
     """The false positive rate that was wanted, and what is known of the one that is to be expected: its limits where
     dev slices set the threshold, else what came out on held-out pairs."""
     wanted = evaluation.get("fpr")
-    set_on = ((evaluation.get("dev") or {}).get("recalibration") or {}).get("unused_flagged")
-    if wanted and set_on:
+    limits = _fpr_limits(evaluation)
+    if wanted and limits:
+        low, high = (percent(round(limit, 3)) for limit in limits)
         return (
             f"The decision aims at flagging {percent(wanted)} of the unused slices. Its threshold was set on "
-            f"{set_on['slices']} unused development slices, so few that of other unused slices it may flag from "
-            f"{percent(round(set_on['low'], 3))} to {percent(round(set_on['high'], 3))} (95 % limits)."
+            f"{evaluation['dev']['non_members']} unused development slices. If these are like the other unused slices "
+            f"and independent, it flags {low} to {high} of those (95 % limits); several slices of one patient make "
+            "that range wider."
         )
     points = (evaluation.get("two_way") or {}).get("tpr_at_fpr") or []
     point: dict[str, Any] = next((row for row in points if row["fpr"] == wanted), {})

@@ -107,7 +107,7 @@ def test_the_step_rule_over_all_places_of_a_new_slice(count, share):
 @pytest.mark.parametrize(("count", "share"), [(19, 0.1), (30, 0.1), (80, 0.29)])
 def test_what_a_threshold_flags_lies_within_its_limits(count, share):
     """Of uniform scores a threshold t flags a new one with a chance of 1 - t: no distribution is needed to know it."""
-    limits = recalibration.flagged_share(count, share)
+    limits = recalibration.fpr_interval(count, share)
     assert limits is not None
     sets = np.random.default_rng(0).random((20_000, count))
     chance = np.array([1 - recalibration.threshold(scores, share) for scores in sets])
@@ -117,7 +117,7 @@ def test_what_a_threshold_flags_lies_within_its_limits(count, share):
 
 
 def test_without_a_threshold_there_are_no_limits():
-    assert recalibration.flagged_share(18, 0.1) is None
+    assert recalibration.fpr_interval(18, 0.1) is None
     assert recalibration.threshold(np.arange(18.0), 0.1) is None
 
 
@@ -150,8 +150,7 @@ def test_figures_before_and_after_are_given():
     for figure in found["cross_validated"].values():
         assert figure["low"] <= figure["value"] <= figure["high"]
     assert found["threshold_used_from"] == "dev"
-    low, high = recalibration.flagged_share(40, 0.1)
-    assert found["unused_flagged"] == {"low": low, "high": high, "slices": 40}
+    assert found["fpr_interval"] == recalibration.fpr_interval(40, 0.1)
 
 
 def test_thresholds_come_from_dev_slices_where_there_are_enough():

@@ -131,7 +131,7 @@ def test_recalibration_on_dev_labels_is_said_and_shown(run):
     evaluation["dev"]["recalibration"] = {
         "slices": 40,
         "threshold_used_from": "dev",
-        "unused_flagged": {"low": 0.0211, "high": 0.2207, "slices": 30},
+        "fpr_interval": [0.0211, 0.2207],
         "before": quality(0.222),
         "cross_validated": quality(0.033),
     }
@@ -144,7 +144,10 @@ def test_recalibration_on_dev_labels_is_said_and_shown(run):
         "On held-out pairs it flagged" in Page(plain).text
     )  # by the threshold of the shadows, which is not in use now
     assert "On held-out pairs it flagged" not in mended
-    assert "30 unused development slices, so few that of other unused slices it may flag from 2.1 % to 22.1 %" in mended
+    assert f"set on {evaluation['dev']['non_members']} unused development slices" in mended
+    assert "it flags 2.1 % to 22.1 % of those" in mended
+    assert "decided where about 10 % of unused slices" in mended
+    assert "decided where at most 10 % of unused slices" in Page(plain).text
     assert "0.22 [0.11, 0.44]" in mended
     assert "0.03 [0.02, 0.07]" in mended
 
