@@ -1,14 +1,15 @@
 """Products and Euclidean distances of many vectors, where each row is of its own vector alone.
 
 A BLAS may round an entry of a product by the shape of the matrices and by the row's place in them, and then the score
-of a candidate would depend, in its last digits, on who else is scored. So rows are multiplied in blocks of one fixed
-shape, filled up with zeros; and whether a row's place in the block matters is asked of the library itself, once for
-each shape. Where it does, rows go through one by one. Blocks of other heights, which fit the rows better, are taken
-where the library says that they give the same bits as the fixed one.
+of a candidate would depend, in its last digits, on who else is scored. So rows are multiplied in blocks, filled up with
+zeros, and only at such places of a block as give the same bits: those of most places of a block of one fixed height.
+Which they are is asked of the library itself, once for each shape: OpenBLAS's kernels for AVX-512 round alike at all of
+them, those for AVX2 in another way at the first and last eight.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
 
 import numpy as np
@@ -17,48 +18,45 @@ from absl import logging
 _ROWS = 112  # vectors of the block by which all others are judged: whole registers of 16
 _MOST, _STEP = 208, 16  # heights of the others
 _COLUMNS = 1024  # vectors on the other side at most: the result of a block stays in a core's cache
-
-
-@functools.lru_cache(maxsize=1024)
-def place_matters(columns: int, features: int) -> bool:
-    """Does an entry of matrix [columns, features] @ block [features, _ROWS] depend on its place in the block?"""
-    rng = np.random.default_rng(0)
-    matrix, vector = rng.standard_normal((columns, features), np.float32), rng.standard_normal(features, np.float32)
-    found = matrix @ np.tile(vector, (_ROWS, 1)).T
-    matters = bool((found != found[:, :1]).any())
-    if matters:
-        logging.warning("products of %d x %d numbers depend on a row's place: going row by row", columns, features)
-    return matters
+_FEW = 28  # places of the fixed block below which products take so long that it is said
 
 
 @functools.lru_cache(maxsize=4096)
-def same_bits(columns: int, features: int, rows: int) -> bool:
-    """Does matrix [columns, features] @ block [features, rows] have the entries of a block of _ROWS, at every place?"""
+def places(columns: int, features: int, rows: int) -> tuple[int, ...]:
+    """The places of a block at which matrix [columns, features] @ block [features, rows] has the bits that most places
+    of a block of _ROWS have."""
     rng = np.random.default_rng(0)
+    fixed: list[np.ndarray] = []
+    asked: list[np.ndarray] = []
     for _ in range(-(-128 // columns)):  # few numbers may agree by chance
         matrix, vector = (rng.standard_normal(shape, np.float32) for shape in ((columns, features), (1, features)))
-        wanted, found = (matrix @ np.repeat(vector, height, axis=0).T for height in (_ROWS, rows))
-        if (found != wanted[:, :1]).any():
-            return False
-    return True
+        for height, found in ((_ROWS, fixed), (rows, asked)):
+            found.append(matrix @ np.repeat(vector, height, axis=0).T)
+    common = collections.Counter(entries.tobytes() for entries in np.concatenate(fixed).T).most_common(1)[0][0]
+    same = tuple(i for i, entries in enumerate(np.concatenate(asked).T) if entries.tobytes() == common)
+    if rows == _ROWS and len(same) < _FEW:
+        said = "products of %d x %d numbers depend on a row's place: %d of %d places are used, and it takes longer"
+        logging.warning(said, columns, features, len(same), rows)
+    return same
 
 
-def _height(left: int, columns: int, features: int) -> int:
-    """Rows of the next block, where `left` are to be multiplied with a matrix [columns, features] in parts."""
-    rows = min(_MOST, -(-left // _STEP) * _STEP)
-    parts = {min(columns, _COLUMNS), columns % _COLUMNS or min(columns, _COLUMNS)}
-    return rows if all(same_bits(part, features, rows) for part in parts if part) else _ROWS
+def _block(left: int, columns: int, features: int) -> tuple[int, tuple[int, ...]]:
+    """Height of the next block, where `left` rows are to be multiplied with a matrix [columns, features], and its
+    places."""
+    fit = min(_MOST, -(-left // _STEP) * _STEP)
+    found = places(columns, features, fit)
+    if len(found) == fit:
+        return fit, found
+    heights = fit, min(_MOST, fit + _STEP), _ROWS
+    kept = {height: places(columns, features, height) for height in heights}
+    height = max(heights, key=lambda height: min(left, len(kept[height])) / height)
+    return height, kept[height]
 
 
-def _product(block: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """block [row, feature] times matrix [column, feature], transposed: float32 [column, row]."""
-    if not place_matters(*matrix.shape):
-        return matrix @ block.T
-    vector, result = np.empty(block.shape[1], np.float32), np.empty((len(matrix), len(block)), np.float32)
-    for i, row in enumerate(block):
-        vector[:] = row  # always the same memory, so the same alignment
-        result[:, i] = matrix @ vector
-    return result
+def _index(taken: tuple[int, ...]) -> slice | list[int]:
+    """Of these places; a slice where they are neighbours, which copies nothing."""
+    together = taken[-1] - taken[0] == len(taken) - 1
+    return slice(taken[0], taken[-1] + 1) if together else list(taken)
 
 
 def products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -66,16 +64,16 @@ def products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     rows of `a` are."""
     a, b = np.asarray(a, np.float32), np.ascontiguousarray(b, np.float32)
     result = np.empty((len(a), len(b)), np.float32)
-    start = 0
-    while start < len(a):
-        height = _height(len(a) - start, *b.shape)
-        part = a[start : start + height]
-        block = np.zeros((height, a.shape[1]), np.float32)
-        block[: len(part)] = part
-        for first in range(0, len(b), _COLUMNS):
-            found = _product(block, b[first : first + _COLUMNS])
-            result[start : start + len(part), first : first + _COLUMNS] = found[:, : len(part)].T
-        start += height
+    for first in range(0, len(b), _COLUMNS):
+        matrix, start = b[first : first + _COLUMNS], 0
+        while start < len(a):
+            height, usable = _block(len(a) - start, *matrix.shape)
+            part = a[start : start + len(usable)]
+            at = _index(usable[: len(part)])
+            block = np.zeros((height, a.shape[1]), np.float32)
+            block[at] = part
+            result[start : start + len(part), first : first + _COLUMNS] = (matrix @ block.T)[:, at].T
+            start += len(part)
     return result
 
 

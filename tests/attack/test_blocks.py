@@ -23,63 +23,88 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
-@pytest.mark.parametrize("matters", [False, True])
+def uneven(columns, features, rows):
+    """A library whose blocks have few and scattered places that agree, and some heights none."""
+    return () if rows % 32 else tuple(range(3, rows, 5)) if rows != distances._ROWS else (1, 2, 50)
+
+
+@pytest.mark.parametrize("library", [None, uneven])
 @pytest.mark.parametrize(("rows", "columns", "features"), [(1, 1, 3), (70, 1030, 63), (130, 20, 256)])
-def test_a_row_of_distances_is_its_own(monkeypatch, matters, rows, columns, features):
-    """To the last bit, wherever it stands, in the plain way and in that for a library that rounds by place."""
-    if matters:
-        monkeypatch.setattr(distances, "place_matters", lambda *_: True)
+def test_a_row_of_distances_is_its_own(monkeypatch, library, rows, columns, features):
+    """To the last bit, wherever it stands; with a library of few usable places each row is still where it belongs."""
+    if library:
+        monkeypatch.setattr(distances, "places", library)
     a, b = normal(rows, features), normal(columns, features, seed=1)
     found = distances.distances(a, b)
     wanted = np.sqrt(((a[:, None].astype(float) - b[None, :50]) ** 2).sum(-1))
     np.testing.assert_allclose(found[:, :50], wanted, rtol=1e-4, atol=2e-3)
     order = np.random.default_rng(2).permutation(rows)
     for kept in (order, order[: rows // 3 + 1], order[:1]):
-        np.testing.assert_array_equal(distances.distances(a[kept], b), found[kept])
+        again = distances.distances(a[kept], b)
+        if library:  # these places are made up
+            np.testing.assert_allclose(again, found[kept], rtol=1e-4, atol=2e-3)
+        else:
+            np.testing.assert_array_equal(again, found[kept])
 
 
-def test_a_library_that_rounds_by_place_is_noticed(monkeypatch):
-    assert not distances.place_matters.__wrapped__(10, 30)
+@pytest.mark.parametrize("rows", [16, 112, 208])
+def test_places_that_round_in_another_way_are_noticed(monkeypatch, rows):
+    free = distances.places.__wrapped__(10, 30, rows)
+    assert len(free) > 28 or rows == 16
     biased = Fake(np.random.default_rng(0))
     monkeypatch.setattr(distances.np.random, "default_rng", lambda seed: biased)
-    assert distances.place_matters.__wrapped__(10, 30)
+    assert distances.places.__wrapped__(10, 30, rows) == tuple(i for i in free if i != 7)
 
 
-def test_a_height_that_rounds_in_another_way_is_noticed(monkeypatch):
-    assert distances.same_bits.__wrapped__(10, 30, 16)
-    biased = Fake(np.random.default_rng(0))
+def test_few_places_are_warned_of(monkeypatch, caplog):
+    biased = Fake(np.random.default_rng(0), by_place=True)
     monkeypatch.setattr(distances.np.random, "default_rng", lambda seed: biased)
-    assert not distances.same_bits.__wrapped__(10, 30, 16)
+    assert len(distances.places.__wrapped__(10, 30, 112)) < 28
+    assert "depend on a row's place" in caplog.text
 
 
-@pytest.mark.parametrize("same", [False, True])
-def test_blocks_have_the_height_that_fits_or_that_of_the_fixed_one(monkeypatch, same):
-    asked = []
-    monkeypatch.setattr(distances, "same_bits", lambda *shape: asked.append(shape) or same)
-    true, heights = distances._product, []
-    monkeypatch.setattr(distances, "_product", lambda block, matrix: heights.append(len(block)) or true(block, matrix))
+@pytest.mark.parametrize(
+    ("usable", "heights"),
+    [
+        (lambda rows: range(rows), [208, 96]),
+        (lambda rows: range(rows) if rows == 112 else (), [112, 112, 112]),
+        (lambda rows: range(8, rows - 8), [208, 112, 32]),
+    ],
+)
+def test_blocks_have_the_height_that_fits_best(monkeypatch, usable, heights):
+    monkeypatch.setattr(distances, "places", lambda columns, features, rows: tuple(usable(rows)))
+    left, found = 300, []
+    while left > 0:
+        height, taken = distances._block(left, 1024, 5)
+        found.append(height)
+        left -= len(taken)
+    assert found == heights
     a, b = normal(300, 5), normal(1030, 5, seed=1)
     np.testing.assert_allclose(distances.products(a, b), a @ b.T, rtol=1e-4, atol=1e-5)
-    assert heights == ([208, 208, 96, 96] if same else [112] * 6)  # two parts of `b` each
-    assert {shape[:2] for shape in asked} <= {(1024, 5), (6, 5)}
 
 
 class Fake:
-    """Matrices of a library that gives row 7 of a block another last bit."""
+    """Matrices of a library that gives row 7 of a block another last bit, or every row by its place."""
 
-    def __init__(self, made):
-        self.made = made
+    def __init__(self, made, by_place=False):
+        self.made, self.kind = made, Placed if by_place else Biased
 
     def standard_normal(self, shape, dtype):
         found = self.made.standard_normal(shape, dtype)
-        return found.view(Biased) if found.ndim == 2 else found
+        return found.view(self.kind) if shape[0] > 1 else found
 
 
 class Biased(np.ndarray):
     def __matmul__(self, other):
-        found = np.asarray(self) @ other
+        found = np.asarray(self) @ np.asarray(other)
         found[:, 7] = np.nextafter(found[:, 7], np.float32(np.inf))
         return found
+
+
+class Placed(np.ndarray):
+    def __matmul__(self, other):
+        found = np.asarray(self) @ np.asarray(other)
+        return found * (1 + np.arange(found.shape[1], dtype=np.float32))
 
 
 def test_components_against_a_singular_value_decomposition():
