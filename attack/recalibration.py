@@ -80,7 +80,7 @@ def threshold(score: np.ndarray, share: float) -> float | None:
     more, at a share of 10 % from 19 slices on. Slices of one patient are taken for independent.
     """
     allowed = _allowed(len(score), share)
-    if allowed < _LEAST_ALLOWED:
+    if allowed is None:
         return None
     return float(np.nextafter(np.sort(score)[len(score) - allowed], np.inf))
 
@@ -94,7 +94,7 @@ def fpr_distribution(count: int, share: float) -> tuple[int, int] | None:
     of inductive conformal predictors"). With ties it flags less; slices of one patient make it wider than this.
     """
     allowed = _allowed(count, share)
-    return None if allowed < _LEAST_ALLOWED else (allowed, count + 1 - allowed)
+    return None if allowed is None else (allowed, count + 1 - allowed)
 
 
 def fpr_interval(count: int, share: float, level: float = 0.95) -> tuple[float, float] | None:
@@ -107,6 +107,8 @@ def fpr_interval(count: int, share: float, level: float = 0.95) -> tuple[float, 
     return float(low), float(high)
 
 
-def _allowed(count: int, share: float) -> int:
-    """How many of `count` slices and a new one may be flagged, if each is as likely to be the new one."""
-    return math.floor(round(share * (count + 1), 9))  # 0.29 x 100 is 28.999999999999996 in floats
+def _allowed(count: int, share: float) -> int | None:
+    """How many of `count` slices and a new one may be flagged, if each is as likely to be the new one; None where these
+    are too few for a threshold."""
+    allowed = math.floor(round(share * (count + 1), 9))  # 0.29 x 100 is 28.999999999999996 in floats
+    return None if allowed < _LEAST_ALLOWED else allowed

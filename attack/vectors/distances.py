@@ -26,14 +26,14 @@ def places(columns: int, features: int, rows: int) -> tuple[int, ...]:
     """The places of a block at which matrix [columns, features] @ block [features, rows] has the bits that most places
     of a block of _ROWS have."""
     rng = np.random.default_rng(0)
-    fixed: list[np.ndarray] = []
-    asked: list[np.ndarray] = []
+    found: dict[int, list[np.ndarray]] = {_ROWS: [], rows: []}
     for _ in range(-(-128 // columns)):  # few numbers may agree by chance
         matrix, vector = (rng.standard_normal(shape, np.float32) for shape in ((columns, features), (1, features)))
-        for height, found in ((_ROWS, fixed), (rows, asked)):
-            found.append(matrix @ np.repeat(vector, height, axis=0).T)
-    common = collections.Counter(entries.tobytes() for entries in np.concatenate(fixed).T).most_common(1)[0][0]
-    same = tuple(i for i, entries in enumerate(np.concatenate(asked).T) if entries.tobytes() == common)
+        for height, parts in found.items():
+            parts.append(matrix @ np.repeat(vector, height, axis=0).T)
+    bits = {height: [entries.tobytes() for entries in np.concatenate(parts).T] for height, parts in found.items()}
+    common = collections.Counter(bits[_ROWS]).most_common(1)[0][0]
+    same = tuple(place for place, entries in enumerate(bits[rows]) if entries == common)
     if rows == _ROWS and len(same) < _FEW:
         said = "products of %d x %d numbers depend on a row's place: %d of %d places are used, and it takes longer"
         logging.warning(said, columns, features, len(same), rows)
