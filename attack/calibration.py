@@ -16,6 +16,7 @@ the shadows' pool.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ from shadow.errors import UserError
 
 _PRIOR_WEIGHT = 10.0  # images' worth of weight of the sd pooled over piles, in the sd of one pile
 _CLIP = 8.0  # of z: beyond, it says no more about membership, only about one pair of images
-_ASIDE = 2  # shadows that are no reference of a pair: the one asked about and the one held out
+ASIDE = 2  # shadows that are no reference of a pair: the one asked about and the one held out
 LEAST_SHADOWS = 6
 
 
@@ -64,7 +65,7 @@ def kinds(member: np.ndarray, ratio: str) -> tuple[np.ndarray, ...]:
     return (member, ~member) if ratio == likelihood.ONLINE else (member,)
 
 
-def reference_count(member: np.ndarray, most: int, ratio: str = likelihood.NONE, aside: int = _ASIDE) -> int:
+def reference_count(member: np.ndarray, most: int, ratio: str = likelihood.NONE, aside: int = ASIDE) -> int:
     """R, of each kind: what every pair can have when itself and one held-out shadow (`aside` in all) stand aside.
 
     member: bool [shadow, image]. The image that the fewest shadows lack (or hold, for `online`) decides for all:
@@ -90,7 +91,7 @@ def least_without(member: np.ndarray) -> int:
 
 def enough(member: np.ndarray, ratio: str = likelihood.NONE) -> bool:
     """Do these shadows, bool [shadow, image], leave every pair the references that it needs?"""
-    return least(member, ratio) >= _ASIDE + needed(ratio)
+    return least(member, ratio) >= ASIDE + needed(ratio)
 
 
 def check_enough(member: np.ndarray, ids: Sequence[str], ratio: str = likelihood.NONE) -> None:
@@ -98,7 +99,7 @@ def check_enough(member: np.ndarray, ids: Sequence[str], ratio: str = likelihood
     shadows, without = len(member), (~member).sum(0)
     if shadows < LEAST_SHADOWS:
         raise UserError(f"{shadows} shadows are too few, at least {LEAST_SHADOWS} are needed")
-    wanted, why = _ASIDE + needed(ratio), ""
+    wanted, why = ASIDE + needed(ratio), ""
     if ratio != likelihood.NONE:
         why = f" with attack.ratio = {ratio!r}; use more shadows, or 'none'"
     for barred, how in zip(kinds(member, ratio), ("without", "on"), strict=False):
@@ -113,9 +114,13 @@ def check_enough(member: np.ndarray, ids: Sequence[str], ratio: str = likelihood
         raise UserError(f"none of these {shadows} shadows was trained on {ids[without.argmax()]}")
 
 
-def priorities(ids: Sequence[str], shadows: int, seed: int, draw: int) -> np.ndarray:
-    """Random order of the shadows as references, float [candidate, shadow] in [0, 1): a function of the id alone."""
-    return np.stack([keys.generator(seed, "references", draw, name).random(shadows) for name in ids])
+@functools.lru_cache(maxsize=64)  # every fold, and every pile of a target, asks for the same few draws
+def priorities(ids: tuple[str, ...], shadows: int, seed: int, draw: int) -> np.ndarray:
+    """Random order of the shadows as references, float [candidate, shadow] in [0, 1): a function of the id alone.
+    Read-only."""
+    order = np.stack([keys.generator(seed, "references", draw, name).random(shadows) for name in ids])
+    order.setflags(write=False)
+    return order
 
 
 def ranked_references(member: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -62,13 +62,19 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Options:
-    """The fields of the attack's config that fitting depends on. `model`: as attack.model."""
+    """The fields of the attack's config that fitting depends on. `model`: as attack.model; `aside`: shadows that are no
+    reference of a pair, itself and the one held out, or 1 where that one is not among the shadows."""
 
     references: int
     folds: int
     ridge: float
     seed: int
     model: str = "logistic"
+    aside: int = calibration.ASIDE
+
+    def count(self, bank: Bank) -> int:
+        """References of each kind that every pair has."""
+        return calibration.reference_count(bank.member, self.references, bank.ratio, self.aside)
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,7 @@ def two_way_each(data: Labelled, options: Options, draw: int, recipes: Sequence[
     """Held-out scores of all pairs for one draw of references, by each of `recipes`: what they share is done once."""
     shadows, candidates = data.bank.member.shape
     order = calibration.priorities(data.ids, shadows, options.seed, draw)
-    count = calibration.reference_count(data.bank.member, options.references, data.bank.ratio)
+    count = options.count(data.bank)
     fold = folds(data.group, options.folds, options.seed)
     every = calibration.shadow_residuals(data.bank, order, count)
     names = data.bank.names

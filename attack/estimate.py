@@ -24,9 +24,9 @@ class MeanAuc:
     within: np.ndarray  # [shadow]
 
 
-def _interval(auc: float, variance: float, freedom: float, units: float) -> Interval:
-    """Student-t interval on the logit scale. Next to 0 or 1 the variance estimate dies and would claim certainty:
-    there a Clopper-Pearson interval for `units` independent trials stands in."""
+def interval(auc: float, variance: float, freedom: float, units: float) -> Interval:
+    """Student-t interval on the logit scale of an AUC of this `variance`. Next to 0 or 1 the variance estimate dies and
+    would claim certainty: there a Clopper-Pearson interval for `units` independent trials stands in."""
     if not 0.005 < auc < 0.995:
         return clopper_pearson(auc * units, units)
     half = stats.t.ppf(0.975, freedom) * np.sqrt(variance) / (auc * (1 - auc))
@@ -78,6 +78,15 @@ def spread(aucs: np.ndarray, family: np.ndarray) -> tuple[float, float, float]:
     return within + part, part, count - len(names)
 
 
+def freedom_of(of_families: float, rest: float, family: np.ndarray, freedom: float) -> float:
+    """Degrees of freedom of the sum of two variances, one between the families, int [shadow], and a rest with `freedom`
+    (Satterthwaite 1946)."""
+    if not of_families:
+        return freedom
+    families = len(np.unique(family))
+    return (rest + of_families) ** 2 / (of_families**2 / (families - 1) + rest**2 / freedom)
+
+
 def mean_auc(
     score: np.ndarray,
     member: np.ndarray,
@@ -125,15 +134,12 @@ def mean_auc(
     around, of_families, freedom = spread(aucs, kinds)
     one = (1 + excess) * max(around + max(0.0, chance - float(judged.mean())), chance)
     of_families *= 1 + excess
-    rest = variance + one - of_families
-    if of_families:  # Satterthwaite 1946
-        families = len(np.unique(kinds))
-        freedom = (rest + of_families) ** 2 / (of_families**2 / (families - 1) + rest**2 / freedom)
+    freedom = freedom_of(of_families, variance + one - of_families, kinds, freedom)
     units = min(used_groups, half) / (1 + excess)
     return MeanAuc(
         mean,
-        _interval(mean, variance, count - 1, used_groups),
-        attainable(_interval(mean, variance + one, freedom, units), target_candidates),
+        interval(mean, variance, count - 1, used_groups),
+        attainable(interval(mean, variance + one, freedom, units), target_candidates),
         aucs,
     )
 

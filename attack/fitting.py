@@ -60,6 +60,14 @@ def choose_step(data: store.Store, config: Config) -> tuple[int, dict[str, Any]]
     }
 
 
+def nearness(data: store.Store, manifest: Manifest, config: Config) -> tuple[np.ndarray, estimate.Mix]:
+    """The slices [real, height, width], dev and then test, and how near to members non-members lie among them."""
+    images = manifest.images_at([*data.dev, *data.test], config.data.resolution)
+    real, attack = embeddings.standardised(images), config.attack
+    apart = distances(real, real)
+    return images, estimate.match_nearness(apart, data.groups, data.used, data.member, attack.prior, attack.seed)
+
+
 def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     """Cross-fits and fits the attack on the shadows; writes attack/model.json, heldout.npz and fit.json."""
     data = store.read(workdir, manifest, config)
@@ -68,9 +76,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     models = choice.nested(known, options(config))
     held = crossfit.two_way_mean(known, options(config), attack.draws, models)
     logit, z = held.logit, held.z
-    images = manifest.images_at([*data.dev, *data.test], config.data.resolution)
-    real = embeddings.standardised(images)
-    mix = estimate.match_nearness(distances(real, real), data.groups, data.used, data.member, attack.prior, attack.seed)
+    images, mix = nearness(data, manifest, config)
     weight = mix.weight
     # not weighted: a probability, like a score, must not depend on who else is asked about
     recalibration = model.fit_recalibration(logit.ravel(), known.bank.member.ravel().astype(float))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from attack import estimate, model, patients, store, submission, target, transfer
+from attack import confidence, estimate, fitting, model, patients, store, submission, target, transfer
 from attack.crossfit import Labelled
 from attack.fitting import options
 from attack.recalibration import Pairs
@@ -39,7 +40,18 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
         dev["recalibration"] = transfer.recalibrated(on_dev, pairs, before, attack.folds, attack.seed)
         summary |= transfer.thresholds(summary, on_dev)
     predictions = predict_candidates(folder, known, asked, config, on_dev)
-    expected = expect(summary, dev, len(asked.ids))
+    chosen = dataclasses.replace(options(config), model=summary["model"]["name"])
+    foreseen = confidence.of_candidates(
+        data,
+        predictions["score"],
+        step,
+        chosen,
+        attack.draws,
+        before,
+        fitting.nearness(data, manifest, config)[1].weight,
+        summary["regime"]["excess"],
+    )
+    expected = expect(summary, dev, foreseen, len(asked.ids))
     leaks = expected["interval"] is not None and expected["interval"][0] > 0.5
     decisions = decide(predictions["score"], summary) if leaks else np.full(len(asked.ids), "undetermined")
     rows = zip(
@@ -63,6 +75,7 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     half = max(len(asked.ids) // 2, 1)
     summary |= {
         "dev": dev,
+        "confidence": foreseen,
         "expected": expected,
         "decisions": {name: int((decisions == name).sum()) for name in metrics.DECISIONS},
         "submission": {
@@ -80,19 +93,21 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     files.write_json(folder / "evaluation.json", summary)
 
 
-def expect(summary: dict[str, Any], dev: dict[str, Any], candidates: int) -> dict[str, Any]:
+def expect(summary: dict[str, Any], dev: dict[str, Any], foreseen: dict[str, Any], candidates: int) -> dict[str, Any]:
     """The AUC to expect on the test candidates, as {"auc", "interval", "from"}.
 
     Where the user says that the dev pile comes from the same generator, its labelled dev slices measure that very
-    generator: their AUC, with the chance of judging on other candidates added, is what to expect. But where they are
-    so few that the shadows' whole prediction interval fits into theirs, and always else, it is the shadows' two-way
-    estimate with its prediction interval.
+    generator: their AUC, with the chance of judging on other candidates added, is what to expect ("dev"). But where
+    they are so few that the whole interval without their labels fits into theirs, and always else, it is what the
+    attack's confidence in these candidates foresees ("confidence"); where that is not known the shadows' two-way
+    estimate with its prediction interval ("shadows").
     """
     two_way = summary["two_way"]
-    wide = two_way.get("prediction_interval")
-    shadows = {"auc": two_way["auc"], "interval": wide, "from": "shadows"}
+    unlabelled = {"auc": two_way["auc"], "interval": two_way.get("prediction_interval"), "from": "shadows"}
+    if foreseen["auc"] is not None:
+        unlabelled = {"auc": foreseen["auc"], "interval": foreseen["interval"], "from": "confidence"}
     if not dev["same_generator"]:
-        return shadows
+        return unlabelled
     held, half = float(np.clip(dev["auc"], 0.005, 0.995)), max(candidates // 2, 1)
     chance = 1.96 * np.sqrt(metrics.hanley_mcneil(held, half, half)) / (held * (1 - held))
     low, high = (float(special.logit(np.clip(end, 1e-6, 1 - 1e-6)) - special.logit(held)) for end in dev["interval"])
@@ -100,9 +115,9 @@ def expect(summary: dict[str, Any], dev: dict[str, Any], candidates: int) -> dic
         float(special.expit(special.logit(held) - np.hypot(max(-low, 0.0), chance))),
         float(special.expit(special.logit(held) + np.hypot(max(high, 0.0), chance))),
     )
-    limits = estimate.attainable(ends, candidates)
+    limits, wide = estimate.attainable(ends, candidates), unlabelled["interval"]
     if wide and limits[0] <= wide[0] and wide[1] <= limits[1]:
-        return shadows
+        return unlabelled
     return {"auc": dev["auc"], "interval": list(limits), "from": "dev"}
 
 

@@ -23,7 +23,7 @@ _LEAST_ALLOWED = 2  # a threshold that the single highest slice decides is not t
 @dataclass(frozen=True)
 class Labels:
     """Scored dev slices: log odds, 1 = used, and group number, all [dev slice]. Each score is of an attack that was
-    fitted without the slice's group (`target.score_pool`)."""
+    fitted without the slice's group (`target.score_pools`)."""
 
     score: np.ndarray
     label: np.ndarray

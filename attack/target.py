@@ -65,7 +65,7 @@ def candidate_z(
     shadows = len(data.bank.values)
     left = np.zeros(len(data.ids), bool) if out is None else out[data.group]
     # as many as every pair has
-    count = calibration.reference_count(data.bank.member, options.references, data.bank.ratio)
+    count = options.count(data.bank)
 
     def relative(bank: Bank, ids: tuple[str, ...], own: np.ndarray) -> calibration.Relative:
         order = calibration.priorities(ids, shadows, options.seed, draw)
@@ -96,7 +96,7 @@ def fit_draws(
     "auto", chosen on them too. Groups of `out`, bool [group], are in nothing."""
     shadows = len(data.bank.values)
     out = np.zeros(data.groups, bool) if out is None else out
-    count = calibration.reference_count(data.bank.member, options.references, data.bank.ratio)
+    count = options.count(data.bank)
     model = choice.choose(data.outside(out), options).model
     fitted = []
     for draw in range(draws):
@@ -121,15 +121,16 @@ def score(
     return np.mean(logits, axis=0)
 
 
-def score_pool(data: Labelled, target: Target, options: Options, draws: int) -> np.ndarray:
-    """Log odds [image] of the pool's images themselves on a target pile, each by an attack that was fitted without its
-    group: the transfer from shadows to a labelled target. `target.bank` must be `data.bank`."""
+def score_pools(data: Labelled, targets: Sequence[Target], options: Options, draws: int) -> np.ndarray:
+    """Log odds [target, image] of the pool's images themselves on piles of targets, each by an attack that was fitted
+    without its group: the transfer from shadows to labelled targets. The `bank` of each must be `data.bank`."""
     fold = crossfit.folds(data.group, options.folds, options.seed)
-    result = np.zeros(len(data.group))
+    result = np.zeros((len(targets), len(data.group)))
     for f in range(fold.max() + 1):
         here = fold[data.group] == f
         fitted = fit_draws(data, options, draws, out=fold == f)
-        result[here] = score(data, target, fitted, options, out=fold == f)[here]
+        for row, target in zip(result, targets, strict=True):
+            row[here] = score(data, target, fitted, options, out=fold == f)[here]
     return result
 
 
@@ -147,7 +148,7 @@ def bootstrap_logits(
     of them. `dev`: scored dev slices of the target's own generator, [dev image], on which the recalibration is fitted
     too."""
     shadows, groups = len(data.bank.values), data.groups
-    count = calibration.reference_count(data.bank.member, options.references, data.bank.ratio)
+    count = options.count(data.bank)
     nobody = np.zeros(groups, bool)
     model = choice.choose(data, options).model
     pairs = data.bank.member.astype(float)

@@ -40,7 +40,7 @@ def dev_labels(data: store.Store, step: int, pile: str, options: Options, draws:
     if not 0 < label.sum() < len(label):
         raise UserError("the dev folder holds only one class: both used and not used slices are needed")
     known, dev = data.labelled(step, pile), len(data.dev)
-    score = target.score_pool(known, data.pool_target(step, pile), options, draws)
+    score = target.score_pools(known, [data.pool_target(step, pile)], options, draws)[0]
     return Labels(score[:dev], label, known.group[:dev])
 
 

@@ -52,7 +52,10 @@ def check(folder, names):
     assert sorted(line.split(",")[0] for line in lines) == names
     evaluation = json.loads((folder / "attack/evaluation.json").read_text())
     assert evaluation["dev"]["auc"] is None
-    assert evaluation["expected"]["from"] == "shadows"
+    foreseen = evaluation["confidence"]
+    assert len(foreseen["trials"]["auc"]) == evaluation["shadows_used"]
+    assert 0 <= foreseen["interval"][0] <= foreseen["auc"] <= foreseen["interval"][1] <= 1
+    assert evaluation["expected"] == {name: foreseen[name] for name in ("auc", "interval")} | {"from": "confidence"}
     blind = next(row for row in evaluation["controls"] if row["name"] == "blind")
     assert blind["auc"] is None
     page = (folder / "report.html").read_text()

@@ -76,7 +76,7 @@ class Difficulties:
         if not shadows:
             return f"no other shadow of its run has a checkpoint of step {subject.place.step}"
         member = source.membership[shadows]
-        order = priorities(source.pool, len(source.membership), self.config.seed, 0)[:, shadows]
+        order = priorities(tuple(source.pool), len(source.membership), self.config.seed, 0)[:, shadows]
         try:
             rows = chosen(member, order)
         except ValueError:

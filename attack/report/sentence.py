@@ -100,11 +100,12 @@ def verdict(evaluation: dict[str, Any], candidates: int) -> Verdict:
 
 def headline(evaluation: dict[str, Any]) -> dict[str, Any]:
     """The AUC to expect of the target, with its prediction interval: from its own labelled dev slices where the user
-    says they belong to the same generator, else from the shadows."""
+    says they belong to the same generator, else from the attack's confidence in its candidates, else from the
+    shadows."""
     two_way, expected = evaluation.get("two_way") or {}, evaluation.get("expected") or {}
-    if expected.get("from") != "dev":
+    if expected.get("from") not in ("dev", "confidence"):
         return two_way
-    return {"auc": expected.get("auc"), "prediction_interval": expected.get("interval"), "from": "dev"}
+    return {"auc": expected["auc"], "prediction_interval": expected.get("interval"), "from": expected["from"]}
 
 
 def _leak(two_way: dict[str, Any]) -> str:
@@ -178,6 +179,13 @@ def alarms(evaluation: dict[str, Any]) -> list[str]:
             f"The attack is weaker on the labelled development slices (AUC {number(dev['auc'])} "
             f"{interval(dev['interval'])}) than on the shadows (prediction interval {interval(wide)}): the shadows "
             "flatter it, and its probabilities are too sure of themselves."
+        )
+    foreseen = evaluation.get("confidence") or {}
+    if foreseen.get("auc") is not None and wide and interval(wide) and foreseen["auc"] < wide[0]:
+        found.append(
+            f"The attack is less sure of these candidates than of the shadows' slices: the AUC to expect of it here is "
+            f"{number(foreseen['auc'])} {interval(foreseen['interval'])}, below the prediction interval from the "
+            f"shadows alone, {interval(wide)}."
         )
     controls = evaluation.get("controls") or []
     for row in controls:
@@ -280,7 +288,8 @@ def cautions(evaluation: dict[str, Any], prior: float) -> list[tuple[str, str]]:
         (
             "Two intervals, two questions",
             (f"The mean over generators like the shadows lies in {mean}. " if mean else "")
-            + (f"The target is a single generator: for it the wider {wide} applies. " if wide else "")
+            + (f"A single generator like them lies in the wider {wide}. " if wide else "")
+            + _foreseen(evaluation)
             + "A slice's own interval says how well its probability is known, not how likely membership is.",
         ),
         ("“Used” includes false alarms", _false_alarms(evaluation)),
@@ -290,6 +299,16 @@ def cautions(evaluation: dict[str, Any], prior: float) -> list[tuple[str, str]]:
             "siblings are the hardest to tell apart.",
         ),
     ]
+
+
+def _foreseen(evaluation: dict[str, Any]) -> str:
+    found = evaluation.get("confidence") or {}
+    if found.get("auc") is None:
+        return ""
+    return (
+        f"How sure the attack is of the target's own candidates speaks for an AUC of {number(found['auc'])} "
+        f"{interval(found['interval'])} on them. "
+    )
 
 
 def _fpr_limits(evaluation: dict[str, Any]) -> tuple[float, float] | None:

@@ -83,7 +83,7 @@ UNIT = Scale(0.0)
 def auc_scale(evaluation: dict[str, Any]) -> Scale:
     """One axis for every AUC of the report, from a tenth below the lowest to 1, with chance marked."""
     two_way = evaluation.get("two_way") or {}
-    nodes = [two_way, evaluation.get("dev") or {}, *two_way.get("strata", [])]
+    nodes = [two_way, *(evaluation.get(name) or {} for name in ("dev", "confidence")), *two_way.get("strata", [])]
     nodes += [*evaluation.get("signals", []), *evaluation.get("controls", [])]
     nodes += (evaluation.get("patients") or {}).get("auc") or []
     found = [0.4, *(two_way.get("within_shadow") or [])]

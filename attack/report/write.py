@@ -196,7 +196,8 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
         view.auc_row(row["name"], row, scale, row.get("what") or "", sentence.p_value(row.get("p")))
         for row in evaluation.get("controls") or []
     ]
-    dev = evaluation.get("dev")
+    dev, foreseen = evaluation.get("dev"), evaluation.get("confidence")
+    note_of_confidence = "no label of theirs: by how sure the attack is of them, read off the shadows"
     same = bool(dev and dev.get("same_generator"))
     note = "of the generator under test" if same else "of the development pile, maybe another generator"
     return {
@@ -207,7 +208,14 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
         "families": worth.family_rows(evaluation),
         "parts": worth.part_rows(evaluation),
         "controls": controls,
-        "dev": view.auc_row("Labelled development slices", dev, scale, note, view.counts(dev)) if dev else None,
+        "transfers": [
+            view.auc_row(name, node, scale, said, view.counts(node))
+            for name, node, said in (
+                ("Labelled development slices", dev, note),
+                ("These candidates, foreseen", foreseen, note_of_confidence),
+            )
+            if node
+        ],
         "transfer": view.transfer_rows(dev),
         "patients": view.patient_rows(evaluation.get("patients") or {}, scale),
         "success": view.success_row(evaluation.get("patients") or {}),

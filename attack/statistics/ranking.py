@@ -236,7 +236,7 @@ def auc_difference_grouped(
     )
 
 
-def hanley_mcneil(area: float, n_members: int, n_non_members: int) -> float:
+def hanley_mcneil(area: float, n_members: float, n_non_members: float) -> float:
     """Variance of an AUC under exponential scores (Hanley and McNeil 1982), a formula of the AUC alone."""
     if n_members < 1 or n_non_members < 1 or not 0 <= area <= 1:
         raise ValueError(f"need an AUC in [0, 1] and both classes, got {area}, {n_members}, {n_non_members}")

@@ -244,7 +244,7 @@ def test_choices_families_and_dev_images_go_the_same_way(ratio):
     shown, asked, _ = leaky()
     shown = with_ratio(shown, ratio)
     dev = dataclasses.replace(asked, pile_candidates=asked.pile_pool, bank=shown.bank, ids=shown.ids)
-    assert ranking.auc(target.score_pool(shown, dev, Options(8, 3, 1.0, 0), 1), (~asked.null).astype(int)) > 0.8
+    assert ranking.auc(target.score_pools(shown, [dev], Options(8, 3, 1.0, 0), 1)[0], (~asked.null).astype(int)) > 0.8
 
 
 @pytest.mark.parametrize("ratio", RATIOS[1:])
@@ -252,7 +252,7 @@ def test_dev_images_on_a_target_are_in_no_prior_of_their_own(ratio):
     data, asked, _ = leaky()
     data, options = with_ratio(data, ratio), Options(8, 3, 1.0, 0)
     dev = dataclasses.replace(asked, pile_candidates=asked.pile_pool, bank=data.bank, ids=data.ids)
-    fold, found = crossfit.folds(data.group, 3, 0), target.score_pool(data, dev, options, 1)
+    fold, found = crossfit.folds(data.group, 3, 0), target.score_pools(data, [dev], options, 1)[0]
     for f in range(3):
         out = fold == f
         ((combiner, pooled),) = target.fit_draws(data, options, 1, out)

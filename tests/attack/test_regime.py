@@ -125,13 +125,17 @@ def test_redrawn_memberships_show_nothing_where_the_real_one_shows_all():
 
 def test_expected_auc_comes_from_dev_slices_of_the_same_generator_only():
     summary = {"two_way": {"auc": 0.9, "prediction_interval": [0.7, 0.97]}}
+    unknown, foreseen = {"auc": None, "interval": None}, {"auc": 0.8, "interval": [0.65, 0.9], "slope": 1.0}
     dev = {"auc": 0.7, "interval": [0.6, 0.8], "same_generator": False}
-    assert predicting.expect(summary, dev, 100) == {"auc": 0.9, "interval": [0.7, 0.97], "from": "shadows"}
-    own = predicting.expect(summary, dev | {"same_generator": True}, 100)
+    assert predicting.expect(summary, dev, unknown, 100) == {"auc": 0.9, "interval": [0.7, 0.97], "from": "shadows"}
+    without = {"auc": 0.8, "interval": [0.65, 0.9], "from": "confidence"}
+    assert predicting.expect(summary, dev, foreseen, 100) == without
+    own = predicting.expect(summary, dev | {"same_generator": True}, foreseen, 100)
     assert (own["auc"], own["from"]) == (0.7, "dev")
     assert own["interval"][0] < 0.6 < 0.8 < own["interval"][1]  # other candidates: wider
-    few = {"auc": 0.9, "interval": [0.1, 0.999], "same_generator": True}  # so few that the shadows say more
-    assert predicting.expect(summary, few, 100)["from"] == "shadows"
+    few = {"auc": 0.9, "interval": [0.1, 0.999], "same_generator": True}  # so few that what needs no label says more
+    assert predicting.expect(summary, few, unknown, 100)["from"] == "shadows"
+    assert predicting.expect(summary, few, foreseen, 100) == without
 
 
 def test_an_interval_is_widened_to_what_so_many_candidates_can_show():
