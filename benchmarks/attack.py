@@ -61,8 +61,8 @@ def head(values: dict[str, Any]) -> str:
 
 def summary(name: str, case: Case) -> dict[str, Any]:
     """Ours beside the baseline that is best on the shadows."""
-    ours, best, expected = row(case, "ours"), case.best, case.evaluation["expected"]
-    two_way = case.evaluation["two_way"]
+    ours, best = row(case, "ours"), case.best
+    two_way, foreseen, expected = (case.evaluation[name] for name in ("two_way", "confidence", "expected"))
     gap = ranking.delong_paired(case.scores["ours"], case.scores[best], case.truth)
     areas = {key: ranking.auc(score, case.truth) for key, score in case.scores.items() if key in case.on_shadows}
     oracle = max(areas, key=lambda key: areas[key])
@@ -79,6 +79,7 @@ def summary(name: str, case: Case) -> dict[str, Any]:
         "Brier": ours["brier"],
         "ECE": ours["ece"],
         "two-way": f"{two_way['auc']:.3f} {_ends(two_way['prediction_interval'])}",
+        "confidence": f"{foreseen['auc']:.3f} {_ends(foreseen['interval'])}",
         "expected": f"{expected['auc']:.3f} {_ends(expected['interval'])} {expected['from']}",
         "verdict": case.evaluation["verdict"]["level"],
     }
@@ -96,14 +97,18 @@ def coverage(cases: dict[str, Case]) -> None:
     """How often the intervals held the AUC on the truth, and the calibration over all candidates."""
     for title, place, key in (
         ("prediction interval of the two-way estimate", "two_way", "prediction_interval"),
+        ("interval that the confidence in the candidates foresees", "confidence", "interval"),
         ("interval of the expected AUC", "expected", "interval"),
     ):
-        held, widths = [], []
+        held, widths, errors = [], [], []
         for case in cases.values():
             low, high = case.evaluation[place][key] or (0.0, 1.0)
-            held.append(low <= ranking.auc(case.scores["ours"], case.truth) <= high)
+            area = ranking.auc(case.scores["ours"], case.truth)
+            held.append(low <= area <= high)
             widths.append(high - low)
-        print(f"{title}: covers {sum(held)} of {len(held)}, median width {np.median(widths):.2f}")
+            errors.append(case.evaluation[place]["auc"] - area)
+        print(f"{title}: covers {sum(held)} of {len(held)}, median width {np.median(widths):.2f}; ", end="")
+        print(f"the AUC is off by {np.abs(errors).mean():.3f} on average, {np.mean(errors):+.3f} with its sign")
     truth = np.concatenate([case.truth for case in cases.values()])
     chance = np.concatenate([case.probability for case in cases.values()])
     flagged = np.concatenate([case.flagged for case in cases.values()])

@@ -5,9 +5,9 @@ python benchmarks/challenges.py --config=configs/real.py --pool=DIR --patients=C
     --target_steps=800,1500,3000 --out=runs/real
 
 Each challenge is a whole `launch.py run` with other seeds of the target, the shadows and the attack. Printed per
-challenge: the two-way estimate with its prediction interval, the AUC on the sealed truth with its interval, their
-difference, the regime chosen, wall time and peak memory; at the end the coverage of the prediction interval beside
-its median width.
+challenge: the two-way estimate with its prediction interval, what the confidence in the candidates foresees, the AUC on
+the sealed truth with its interval, their difference, the regime chosen, wall time and peak memory; at the end how often
+each interval held that AUC, its median width, and how far off its AUC was.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def one(index: int, seed: str) -> dict[str, object]:
         score.read_predictions(workdir / "predictions.csv"),
         score.read_truth(workdir / "challenge" / "sealed" / "truth.csv"),
     )
-    two_way = evaluation["two_way"]
+    two_way, foreseen = evaluation["two_way"], evaluation["confidence"]
     low, high = two_way["prediction_interval"]
     return {
         "seed": seed,
@@ -67,6 +67,9 @@ def one(index: int, seed: str) -> dict[str, object]:
         "sealed low": truth["auc"]["low"],
         "sealed high": truth["auc"]["high"],
         "difference": truth["auc"]["value"] - two_way["auc"],
+        "foreseen": foreseen["auc"],
+        "foreseen low": foreseen["interval"][0],
+        "foreseen high": foreseen["interval"][1],
         "expected": evaluation["expected"]["auc"],
         "expected low": evaluation["expected"]["interval"][0],
         "expected high": evaluation["expected"]["interval"][1],
@@ -104,11 +107,16 @@ def main(_: list[str]) -> None:
         )
     sealed = np.array([row["sealed"] for row in rows], float)
     print(f"\nsealed AUC: median {np.median(sealed):.3f}, from {sealed.min():.3f} to {sealed.max():.3f}")
-    for name in ("prediction", "expected"):
+    for name, figure in (("prediction", "estimate"), ("foreseen", "foreseen"), ("expected", "expected")):
         low = np.array([row[f"{name} low"] for row in rows], float)
         high = np.array([row[f"{name} high"] for row in rows], float)
         inside = int(((low <= sealed) & (sealed <= high)).sum())
-        print(f"{name} interval: covers {inside} of {len(rows)} at a median width of {np.median(high - low):.3f}")
+        off = np.array([row[figure] for row in rows], float) - sealed
+        print(
+            f"{name} interval: covers {inside} of {len(rows)} at a median width of {np.median(high - low):.3f}; ",
+            end="",
+        )
+        print(f"its AUC is off by {np.abs(off).mean():.3f} on average, {off.mean():+.3f} with its sign")
 
 
 if __name__ == "__main__":

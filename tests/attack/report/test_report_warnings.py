@@ -157,3 +157,34 @@ def test_a_run_without_ablation_and_families_shows_none_of_it(run, tmp_path):
     bare = write_report(work, config(), run[1]).read_text()
     for absent in ("Models that combine", "fitted without it", "AUC lost", "What more shadows would bring"):
         assert absent not in bare, absent
+
+
+def test_what_the_confidence_foresees_leads_where_there_is_no_label(run, page, tmp_path):
+    assert "foreseen" not in page  # a run of before it was known
+
+    def without_labels(auc, limits):
+        def change(evaluation):
+            evaluation["confidence"] = {"auc": auc, "interval": limits, "slope": 1.2}
+            evaluation["expected"] = {"auc": auc, "interval": limits, "from": "confidence"}
+
+        return change
+
+    wide = EVALUATION["two_way"]["prediction_interval"]
+    low = without_labels(0.618, [0.512, 0.731])
+    text = Page(write_report(alter(run, tmp_path, low), config(), run[1]).read_text()).text
+    assert "picks the used one in about 62 of 100 cases (prediction interval 51 to 74)" in text
+    assert "These candidates, foreseen" in text
+    assert "less sure of these candidates than of the shadows' slices" in text
+    assert "0.62 [0.51, 0.73], below the prediction interval from the shadows alone" in text
+    assert f"A single generator like them lies in the wider {sentence.interval(wide)}." in text
+    assert "Predicted 0.62 [0.51, 0.73], measured" in text
+    near = without_labels(sum(wide) / 2, wide)
+    assert "less sure of these" not in write_report(alter(run, tmp_path, near), config(), run[1]).read_text()
+
+
+def test_why_nothing_is_foreseen_is_said(run, tmp_path):
+    def few(evaluation):
+        evaluation["confidence"] = {"auc": None, "interval": None, "why": "9 candidates are too few"}
+
+    text = Page(write_report(alter(run, tmp_path, few), config(), run[1]).read_text()).text
+    assert "not measurable: 9 candidates are too few" in text
