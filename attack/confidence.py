@@ -25,7 +25,7 @@ from shadow import fleet
 
 LEAST = 10  # candidates: fewer imply an AUC by chance
 _LEAST_SHADOWS = 3
-_SLOPE, _SLOPE_SD = 1.0, 0.5  # of the line, on the logit scale, before any trial: as implied, so the AUC
+_SLOPE, _SLOPE_SD = 1.3, 0.5  # of the line, on the logit scale, before any trial: that of other fleets (docs/results.md)
 _OFFSET_SD = 5.0  # so that trials that were all perfect have a line
 OTHERS = 0.4  # sd around the line, on the logit scale, of generators unlike the shadows (docs/results.md)
 _EXACT = {"gtol": 1e-8}
@@ -128,8 +128,8 @@ def foresee(found: Trials, implied: float, candidates: int, excess: float) -> di
     """{"auc", "interval", "implied", "offset", "slope", "trials"}: the AUC to expect of `candidates`, half of them
     members, whose probabilities imply the AUC `implied`, with the 95 % interval for that one AUC.
 
-    The line of `_line` at `implied`; its slope has the prior N(1, .5), as implied so the AUC, which decides where the
-    trials imply much the same. On the logit scale its variance is the sum of that of the line there, clustered by
+    The line of `_line` at `implied`; its slope has the prior N(1.3, .5), that of other fleets, which decides
+    where the trials imply much the same. On the logit scale its variance is the sum of that of the line there, clustered by
     shadow; of the scatter of the trials around it beyond the chance of judging them, by moments, and of generators
     beyond that of shadows (`OTHERS`); and of the chance of judging on these candidates (Hanley and McNeil 1982). All
     but the first are doubled where the target's pile lies outside the shadows', `excess` as of `regime.excess` of 1 or
