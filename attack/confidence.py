@@ -25,7 +25,7 @@ from shadow import fleet
 
 LEAST = 10  # candidates: fewer imply an AUC by chance
 _LEAST_SHADOWS = 3
-_SLOPE, _SLOPE_SD = 1.3, 0.5  # of the line, on the logit scale, before any trial: that of other fleets (docs/results.md)
+_SLOPE, _SLOPE_SD = 1.3, 0.5  # of the line, on the logit scale, before any trial: that of other fleets
 _OFFSET_SD = 5.0  # so that trials that were all perfect have a line
 OTHERS = 0.4  # sd around the line, on the logit scale, of generators unlike the shadows (docs/results.md)
 _EXACT = {"gtol": 1e-8}
@@ -120,16 +120,27 @@ def _line(found: Trials) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
 
 
 def _coins(found: Trials) -> np.ndarray:
-    """[shadow]"""
+    """What a trial weighs, [shadow]."""
     return 3 * found.members * found.others / (found.members + found.others + 1)
+
+
+def _scatter(found: Trials, residual: np.ndarray, rise: np.ndarray) -> float:
+    """Variance of the trials around the line on the logit scale, beyond the chance of judging them; by moments."""
+    line = found.auc - residual
+    chance = sum(
+        hanley_mcneil(auc, members, others)
+        for aucs, members, others in zip(line, found.members, found.others, strict=True)
+        for auc in aucs
+    )
+    return max(0.0, float((residual**2).sum()) - chance) / float((rise**2).sum())
 
 
 def foresee(found: Trials, implied: float, candidates: int, excess: float) -> dict[str, Any]:
     """{"auc", "interval", "implied", "offset", "slope", "trials"}: the AUC to expect of `candidates`, half of them
     members, whose probabilities imply the AUC `implied`, with the 95 % interval for that one AUC.
 
-    The line of `_line` at `implied`; its slope has the prior N(1.3, .5), that of other fleets, which decides
-    where the trials imply much the same. On the logit scale its variance is the sum of that of the line there, clustered by
+    The line of `_line` at `implied`; its slope has the prior N(1.3, .5), that of other fleets, which decides where the
+    trials imply much the same. On the logit scale its variance is the sum of that of the line there, clustered by
     shadow; of the scatter of the trials around it beyond the chance of judging them, by moments, and of generators
     beyond that of shadows (`OTHERS`); and of the chance of judging on these candidates (Hanley and McNeil 1982). All
     but the first are doubled where the target's pile lies outside the shadows', `excess` as of `regime.excess` of 1 or
@@ -145,13 +156,6 @@ def foresee(found: Trials, implied: float, candidates: int, excess: float) -> di
     pull = np.stack([coins * residual, coins * residual * special.logit(found.implied)]).sum(2)
     of_line = float(at @ inverse @ (pull @ pull.T) @ inverse @ at) * shadows / (shadows - 1)
     of_line += float((inverse @ at)[1] ** 2) / _SLOPE_SD**2
-    trial = zip(
-        (found.auc - residual).ravel(),
-        *(np.repeat(n, found.auc.shape[1]) for n in (found.members, found.others)),
-        strict=True,
-    )
-    chance = sum(hanley_mcneil(*each) for each in trial)
-    scatter = max(0.0, float((residual**2).sum() - chance)) / float((rise**2).sum())
     auc, half = float(special.expit(at @ line)), max(candidates // 2, 1)
     clipped = float(np.clip(auc, 0.02, 0.98))
     judged = hanley_mcneil(clipped, half, half) / (clipped * (1 - clipped)) ** 2
@@ -159,7 +163,7 @@ def foresee(found: Trials, implied: float, candidates: int, excess: float) -> di
     _, of_families, freedom = estimate.spread(shift, found.family)
     outside = 1 + min(excess, 1.0)
     of_families *= outside
-    rest = of_line + outside * (scatter + OTHERS**2 + judged)
+    rest = of_line + outside * (_scatter(found, residual, rise) + OTHERS**2 + judged)
     freedom = estimate.freedom_of(of_families, rest, found.family, freedom)
     units = min(float(np.minimum(found.members, found.others).mean()), half) / outside
     spread = (rest + of_families) * (auc * (1 - auc)) ** 2  # of the AUC itself

@@ -275,3 +275,18 @@ def test_what_is_foreseen_of_targets_that_leak_less_than_shadows():
         others.append(two_way - truth)
         assert found["interval"][0] <= truth <= found["interval"][1]
     assert np.abs(errors).mean() < 0.5 * np.abs(others).mean()
+
+
+def test_the_scatter_is_what_judging_leaves_over():
+    rng, found = np.random.default_rng(6), []
+    for _ in range(60):
+        implied, auc, _ = drawn(rng, shadows=8, scatter=0.6, images=60, slope=1.0, offset=-0.5)
+        trials = made(auc, implied, 60.0)
+        _, _, residual, rise = confidence._line(trials)
+        found.append(confidence._scatter(trials, residual, rise))
+    assert np.sqrt(np.mean(found)) == pytest.approx(0.6, abs=0.1)
+    none = [
+        confidence._scatter(t, *confidence._line(t)[2:])
+        for t in (made(*drawn(rng, scatter=0.0)[1::-1]) for _ in range(30))
+    ]
+    assert np.sqrt(np.mean(none)) < 0.3
