@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from scipy import special
 
 from attack.report.canvas import ACCENT, CARD, INK, LINE, MUTED
 from attack.report.canvas import axes as _axes
@@ -174,6 +175,36 @@ def shadow_curve(rows: Sequence[dict[str, Any]]) -> Markup:
     axes.grid(color=LINE, linewidth=0.6, axis="y")
     _names(axes, "shadows", "AUC on unseen shadows")
     return _svg(figure, "shadow curve", "AUC on unseen shadows by their number, with intervals")
+
+
+@_plain
+def confidence(found: dict[str, Any]) -> Markup:
+    """Trials of the attack on the shadows, the line through them and what it foresees of the target; `confidence` of
+    evaluation.json."""
+    figure, axes = _axes()
+    implied, auc = (np.array(found["trials"][name]) for name in ("implied", "auc"))
+    steps = implied.shape[1]
+    for step in range(steps):  # the later, the darker
+        shade: dict[str, Any] = {"alpha": 0.25 + 0.6 * (step + 1) / steps, "markeredgewidth": 0}
+        axes.plot(implied[:, step], auc[:, step], "o", color=MUTED, markersize=4, **shade)
+    low = min(0.5, float(implied.min()), found["implied"]) - 0.01
+    x = np.linspace(max(low, 1e-3), 0.9999, 200)
+    axes.plot(x, special.expit(found["offset"] + found["slope"] * special.logit(x)), color=ACCENT, linewidth=1.6)
+    axes.plot(x, x, color=MUTED, linewidth=1, linestyle=(0, (2, 3)), label="as sure as right")
+    ring: dict[str, Any] = {
+        "color": CARD,
+        "markeredgecolor": ACCENT,
+        "markeredgewidth": 1.8,
+        "markersize": 7,
+        "zorder": 5,
+    }
+    axes.plot([found["implied"]] * 2, found["interval"], color=ACCENT, linewidth=1.6, zorder=4)
+    axes.plot([found["implied"]], [found["auc"]], "o", label="these candidates", **ring)
+    axes.set_ylim(min(0.4, float(auc.min()), found["interval"][0]) - 0.02, 1.02)
+    axes.grid(color=LINE, linewidth=0.6)
+    _names(axes, "AUC that its probabilities imply", "AUC")
+    _legend(axes, "lower right")
+    return _svg(figure, "confidence", "AUC by the AUC that probabilities imply, trials on shadows and these candidates")
 
 
 @_plain

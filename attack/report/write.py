@@ -53,6 +53,7 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
         plots_of_attack=_plots(evaluation, held),
         tables=_tables(evaluation, scale),
         curve=worth.curve_plot(evaluation),
+        confidence=_confidence_plot(evaluation),
         shadow_plots=_shadow_plots(workdir, evaluation.get("shadows_missing") or []),
         candidates=candidates,
         fold=len(candidates) > FOLD,
@@ -223,6 +224,17 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
         "priors": view.prior_rows(evaluation),
         "probability": view.probability_rows(two_way),
     }
+
+
+def _confidence_plot(evaluation: dict[str, Any]) -> tuple[Markup, str, str] | None:
+    found = evaluation.get("confidence") or {}
+    if found.get("auc") is None:
+        return None
+    caption = (
+        "Dots: the attack tried on every shadow as if it were the target, darker at later training steps. The line "
+        "turns how sure the attack is of the candidates into the AUC to expect (ring, with its 95 % interval)."
+    )
+    return figures.confidence(found), "How sure it is, and how right", caption
 
 
 def _shadow_plots(workdir: Path, missing: Sequence[int]) -> list[tuple[Markup, str, str]]:

@@ -164,7 +164,9 @@ def test_what_the_confidence_foresees_leads_where_there_is_no_label(run, page, t
 
     def without_labels(auc, limits):
         def change(evaluation):
-            evaluation["confidence"] = {"auc": auc, "interval": limits, "slope": 1.2}
+            trials = {"implied": [[0.7, 0.9], [0.75, 0.95]], "auc": [[0.5, 0.9], [0.6, 0.97]]}
+            line = {"implied": 0.76, "offset": -1.0, "slope": 1.2}
+            evaluation["confidence"] = {"auc": auc, "interval": limits, "trials": trials, **line}
             evaluation["expected"] = {"auc": auc, "interval": limits, "from": "confidence"}
 
         return change
@@ -174,6 +176,7 @@ def test_what_the_confidence_foresees_leads_where_there_is_no_label(run, page, t
     text = Page(write_report(alter(run, tmp_path, low), config(), run[1]).read_text()).text
     assert "picks the used one in about 62 of 100 cases (prediction interval 51 to 74)" in text
     assert "These candidates, foreseen" in text
+    assert "How sure it is, and how right" in text
     assert "less sure of these candidates than of the shadows' slices" in text
     assert "0.62 [0.51, 0.73], below the prediction interval from the shadows alone" in text
     assert f"A single generator like them lies in the wider {sentence.interval(wide)}." in text
@@ -188,3 +191,4 @@ def test_why_nothing_is_foreseen_is_said(run, tmp_path):
 
     text = Page(write_report(alter(run, tmp_path, few), config(), run[1]).read_text()).text
     assert "not measurable: 9 candidates are too few" in text
+    assert "How sure it is" not in text
