@@ -114,7 +114,7 @@ def check_enough(member: np.ndarray, ids: Sequence[str], ratio: str = likelihood
         raise UserError(f"none of these {shadows} shadows was trained on {ids[without.argmax()]}")
 
 
-@functools.lru_cache(maxsize=64)  # every fold, and every pile of a target, asks for the same few draws
+@functools.lru_cache(maxsize=32)  # every fold, and every pile of a target, asks for the same few draws
 def priorities(ids: tuple[str, ...], shadows: int, seed: int, draw: int) -> np.ndarray:
     """Random order of the shadows as references, float [candidate, shadow] in [0, 1): a function of the id alone.
     Read-only."""

@@ -13,6 +13,10 @@ from attack.statistics.intervals import Interval, clopper_pearson
 from attack.statistics.ranking import hanley_mcneil
 from shadow import keys
 
+# sd on the logit scale: how far the AUC of targets lay from that of shadows, beyond what those differ by among
+# themselves (docs/results.md). Shadows of one family cannot tell.
+OTHERS = 0.5
+
 
 @dataclass(frozen=True)
 class MeanAuc:
@@ -27,7 +31,7 @@ class MeanAuc:
 def interval(auc: float, variance: float, freedom: float, units: float) -> Interval:
     """Student-t interval on the logit scale of an AUC of this `variance`. Next to 0 or 1 the variance estimate dies and
     would claim certainty: there a Clopper-Pearson interval for `units` independent trials stands in."""
-    if not 0.005 < auc < 0.995:
+    if not 0.005 <= auc <= 0.995:
         return clopper_pearson(auc * units, units)
     half = stats.t.ppf(0.975, freedom) * np.sqrt(variance) / (auc * (1 - auc))
     centre = special.logit(auc)
@@ -104,9 +108,10 @@ def mean_auc(
     against each other. With V_pair as the floor the null self-test's interval was 1.39 times as wide as the exact one
     and covered 98.7 %; with half of it 1.21 times and 95.3 %.) The prediction interval adds the variance of one
     generator around that mean: the variance between the shadows' AUCs (which holds the chance of the images they were
-    judged on), at least the chance of judging on `target_candidates` images, half of them members. Both
-    with Student's t, shadows - 1 degrees of freedom. Where the shadows are of two or more families, int [shadow], the
-    prediction is for a generator of yet another one, see `spread`. `weight` >= 0 [shadow, candidate] of non-members
+    judged on), at least the chance of judging on `target_candidates` images, half of them members; and, where the
+    shadows are of one family, that of generators of another kind (`OTHERS`). Both with Student's t, shadows - 1 degrees
+    of freedom. Where the shadows are of two or more families, int [shadow], the prediction is for a generator of yet
+    another one, see `spread`. `weight` >= 0 [shadow, candidate] of non-members
     gives another mix of them (0 leaves a pair out); shadows without both classes drop out. `excess` >= 0
     (`regime.excess`) multiplies the variance of the one generator by 1 + excess: it lies outside the shadows. Raises
     ValueError where fewer than two shadows are left.
@@ -132,7 +137,10 @@ def mean_auc(
     chance = hanley_mcneil(float(np.clip(mean, 0.02, 0.98)), half, half)
     kinds = np.zeros(count, int) if family is None else np.asarray(family)[shadows]
     around, of_families, freedom = spread(aucs, kinds)
-    one = (1 + excess) * max(around + max(0.0, chance - float(judged.mean())), chance)
+    one = max(around + max(0.0, chance - float(judged.mean())), chance)
+    if len(np.unique(kinds)) == 1:
+        one += (OTHERS * mean * (1 - mean)) ** 2
+    one *= 1 + excess
     of_families *= 1 + excess
     freedom = freedom_of(of_families, variance + one - of_families, kinds, freedom)
     units = min(used_groups, half) / (1 + excess)

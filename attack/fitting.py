@@ -42,8 +42,7 @@ def choose_step(data: store.Store, config: Config) -> tuple[int, dict[str, Any]]
     outside = [name for name, value in zip(regime.STATISTICS, z, strict=True) if abs(value) > regime.OUTSIDE]
     message = (
         f"The target's pile lies outside the shadows' in {', '.join(outside)}: its generator was trained or works "
-        "differently, and the figures of the shadows may not hold for it. The prediction interval is widened by how "
-        "far outside it lies."
+        "differently, and the figures of the shadows may not hold for it. Intervals for it are widened."
         if outside
         else "The target's pile looks like the shadows' piles in all statistics."
     )

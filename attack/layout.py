@@ -89,6 +89,11 @@ class Layout:
         """(block, embedding) that the columns need, each once, in order."""
         return list(dict.fromkeys((SIGNALS[s].block, e) for s, e in self.columns))
 
+    @property
+    def by_step(self) -> bool:
+        """Does a column need numbers that a shadow's pile has for its own training step alone?"""
+        return any(isinstance(block, PileBlock) and block.by_step for block, _ in self.blocks)
+
     def measure(
         self, sights: Callable[[str], Sequence[Sight]], whole: Mapping[str, np.ndarray] | None = None
     ) -> np.ndarray:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import launching
 import numpy as np
 
 from attack import baselines, crossfit, fitting, store, target
@@ -43,7 +43,7 @@ def read(folder: Path, config: Config) -> Case:
     size = config.data.resolution
     data = manifest.read(folder / "manifest.csv", folder / "challenge")
     kept = store.read(folder, data, config)
-    evaluation = json.loads((folder / "attack" / "evaluation.json").read_text())
+    evaluation = launching.evaluation(folder)
     step = evaluation["regime"]["step"]
     rows = {row["id"]: row for row in csv.DictReader((folder / "challenge" / "sealed" / "truth.csv").open())}
     predictions = list(csv.DictReader((folder / "predictions.csv").open()))

@@ -13,7 +13,6 @@ each interval held that AUC, its median width, and how far off its AUC was.
 from __future__ import annotations
 
 import csv
-import json
 import resource
 import sys
 import time
@@ -28,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 import launching  # noqa: E402
 
 from attack import score  # noqa: E402
+from shadow.errors import exits  # noqa: E402
 
 _CONFIG = flags.DEFINE_string("config", "configs/demo.py", "Recipe of every challenge.")
 _POOL = flags.DEFINE_string("pool", "", "Folder of real slices; empty: the recipe's pool.")
@@ -50,7 +50,7 @@ def one(index: int, seed: str) -> dict[str, object]:
     started = time.monotonic()
     launching.launch("run", f"--workdir={workdir}", f"--config={_CONFIG.value}", *(f"--config.{o}" for o in overrides))
     wall = time.monotonic() - started
-    evaluation = json.loads((workdir / "attack" / "evaluation.json").read_text())
+    evaluation = launching.evaluation(workdir)
     truth = score.score(
         score.read_predictions(workdir / "predictions.csv"),
         score.read_truth(workdir / "challenge" / "sealed" / "truth.csv"),
@@ -120,4 +120,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    with exits(lambda: _OUT.value):
+        app.run(main)

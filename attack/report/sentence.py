@@ -183,9 +183,9 @@ def alarms(evaluation: dict[str, Any]) -> list[str]:
     foreseen = evaluation.get("confidence") or {}
     if foreseen.get("auc") is not None and wide and interval(wide) and foreseen["auc"] < wide[0]:
         found.append(
-            f"The attack is less sure of these candidates than of the shadows' slices: the AUC to expect of it here is "
-            f"{number(foreseen['auc'])} {interval(foreseen['interval'])}, below the prediction interval from the "
-            f"shadows alone, {interval(wide)}."
+            f"By how sure the attack is of these candidates, an AUC of {number(foreseen['auc'])} "
+            f"{interval(foreseen['interval'])} is to be expected on them, below the interval for a generator like the "
+            f"shadows, {interval(wide)}: the target seems to leak less than they do."
         )
     controls = evaluation.get("controls") or []
     for row in controls:

@@ -133,7 +133,7 @@ def test_every_pair_of_an_incomplete_fleet_has_as_many_references(gone):
     bank = calibration.Bank(values, member, member, PLAN)
     data = crossfit.Labelled(bank, tuple(names), np.arange(IMAGES))
     assert np.isfinite(score(data, references=99).logit).all()
-    order = calibration.priorities(names, len(member), 0, 0)
+    order = calibration.priorities(tuple(names), len(member), 0, 0)
     with pytest.raises(ValueError, match="too few"):
         [calibration.shadow_residuals(bank, order, count + 1).without(k) for k in range(len(member))]
 

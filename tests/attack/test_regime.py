@@ -81,6 +81,25 @@ def test_a_target_outside_widens_the_prediction_interval_by_the_stated_variance(
     assert thrice == pytest.approx(mean + 4 * one, rel=30 / steps)
 
 
+def test_one_family_says_nothing_of_generators_of_another_kind(monkeypatch):
+    """On the logit scale they add .5 squared to the variance, and nothing where families show what they differ by."""
+    rng = np.random.default_rng(0)
+    member = rng.random((8, 60)) < 0.5
+    score, group = rng.normal(size=(8, 60)) + member, np.arange(60)
+
+    def half(interval):
+        return (special.logit(interval[1]) - special.logit(interval[0])) / 2
+
+    def found(family):
+        return half(estimate.mean_auc(score, member, group, 4000, family=family).prediction)
+
+    alike, families = np.zeros(8, int), np.repeat([0, 1], 4)
+    one, two = found(alike), found(families)
+    monkeypatch.setattr(estimate, "OTHERS", 0.0)
+    assert one == pytest.approx(np.hypot(found(alike), 0.5 * stats.t.ppf(0.975, 7)), rel=0.005)
+    assert two == found(families)
+
+
 def test_a_target_outside_widens_it_next_to_one_too():
     member = np.arange(40)[None] % 2 == np.arange(6)[:, None] % 2
     found = [estimate.mean_auc(member * 1.0, member, np.arange(40), 40, excess=e).prediction for e in (0.0, 8.0)]

@@ -177,12 +177,13 @@ def test_what_the_confidence_foresees_leads_where_there_is_no_label(run, page, t
     assert "picks the used one in about 62 of 100 cases (prediction interval 51 to 74)" in text
     assert "These candidates, foreseen" in text
     assert "How sure it is, and how right" in text
-    assert "less sure of these candidates than of the shadows' slices" in text
-    assert "0.62 [0.51, 0.73], below the prediction interval from the shadows alone" in text
+    assert "By how sure the attack is of these candidates, an AUC of 0.62 [0.51, 0.73] is to be expected" in text
+    assert "below the interval for a generator like the shadows" in text
+    assert "AUC to expect here" in text
     assert f"A single generator like them lies in the wider {sentence.interval(wide)}." in text
     assert "Predicted 0.62 [0.51, 0.73], measured" in text
     near = without_labels(sum(wide) / 2, wide)
-    assert "less sure of these" not in write_report(alter(run, tmp_path, near), config(), run[1]).read_text()
+    assert "below the interval for a" not in write_report(alter(run, tmp_path, near), config(), run[1]).read_text()
 
 
 def test_why_nothing_is_foreseen_is_said(run, tmp_path):
