@@ -28,6 +28,7 @@ _LEAST_SHADOWS = 3
 _SLOPE, _SLOPE_SD = 1.5, 0.35  # of the line, on the logit scale, before any trial: as of other fleets (docs/results.md)
 _OFFSET_SD = 5.0  # so that trials that were all perfect have a line
 OTHERS = 0.4  # sd around the line, as `estimate.OTHERS`
+_EXCESS = 2.0  # the line knows targets outside, too: trials are of all steps
 _EXACT = {"gtol": 1e-8}
 _SURE = 1e-6  # no probability is nearer to 0 or 1
 
@@ -160,8 +161,8 @@ def foresee(found: Trials, implied: float, candidates: int, excess: float) -> di
     trials imply much the same. On the logit scale its variance is the sum of that of the line there, clustered by
     shadow; of the scatter of the trials around it beyond the chance of judging them, by moments; of generators of
     another kind (`OTHERS`) or, with two families or more, between these; and of the chance of judging on these
-    candidates (Hanley and McNeil 1982). All but the first are doubled where the target's pile lies outside the
-    shadows', `excess` as of `regime.excess` of 1 or more. Student's t with shadows - 1 degrees of freedom; next to 0
+    candidates (Hanley and McNeil 1982). All but the first grow by `excess` (`regime.excess`) times themselves, at most to
+    three times, where the target's pile lies outside the shadows'. Student's t with shadows - 1 degrees of freedom; next to 0
     and 1 the Clopper-Pearson interval of `estimate.interval` where it reaches further. {"auc": None, "why"} where there
     are too few shadows.
     """
@@ -180,7 +181,7 @@ def foresee(found: Trials, implied: float, candidates: int, excess: float) -> di
     shift = (coins * residual).sum(1) / (coins * rise).sum(1)  # of each shadow, one step from the line
     _, of_families, freedom = estimate.spread(shift, found.family)
     of_others = OTHERS**2 if len(np.unique(found.family)) == 1 else 0.0
-    outside = 1 + min(excess, 1.0)
+    outside = 1 + min(excess, _EXCESS)
     of_families *= outside
     rest = of_line + outside * (_scatter(found, residual, rise) + of_others + judged)
     freedom = estimate.freedom_of(of_families, rest, found.family, freedom)

@@ -137,7 +137,7 @@ def test_a_target_outside_and_families_that_differ_widen_the_interval():
         )[0]
 
     assert width(0.2) > width()
-    assert width(1.0) == pytest.approx(width(50.0))  # at most twice the variance
+    assert width(1.0) < width(2.0) == pytest.approx(width(50.0))  # at most three times the variance
     apart = np.repeat([0, 1], 4)
     auc = special.expit(special.logit(np.clip(auc, 0.01, 0.99)) + np.where(apart, 1.0, -1.0)[:, None])
     assert width(family=apart) > 2 * width()
