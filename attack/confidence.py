@@ -161,10 +161,10 @@ def foresee(found: Trials, implied: float, candidates: int, excess: float) -> di
     trials imply much the same. On the logit scale its variance is the sum of that of the line there, clustered by
     shadow; of the scatter of the trials around it beyond the chance of judging them, by moments; of generators of
     another kind (`OTHERS`) or, with two families or more, between these; and of the chance of judging on these
-    candidates (Hanley and McNeil 1982). All but the first grow by `excess` (`regime.excess`) times themselves, at most to
-    three times, where the target's pile lies outside the shadows'. Student's t with shadows - 1 degrees of freedom; next to 0
-    and 1 the Clopper-Pearson interval of `estimate.interval` where it reaches further. {"auc": None, "why"} where there
-    are too few shadows.
+    candidates (Hanley and McNeil 1982). Where the target's pile lies outside the shadows' all but the first are
+    1 + `excess` (`regime.excess`) times as large, at most three times. Student's t with shadows - 1 degrees of freedom;
+    next to 0 and 1 the Clopper-Pearson interval of `estimate.interval` where it reaches further. {"auc": None, "why"}
+    where there are too few shadows.
     """
     shadows, _ = found.auc.shape
     if shadows < _LEAST_SHADOWS:
