@@ -28,6 +28,7 @@ _LEAST_SHADOWS = 3
 _SLOPE, _SLOPE_SD = 1.5, 0.35  # of the line, on the logit scale, before any trial: as of other fleets (docs/results.md)
 _OFFSET_SD = 5.0  # so that trials that were all perfect have a line
 OTHERS = 0.4  # sd around the line, as `estimate.OTHERS`
+_STEEP = 0.25  # d expit / d logit at 1/2
 _EXCESS = 2.0  # the line knows targets outside, too: trials are of all steps
 _EXACT = {"gtol": 1e-8}
 _SURE = 1e-6  # no probability is nearer to 0 or 1
@@ -138,7 +139,8 @@ def _coins(found: Trials) -> np.ndarray:
 
 def _scatter(found: Trials, residual: np.ndarray, rise: np.ndarray) -> float:
     """Variance of the trials around the line on the logit scale, beyond the chance of judging them and, with two
-    families or more, beyond that between these; by moments, for a line of two numbers."""
+    families or more, beyond that between these; by moments, for a line of two numbers. With one trial more, at 1/2 and
+    on the line: next to 1 a single image makes logits scatter widely."""
     line, count = found.auc - residual, residual.size
     names, number = np.unique(found.family, return_inverse=True)
     if len(names) > 1:
@@ -150,7 +152,7 @@ def _scatter(found: Trials, residual: np.ndarray, rise: np.ndarray) -> float:
         for auc in aucs
     )
     freedom = max(count - 1 - len(names), 1)
-    return max(0.0, float((residual**2).sum()) * count / freedom - chance) / float((rise**2).sum())
+    return max(0.0, float((residual**2).sum()) * count / freedom - chance) / (float((rise**2).sum()) + _STEEP**2)
 
 
 def foresee(found: Trials, implied: float, candidates: int, excess: float) -> dict[str, Any]:

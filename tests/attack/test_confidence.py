@@ -112,6 +112,13 @@ def test_perfect_trials_foresee_near_certainty_with_room_below():
     assert found["interval"][1] == 1.0
 
 
+def test_one_trial_short_of_perfect_does_not_make_all_uncertain():
+    auc = np.ones((8, 1))
+    auc[3] = 0.96
+    found = confidence.foresee(made(auc, np.full((8, 1), 0.99), 20.0), 0.99, 60, 0.0)
+    assert 0.5 < found["interval"][0] < 0.95
+
+
 def test_the_interval_holds_the_auc_of_generators_like_the_trials_and_of_others():
     rng = np.random.default_rng(2)
     held = {0.3: 0, 0.5: 0, 2.0: 0}  # sd around the line of the one that is foreseen
