@@ -157,7 +157,7 @@ def cards(evaluation: dict[str, Any], scale: Scale) -> list[Row]:
     wide = sentence.interval(two_way.get("prediction_interval"))
     note = f"for one new generator {wide}; guessing is 0.50" if wide else "1 is certain, 0.50 is guessing"
     first = auc_row("AUC on the shadows", two_way, scale, note)
-    if (evaluation.get("expected") or {}).get("from") == "confidence":
+    if sentence.headline(evaluation).get("from") == "confidence":
         mean = f"{sentence.number(two_way.get('auc'))} {sentence.interval(two_way.get('interval'))}".rstrip()
         note = f"by how sure the attack is of the candidates; on the shadows it is {mean}"
         first = auc_row("AUC to expect here", evaluation["confidence"], scale, note)
