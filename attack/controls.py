@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from sklearn import decomposition, linear_model, model_selection, pipeline, preprocessing
+from sklearn import decomposition, pipeline, preprocessing
 
 from attack import calibration, choice, crossfit, estimate, layout, model, target
 from attack.combiners import MAXIMUM
@@ -27,6 +27,7 @@ from attack.vectors import embeddings
 from shadow import keys, membership
 from shadow.config import AttackConfig, MembershipConfig
 
+_DEALS = 999  # of the roles for the control `blind`: its p is a multiple of .001
 _TRIES = 20  # memberships drawn for one that is enough, where shadows are missing
 
 
@@ -139,84 +140,193 @@ def null(seed: int = 0, size: Size | None = None, model_name: str = "logistic") 
     return run(0.0, seed, size, model_name)
 
 
-def redrawn(
+@dataclass(frozen=True)
+class Redraw:
+    """A membership that no shadow was trained on, member bool [shadow, candidate].
+
+    logit: the attack's two-way held-out log odds for it, [shadow, candidate]."""
+
+    member: np.ndarray
+    logit: np.ndarray
+
+
+def redraw(
     data: Labelled,
     groups: tuple[str, ...],
     config: MembershipConfig,
     options: Options,
-    auc: float,
     redraws: int,
     shadows: Sequence[int] | None = None,
     models: Sequence[Sequence[str]] | None = None,
-) -> dict[str, Any]:
-    """The two-way attack on memberships drawn anew at the unit's level, which no shadow was trained on.
+) -> tuple[Redraw, ...]:
+    """The two-way attack on up to `redraws` memberships drawn anew at the unit's level, which no shadow was trained on.
 
     `shadows`: the rows of the data as numbers in the fleet (all in turn where None). Where some are missing, their rows
     of a matrix drawn anew are missing too, and one that leaves too few references is passed over. `models`: the
-    combiner of each shadow and fold, those of the real attack (see `crossfit.two_way`). Returns a control row
-    {"name", "auc", "interval", "p", "what", "result_p"}: mean and range of the AUCs; `p`, the chance that a single one
-    lies as far above .5 as their mean does; `result_p`, the share of redrawn memberships (the real one counted in) that
-    look as strong as the real one.
+    combiner of each shadow and fold, those of the real attack (see `crossfit.two_way`).
+
+    Each redraw has its own order of references (its number is the draw). The piles are the same for all redraws. With
+    one order as well, all their AUCs would share a chance effect. References of an image are the first in the order
+    that do not hold it, and a member has one more to choose from than a non-member. So the expected AUC, given piles
+    and order, is not .5: on the demo's 8 shadows it lay between .499 and .506 for four orders. With an order of its own
+    the references of a redraw are a uniform choice, for members and non-members alike.
     """
     rows = list(range(len(data.bank.member)) if shadows is None else shadows)
     whole = -(-(max(rows) + 1) // config.block) * config.block
-    aucs: list[float] = []
+    found: list[Redraw] = []
     for i in range(_TRIES * redraws):
         held = membership.draw(groups, whole, config, options.seed + 1_000_003 * (i + 1))[rows]
         if not calibration.enough(held, data.bank.ratio):
             continue
         bank = dataclasses.replace(data.bank, member=held, touched=membership.touched(held, groups, groups))
         other = dataclasses.replace(data, bank=bank)
-        scores = crossfit.two_way(other, options, 0, models)
-        aucs.append(estimate.mean_auc(scores.logit, held, data.group, len(data.ids)).auc)
-        if len(aucs) == redraws:
+        found.append(Redraw(held, crossfit.two_way(other, options, i, models).logit))
+        if len(found) == redraws:
             break
-    if not aucs:
+    return tuple(found)
+
+
+def redrawn(found: Sequence[Redraw], auc: float) -> dict[str, Any]:
+    """What `redraw` found, beside the real attack's `auc`, both not weighted.
+
+    Returns a control row {"name", "auc", "interval", "p", "what", "result_p"}. "auc" and "interval" are the mean and
+    the range of the within-shadow AUCs. `p` is one-sided, of a test that their mean lies above .5: Student's t with
+    redraws - 1 degrees of freedom, None for a single redraw. `result_p` is the share of redrawn memberships (the real
+    one counted in) that look as strong as the real one. Where there is no redraw, "auc" is None and "why" says so.
+    """
+    if not found:
         return {"name": "membership redrawn", "auc": None, "why": "too few shadows are there to redraw who is in which"}
-    found = np.array(aucs)
-    spread = found.std(ddof=1) if len(aucs) > 1 else np.inf
+    aucs = np.array([estimate.mean_within(drawn.logit, drawn.member) for drawn in found])
+    p = None
+    if len(aucs) > 1:
+        error = max(float(aucs.std(ddof=1)) / np.sqrt(len(aucs)), 1e-9)
+        p = float(stats.t.sf((aucs.mean() - 0.5) / error, len(aucs) - 1))
     asked = f"{len(aucs)} memberships that no shadow was trained on"
     return {
         "name": "membership redrawn",
-        "auc": float(found.mean()),
-        "interval": [float(found.min()), float(found.max())],
-        "p": float(stats.norm.sf((found.mean() - 0.5) / max(spread, 1e-9))),
+        "auc": float(aucs.mean()),
+        "interval": [float(aucs.min()), float(aucs.max())],
+        "p": p,
         "what": f"The same attack asked about {asked}; range of the AUCs.",
-        "result_p": float((1 + (found >= auc).sum()) / (1 + len(aucs))),
+        "result_p": float((1 + (aucs >= auc).sum()) / (1 + len(aucs))),
     }
 
 
 def blind(images: np.ndarray, label: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, Any]:
     """Can used and not-used dev slices be told apart without any generated image?
 
-    images [dev image, height, width], label 0/1, groups int. A logistic regression on ten principal components of
-    the slices, judged on groups it has not seen. Returns a control row; an AUC above .5 (one-sided p) is
-    a finding about how the challenge was split (Das, Zhang and Tramer 2024, arXiv 2406.16201).
+    images [dev image, height, width], label 0/1, groups int [dev image]. A linear discriminant (least squares) of ten
+    principal components of the slices, judged on groups that it has not seen. The AUC is the mean of the AUCs within
+    folds, a fold weighing as its pairs: scores of two folds are of two discriminants, and pooled they push the AUC of a
+    random split below .5.
+
+    Returns a control row. `p`, one-sided, compares the AUC with those of roles that are dealt anew within the folds,
+    `_DEALS` times: groups of one role swap theirs, and in a group of both its slices do. It holds for a split by slice
+    and for one by patient. A low `p` is a finding about how the challenge was split (Das, Zhang and Tramer 2024, arXiv
+    2406.16201). The interval is Student's t on the logit scale, with the larger of two variances: that of groups, and
+    that of dealing.
     """
+    label = np.asarray(label).astype(int)
     if len(set(label.tolist())) < 2:
         return {"name": "blind", "auc": None, "why": "no used and not-used slices are labelled"}
-    folds = min(5, len(np.unique(groups)))
-    parts = max(1, min(10, len(images) // 4))
-    attack = pipeline.make_pipeline(
-        decomposition.PCA(parts, svd_solver="full"), preprocessing.StandardScaler(), linear_model.LogisticRegression()
-    )
-    score = np.full(len(label), np.nan)
-    splitter = model_selection.StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
     vectors = images.reshape(len(images), -1).astype(np.float64)
     if np.ptp(vectors, axis=0).max() < 1e-9:
         return {"name": "blind", "auc": None, "why": "the slices are all the same"}
-    for fit, judge in splitter.split(vectors, label, groups):
-        if len(set(label[fit].tolist())) == 2:
-            score[judge] = attack.fit(vectors[fit], label[fit]).decision_function(vectors[judge])
-    kept = np.isfinite(score)
-    if len(set(label[kept].tolist())) < 2:
+    number = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    fold = _blind_folds(label, number, seed)
+    parts = max(1, min(10, len(images) // 4))
+    # Fitted on all slices: it sees no label, and so no deal of the roles needs its own.
+    seen = pipeline.make_pipeline(decomposition.PCA(parts, svd_solver="full"), preprocessing.StandardScaler())
+    dealt = _dealt(label, number, fold, keys.generator(seed, "blind/deals"))
+    score = _discriminant(seen.fit_transform(vectors), dealt, fold)
+    placed, pairs = _within_folds(score, dealt, fold)
+    if not pairs[0] > 0:
         return {"name": "blind", "auc": None, "why": "too few groups to judge it on slices it has not seen"}
-    low, high = ranking.auc_interval_grouped(score[kept], label[kept], groups[kept])
-    area, variance = ranking.delong(score[kept], label[kept])
+    aucs = placed[pairs > 0] / pairs[pairs > 0]
+    area = float(aucs[0])
+    variance = max(
+        _group_variance(score[:, 0], label, number, fold, area),
+        # The spread of deals is that at .5, which shrinks towards 0 and 1 as A (1 - A) does on the logit scale.
+        float(aucs[1:].var()) * (4 * area * (1 - area)) ** 2 if len(aucs) > 1 else 0.0,
+    )
+    trials = min(len(np.unique(number[label == kind])) for kind in (0, 1))
     return {
         "name": "blind",
         "auc": area,
-        "interval": [low, high],
-        "p": float(stats.norm.sf((area - 0.5) / max(np.sqrt(variance), 1e-9))),
+        "interval": list(estimate.interval(area, variance, max(trials - 1, 1), trials)),
+        "p": float((1 + (aucs[1:] >= area - 1e-12).sum()) / len(aucs)),
         "what": "A classifier that never sees a generated image, on the labelled development slices.",
     }
+
+
+def _blind_folds(label: np.ndarray, number: np.ndarray, seed: int) -> np.ndarray:
+    """Fold of each slice, int [slice]: groups in random order, those of each role (used, not used, both) dealt in turn,
+    so that each fold holds every role where there are enough groups."""
+    share = np.bincount(number, label) / np.bincount(number)
+    order = keys.generator(seed, "blind/folds").permutation(len(share))
+    role = np.where(share == 1, 2, np.where(share == 0, 0, 1))
+    order = order[np.argsort(role[order], kind="stable")]
+    scarcest = min(int(np.sum(share > 0)), int(np.sum(share < 1)))
+    count = int(np.clip(min(scarcest, len(share) // 2), 2, 5))
+    fold = np.empty(len(share), int)
+    fold[order] = np.arange(len(share)) % count
+    return fold[number]
+
+
+def _dealt(label: np.ndarray, number: np.ndarray, fold: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Roles 0/1 [slice, 1 + _DEALS]: first the real ones, then deals as in `blind`."""
+    dealt = np.repeat(label[:, None], 1 + _DEALS, 1)
+    share = np.bincount(number, label) / np.bincount(number)
+    pure = (share == 0) | (share == 1)
+    of_group = np.zeros(len(share), int)
+    of_group[number] = fold
+    for f in range(int(fold.max()) + 1):
+        mine = np.flatnonzero(pure & (of_group == f))
+        if len(mine):
+            roles = rng.permuted(np.repeat(share[mine].astype(int)[:, None], _DEALS, 1), axis=0)
+            here = pure[number] & (fold == f)
+            dealt[here, 1:] = roles[np.searchsorted(mine, number[here])]
+    for g in np.flatnonzero(~pure):
+        here = number == g
+        dealt[here, 1:] = rng.permuted(dealt[here, 1:], axis=0)
+    return dealt
+
+
+def _discriminant(vectors: np.ndarray, dealt: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Scores [slice, deal]: the least-squares direction of the roles `dealt` [slice, deal] in `vectors` [slice, part],
+    fitted on the other folds. The ridge of 1 is that of scikit-learn's logistic regression by default."""
+    score = np.zeros(dealt.shape)
+    for f in range(int(fold.max()) + 1):
+        fit, judge = fold != f, fold == f
+        inside = vectors[fit] - vectors[fit].mean(0)
+        roles = dealt[fit] - dealt[fit].mean(0)
+        score[judge] = vectors[judge] @ np.linalg.solve(inside.T @ inside + np.eye(inside.shape[1]), inside.T @ roles)
+    return score
+
+
+def _within_folds(score: np.ndarray, dealt: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of a used and a not-used slice in one fold that are in the right order (ties one half), and all such pairs:
+    each [deal]; `score` and `dealt` [slice, deal]."""
+    right, pairs = np.zeros((2, dealt.shape[1]))
+    for f in range(int(fold.max()) + 1):
+        roles = dealt[fold == f]
+        members = roles.sum(0)
+        ranks = stats.rankdata(score[fold == f], axis=0)
+        right += (ranks * roles).sum(0) - members * (members + 1) / 2
+        pairs += members * (len(roles) - members)
+    return right, pairs
+
+
+def _group_variance(score: np.ndarray, label: np.ndarray, number: np.ndarray, fold: np.ndarray, area: float) -> float:
+    """Variance of the AUC within folds, `area`, clustered by group: DeLong's influences [slice] summed over groups."""
+    influence, pairs = np.zeros(len(label)), 0
+    for f in range(int(fold.max()) + 1):
+        here = fold == f
+        members = int(label[here].sum())
+        others = int(here.sum()) - members
+        if members and others:
+            placed = ranking.placements(score[here], label[here]) - area
+            influence[here] = placed * np.where(label[here] == 1, others, members)
+            pairs += members * others
+    sums = np.bincount(number, influence) / pairs
+    return len(sums) / max(len(sums) - 1, 1) * float(sums @ sums)

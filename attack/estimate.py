@@ -54,7 +54,8 @@ def weighted_placements(score: np.ndarray, member: np.ndarray, weight: np.ndarra
     inside, outside = score[member], score[~member]
     share = weight[~member] / weight[~member].sum()
     above = (inside[:, None] > outside[None]) + 0.5 * (inside[:, None] == outside[None])
-    auc = float((above @ share).mean())
+    # Shares sum to 1 up to rounding only: without the bound a perfect attack has an AUC of 1.0000000000000002.
+    auc = min(float((above @ share).mean()), 1.0)
     influence = np.zeros(len(score))
     influence[member] = (above @ share - auc) / len(inside)
     influence[~member] = share * (above.mean(0) - auc)
@@ -105,8 +106,8 @@ def mean_auc(
     The interval of the mean uses the two-way cluster variance of Cameron, Gelbach and Miller (2011) over shadows and
     groups of images: V = V_shadow + V_group - V_pair, each a sum of squared influence sums, never below V_pair / 2.
     (It may lie below V_pair: shadows are references of each other, so that an image's scores in two of them vary
-    against each other. With V_pair as the floor the null self-test's interval was 1.39 times as wide as the exact one
-    and covered 98.7 %; with half of it 1.21 times and 95.3 %.) The prediction interval adds the variance of one
+    against each other. On 300 null self-tests the interval covered .5 in 96.0 % at 1.20 times the exact width; with
+    V_pair as the floor in 99.0 % at 1.37 times, with none in 91.0 % at 1.13 times.) The prediction interval adds the variance of one
     generator around that mean: the variance between the shadows' AUCs (which holds the chance of the images they were
     judged on), at least the chance of judging on `target_candidates` images, half of them members; and, where the
     shadows are of one family, that of generators of another kind (`OTHERS`). Both with Student's t, shadows - 1 degrees

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from attack import choice, controls, crossfit, dissect, estimate, model, patients, regime, store, target
+from attack import choice, controls, crossfit, dissect, estimate, heldout, model, patients, regime, store, target
+from attack.controls import Redraw
 from attack.crossfit import Labelled, Options
 from attack.statistics import metrics
 from attack.vectors import embeddings
@@ -15,6 +17,7 @@ from attack.vectors.distances import distances
 from shadow import files, fleet
 from shadow.config import Config
 from shadow.data.manifest import Manifest
+from shadow.fleet.plan import membership_in_force
 
 FPRS = (0.1, 0.01, 0.001)
 PRIORS = (0.5, 0.1, 0.01)
@@ -80,7 +83,8 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     # not weighted: a probability, like a score, must not depend on who else is asked about
     recalibration = model.fit_recalibration(logit.ravel(), known.bank.member.ravel().astype(float))
     fitted = target.fit_draws(known, options(config), attack.draws)
-    probability = recalibration.probability(logit, attack.prior)
+    parts = heldout.split(len(logit), known.group, attack.folds, attack.seed)
+    probability = heldout.probability(logit, known.bank.member, parts, attack.prior)
 
     folder = workdir / "attack"
     with files.replacing(folder / "heldout.npz") as part, part.open("wb") as stream:
@@ -96,21 +100,23 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     content = model.to_json([combiner for combiner, _ in fitted], recalibration)
     content["pooled_variance"] = [pooled.tolist() for _, pooled in fitted]
     files.write_json(folder / "model.json", content)
-    two_way = _two_way_figures(known, logit, probability, len(data.test), attack.prior, weight, likeness["excess"])
+    two_way = _two_way_figures(
+        known, logit, probability, parts, len(data.test), attack.prior, weight, likeness["excess"]
+    )
     size, seen = (of["generated_test"] for of in (data.sizes, data.seen))
     if seen > size:
         _open_above(two_way)
+    redraws = controls.redraw(
+        known,
+        data.groups[: len(data.pool)],
+        membership_in_force(workdir, config),
+        options(config),
+        attack.redraws,
+        data.shadows,
+        models,
+    )
     controls_found = [
-        controls.redrawn(
-            known,
-            data.groups[: len(data.pool)],
-            config.membership,
-            options(config),
-            estimate.mean_auc(logit, known.bank.member, known.group, len(data.test)).auc,  # not weighted, as theirs
-            attack.redraws,
-            data.shadows,
-            models,
-        ),
+        controls.redrawn(redraws, estimate.mean_within(logit, known.bank.member)),  # not weighted, as theirs
         controls.blind(
             images[: len(data.dev)],
             data.used.astype(int),
@@ -128,7 +134,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
             **two_way,
             "nearness": {"edges": list(mix.edges[:-1]), "target": mix.target, "shadows": mix.shadows, "thin": mix.thin},
         },
-        "patients": _patient_figures(data, known, logit, patients.known(manifest, config)),
+        "patients": _patient_figures(data, known, logit, redraws, patients.known(manifest, config)),
         "null": {
             "known": int(data.not_used.sum()),
             "unknown": int((~data.used & ~data.not_used).sum()),
@@ -144,7 +150,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         "regime": likeness,
         "prior": attack.prior,
         "fpr": attack.fpr,
-        **_thresholds(logit, known, attack.fpr),
+        **_thresholds(logit, known, parts, attack.fpr),
     }
     files.write_json(folder / "fit.json", summary)
 
@@ -157,11 +163,13 @@ def _open_above(two_way: dict[str, Any]) -> None:
             found["prediction_interval"][1] = 1.0
 
 
-def _patient_figures(data: store.Store, known: Labelled, logit: np.ndarray, named: bool) -> dict[str, Any]:
+def _patient_figures(
+    data: store.Store, known: Labelled, logit: np.ndarray, redraws: Sequence[Redraw], named: bool
+) -> dict[str, Any]:
     if not named:
         return {"why": patients.UNKNOWN}
     asked = len(set(data.groups[len(data.dev) :]))
-    return patients.on_shadows(logit, known.bank.member, known.group, asked)
+    return patients.on_shadows(logit, known.bank.member, known.group, asked, data.config.attack.seed, redraws)
 
 
 def _auc_figures(
@@ -183,19 +191,23 @@ def _two_way_figures(
     known: Labelled,
     logit: np.ndarray,
     probability: np.ndarray,
+    parts: heldout.Parts,
     candidates: int,
     prior: float,
     weight: np.ndarray,
     excess: float,
 ) -> dict[str, Any]:
     """AUC for non-members as near to members as the target's are expected to be; rates, calibration and strata as they
-    are among the shadows' pairs."""
+    are among the shadows' pairs.
+
+    Rates and calibration are those of thresholds and of a map (`probability`, [shadow, candidate]) that were set
+    without a pair's shadow and group, see `heldout`. Their intervals allow for pairs that share a shadow or a patient.
+    """
     member = known.bank.member
-    label, flat, chance = member.ravel().astype(int), logit.ravel(), probability.ravel()
-    group = np.broadcast_to(known.group, member.shape).ravel()
+    label, chance = member.ravel().astype(int), probability.ravel()
     rates = []
     for fpr in FPRS:
-        point = metrics.tpr_at_fpr(flat, label, fpr, groups=group)
+        point = heldout.operating_point(logit, member, parts, fpr)
         row: dict[str, Any] = {"fpr": fpr}
         if not point.attainable:
             row["why"] = point.why
@@ -207,6 +219,7 @@ def _two_way_figures(
                 "members": point.members,
                 "false_positives": point.false_positives,
                 "non_members": point.non_members,
+                "fpr_interval": None if point.fpr_interval is None else list(point.fpr_interval),
             }
         rates.append(row)
     at_half = metrics.shift_prior(chance, prior, 0.5)  # pairs are half members, whatever prior the user set
@@ -217,7 +230,7 @@ def _two_way_figures(
             "count": row["items"],
             "interval": [row["share_low"], row["share_high"]],
         }
-        for row in metrics.reliability(at_half, label)
+        for row in metrics.reliability(at_half, label, groups=parts.groups.ravel(), across=parts.shadows.ravel())
     ]
     strata = []
     for name in STRATA:
@@ -269,22 +282,25 @@ def _weight(combiners: list[model.Combiner], column: int) -> float | None:
     return None if any(w is None for w in weights) else float(np.mean([w[column] for w in weights if w is not None]))
 
 
-def _thresholds(logit: np.ndarray, known: Labelled, fpr: float) -> dict[str, Any]:
+def _thresholds(logit: np.ndarray, known: Labelled, parts: heldout.Parts, fpr: float) -> dict[str, Any]:
     """Frozen on the shadows: `used` at or above the first (false positive rate `fpr`), `not used` at or below the
-    second (share `fpr` of members missed), and what the first means at other priors."""
-    label = known.bank.member.ravel().astype(int)
+    second (share `fpr` of members missed), and what the first means at other priors. What it means is measured with
+    thresholds that were set on other pairs (`heldout`)."""
+    member = known.bank.member
+    label = member.ravel().astype(int)
     used = metrics.tpr_at_fpr(logit.ravel(), label, fpr)
     missed = metrics.tpr_at_fpr(-logit.ravel(), 1 - label, fpr)
     high = used.threshold
     low = None if missed.threshold is None else -missed.threshold
     if high is not None and low is not None and low >= high:  # so well separated that the zones overlap
         low = float(np.nextafter(high, -np.inf))
+    held = heldout.operating_point(logit, member, parts, fpr)
     priors = [
         {
             "prior": prior,
-            "tpr": used.tpr,
-            "fpr": used.fpr,
-            "ppv": None if used.tpr is None or used.fpr is None else metrics.ppv_at_prior(used.tpr, used.fpr, prior),
+            "tpr": held.tpr,
+            "fpr": held.fpr,
+            "ppv": None if held.tpr is None or held.fpr is None else metrics.ppv_at_prior(held.tpr, held.fpr, prior),
         }
         for prior in PRIORS
     ]

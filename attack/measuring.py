@@ -139,6 +139,11 @@ def fold_of(groups: Sequence[str], config: Config) -> np.ndarray:
     return crossfit.folds(group, config.attack.folds, config.attack.seed)[group]
 
 
+def pile_of_target(manifest: Manifest, config: Config, role: str, count: int) -> np.ndarray:
+    """`count` images of a pile of the target's by chance, [image, side, side] in grey levels at data.resolution."""
+    return _of_target(manifest, config, role, count, 0)
+
+
 def _of_target(manifest: Manifest, config: Config, role: str, count: int, lot: int) -> np.ndarray:
     rows, every = manifest.rows(role), config.attack.subsamples * count
     chosen = keys.generator(config.attack.seed, "subsample", role).choice(len(rows), every, replace=False)

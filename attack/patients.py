@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from attack import estimate, pooling
-from shadow import files
+from attack.controls import Redraw
+from shadow import files, keys
 from shadow.config import Config
 from shadow.data.manifest import PATIENTS, Manifest
 
 HEADER = ("patient", "slices", "score_logmeanexp", "score_top3", "probability", "highest")
+_SPLITS = 20  # of the shadows into halves, so that the figure does not hang on one of them
 UNKNOWN = "patients are not known: near-duplicate clusters stand in for them"
 
 
@@ -47,12 +49,21 @@ def write(
     files.write_csv(workdir / "patients.csv", HEADER, rows(ids, patient, score, probability))
 
 
-def on_shadows(score: np.ndarray, member: np.ndarray, group: np.ndarray, target_patients: int) -> dict[str, Any]:
+def on_shadows(
+    score: np.ndarray,
+    member: np.ndarray,
+    group: np.ndarray,
+    target_patients: int,
+    seed: int,
+    redrawn: Sequence[Redraw] = (),
+) -> dict[str, Any]:
     """Patient-level figures from two-way held-out log odds [shadow, slice] with the answer member bool [shadow, slice].
 
     A patient's label in a shadow is whether the shadow holds any slice of it. `auc`: for each pooled score the mean
     within-shadow AUC over patients with its intervals (`estimate.mean_auc`; the prediction interval for
-    `target_patients` patients). `success` [patient], rising: see `success`.
+    `target_patients` patients). `success` [patient], rising: see `success`. `worst_decile`: see `worst_tenth`;
+    `worst_decile_redrawn` and `worst_decile_redrawn_range` [lowest, highest]: the mean and range of the same figure
+    over `redrawn` memberships, which the piles know nothing of. Figures that cannot be had are None.
     """
     groups = int(group.max()) + 1
     inside = np.stack([np.bincount(group, row, groups) > 0 for row in member])
@@ -73,15 +84,46 @@ def on_shadows(score: np.ndarray, member: np.ndarray, group: np.ndarray, target_
         found["auc"].append(row)
     shares = success(score, member, group)
     mine = np.sort(shares[np.isfinite(shares)])
-    decile = max(1, len(mine) // 10)
+    of_redrawn = [worst_tenth(drawn.logit, drawn.member, group, seed) for drawn in redrawn]
+    by_chance = [value for value in of_redrawn if value is not None]
     return found | {
         "judged": len(mine),
         "success": mine.tolist(),
         "above_all": int((mine == 1).sum()),
-        "worst_decile": float(mine[-decile:].mean()),
-        "worst_decile_patients": decile,
+        "worst_decile": worst_tenth(score, member, group, seed),
+        "worst_decile_patients": _tenth(len(mine)),
+        "worst_decile_redrawn": float(np.mean(by_chance)) if by_chance else None,
+        "worst_decile_redrawn_range": [min(by_chance), max(by_chance)] if by_chance else None,
         "median": float(np.median(mine)),
     }
+
+
+def worst_tenth(score: np.ndarray, member: np.ndarray, group: np.ndarray, seed: int) -> float | None:
+    """Mean `success`, in [0, 1], of the most exposed tenth of patients on shadows that did not choose them.
+
+    The highest tenth of many noisy figures is high by chance. So the shadows are split into halves at random: one half
+    chooses the tenth with the highest success, the other half judges these patients, and the other way round. The mean
+    over both ways of `_SPLITS` splits is returned: near .5 if nobody is exposed, 1 if the same tenth always stands out.
+    Shapes as in `success`. Halves that have no patient in common count for nothing; None where all have none.
+    """
+    found = []
+    for turn in range(_SPLITS):
+        order = keys.generator(seed, "patients/halves", turn).permutation(len(score))
+        first, second = (
+            success(score[half], member[half], group) for half in (order[: len(score) // 2], order[len(score) // 2 :])
+        )
+        both = np.flatnonzero(np.isfinite(first) & np.isfinite(second))
+        if len(both):
+            for chooses, judges in ((first[both], second[both]), (second[both], first[both])):
+                # Shuffled, so that equal patients do not stand in the order of their numbers.
+                mixed = keys.generator(seed, "patients/ties", turn).permutation(len(both))
+                top = mixed[np.argsort(-chooses[mixed], kind="stable")[: _tenth(len(both))]]
+                found.append(float(judges[top].mean()))
+    return float(np.mean(found)) if found else None
+
+
+def _tenth(count: int) -> int:
+    return max(1, count // 10)
 
 
 def success(score: np.ndarray, member: np.ndarray, group: np.ndarray) -> np.ndarray:

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import special
 
-from attack import confidence, estimate, fitting, model, patients, store, submission, target, transfer
+from attack import claims, controls, model, patients, store, submission, target, transfer, unlabelled, verdict
 from attack.crossfit import Labelled
 from attack.fitting import options
-from attack.recalibration import Pairs
+from attack.recalibration import Labels, Pairs
 from attack.statistics import metrics
 from shadow import files
 from shadow.config import Config
 from shadow.data.manifest import Manifest
+
+_TEST = "generated_test"
+_UNFAIR = 0.01  # p of the classifier that tells candidates from slices known not to be used, by their pixels
 
 
 def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
@@ -26,37 +28,39 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     summary = json.loads((folder / "fit.json").read_text())
     step = summary["regime"]["step"]
     data = store.read(workdir, manifest, config)
-    known, asked = data.labelled(step, "generated_test"), data.target("generated_test", step)
-    _, before = model.from_json(json.loads((folder / "model.json").read_text()))
-    dev: dict[str, Any] = dict(transfer.UNLABELLED)
-    if "generated_dev" in data.sizes:  # of the same generator: on the pile that the candidates are scored on
-        pile = "generated_test" if attack.same_generator else "generated_dev"
-        labels = transfer.dev_labels(data, step, pile, options(config), attack.draws)
-        dev = transfer.measured(labels, before, attack.same_generator, attack.seed) | {"images": data.seen[pile]}
-    on_dev = None
-    if attack.recalibrate == "dev":
-        pairs = held_pairs(folder)
-        on_dev = transfer.on_dev(labels, pairs, attack.fpr)
-        dev["recalibration"] = transfer.recalibrated(on_dev, pairs, before, attack.folds, attack.seed)
-        summary |= transfer.thresholds(summary, on_dev)
-    predictions = predict_candidates(folder, known, asked, config, on_dev)
-    chosen = dataclasses.replace(options(config), model=summary["model"]["name"])
-    foreseen = confidence.of_candidates(
-        data,
-        predictions["score"],
-        step,
-        chosen,
-        attack.draws,
-        before,
-        fitting.nearness(data, manifest, config)[1].weight,
-        summary["regime"]["excess"],
+    known, asked = data.labelled(step, _TEST), data.target(_TEST, step)
+    before = model.from_json(json.loads((folder / "model.json").read_text()))[1]
+    pairs = held_pairs(folder)
+
+    on_test = target.score_pools(known, [data.pool_target(step, _TEST)], options(config), attack.draws)[0]
+    found = transfer.of_dev(workdir, data, manifest, config, step, on_test, before)
+    labels, dev = found.labels, found.figures
+    score = candidate_score(folder, known, asked, config)
+    against = _compare(data, manifest, config, known, asked, score, on_test)
+    said = verdict.decide(against.contrast, against.why, None if labels is None else labelled_p(labels))
+    leak = said.level == verdict.LEAK
+    held = None if labels is None else (float(dev["auc"]), (float(dev["interval"][0]), float(dev["interval"][1])))
+    expected = claims.expect(against.contrast, against.why, said, held, len(asked.ids), attack.prior)
+    resampled = target.bootstrap_scores(known, asked, options(config), attack.draws, attack.bootstrap)
+    if labels is not None and attack.recalibrate != "none":
+        stated = claims.labelled_probabilities(
+            score, resampled, labels, pairs, expected, leak, attack.prior, attack.seed
+        )
+        dev["recalibration"] = transfer.recalibrated(labels, pairs, before, attack.folds, attack.seed)
+    else:
+        stated = claims.probabilities(score, resampled, expected, leak, attack.prior, attack.seed)
+    limits = claims.thresholds(
+        score,
+        stated.probability,
+        np.zeros(0) if data.presumed else on_test[data.null],
+        np.zeros(0) if labels is None else labels.score[labels.label == 1],
+        against.placebo,
+        attack.fpr,
     )
-    expected = expect(summary, dev, foreseen, len(asked.ids))
-    leaks = expected["interval"] is not None and expected["interval"][0] > 0.5
-    decisions = decide(predictions["score"], summary) if leaks else np.full(len(asked.ids), "undetermined")
+    decisions = decide(score, limits) if leak else np.full(len(asked.ids), "undetermined")
     rows = zip(
         asked.ids,
-        *(_rounded(predictions[c]) for c in ("score", "probability", "probability_low", "probability_high")),
+        *(_rounded(column) for column in (score, stated.probability, stated.low, stated.high)),
         decisions.tolist(),
         strict=True,
     )
@@ -67,16 +71,23 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     )
     if patients.known(manifest, config):
         mine = store.groups_of(manifest, asked.ids)
-        patients.write(workdir, asked.ids, mine, predictions["score"], predictions["probability"])
+        patients.write(workdir, asked.ids, mine, score, stated.probability)
     else:
         (workdir / "patients.csv").unlink(missing_ok=True)  # of a time when they were known
-    labelling = metrics.decide(predictions["probability"], attack.objective)
+    labelling = metrics.decide(stated.probability, attack.objective)
     submission.write(workdir / "submission.csv", asked.ids, labelling.labels, config.data.edition)
-    half = max(len(asked.ids) // 2, 1)
     summary |= {
         "dev": dev,
-        "confidence": foreseen,
-        "expected": expected,
+        "same_generator": found.same,
+        "candidates": _contrast_figures(against, attack.prior, attack.fpr),
+        "expected": {
+            "auc": expected.auc,
+            "interval": None if expected.interval is None else list(expected.interval),
+            "from": expected.source,
+            "why": expected.why,
+        },
+        "implied_auc": stated.implied,
+        "thresholds": dataclasses.asdict(limits),
         "decisions": {name: int((decisions == name).sum()) for name in metrics.DECISIONS},
         "submission": {
             "objective": attack.objective,
@@ -85,51 +96,117 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
             "candidates": len(asked.ids),
             "all_ones": bool(labelling.all_ones),
         },
-        "verdict": {
-            "level": "leak" if leaks else "cannot tell",
-            "smallest_auc": metrics.smallest_detectable_auc(half, half),
-        },
+        "verdict": dataclasses.asdict(said)
+        | {"smallest_auc": smallest_auc(data, on_test, labels is not None, attack.prior, attack.seed)},
     }
+    with files.replacing(folder / "on_target.npz") as part, part.open("wb") as stream:
+        null_group = np.array(data.groups[: len(data.pool)])[data.null]
+        np.savez(stream, candidate=score, null=on_test[data.null], null_group=null_group)
     files.write_json(folder / "evaluation.json", summary)
 
 
-def expect(summary: dict[str, Any], dev: dict[str, Any], foreseen: dict[str, Any], candidates: int) -> dict[str, Any]:
-    """The AUC to expect on the test candidates, as {"auc", "interval", "from"}.
+@dataclasses.dataclass(frozen=True)
+class Against:
+    """The candidates against slices known not to be used. contrast: None where there is no fair comparison, for the
+    reason `why`; blind_p: one-sided p of a classifier that tells the two apart by their pixels, None without one."""
 
-    Where the user says that the dev pile comes from the same generator, its labelled dev slices measure that very
-    generator: their AUC, with the chance of judging on other candidates added, is what to expect ("dev"). But where
-    they are so few that the whole interval without their labels fits into theirs, and always else, it is what the
-    attack's confidence in these candidates foresees ("confidence"); where that is not known the shadows' two-way
-    estimate with its prediction interval ("shadows").
-    """
-    two_way = summary["two_way"]
-    unlabelled = {"auc": two_way["auc"], "interval": two_way.get("prediction_interval"), "from": "shadows"}
-    if foreseen["auc"] is not None:
-        unlabelled = {"auc": foreseen["auc"], "interval": foreseen["interval"], "from": "confidence"}
-    if not dev["same_generator"]:
-        return unlabelled
-    held, half = float(np.clip(dev["auc"], 0.005, 0.995)), max(candidates // 2, 1)
-    chance = 1.96 * np.sqrt(metrics.hanley_mcneil(held, half, half)) / (held * (1 - held))
-    low, high = (float(special.logit(np.clip(end, 1e-6, 1 - 1e-6)) - special.logit(held)) for end in dev["interval"])
-    ends = (
-        float(special.expit(special.logit(held) - np.hypot(max(-low, 0.0), chance))),
-        float(special.expit(special.logit(held) + np.hypot(max(high, 0.0), chance))),
+    contrast: unlabelled.Contrast | None
+    why: str
+    placebo: unlabelled.Placebo
+    blind_p: float | None
+
+
+def _compare(
+    data: store.Store,
+    manifest: Manifest,
+    config: Config,
+    known: Labelled,
+    asked: target.Target,
+    score: np.ndarray,
+    on_test: np.ndarray,
+) -> Against:
+    attack, dev = config.attack, len(data.dev)
+    placebo = unlabelled.placebo(known, asked, options(config), attack.draws)
+    if min(len(score), int(data.null.sum())) < unlabelled.LEAST:
+        why = f"{len(score)} candidates and {data.null.sum()} slices known not to be used are too few to compare"
+        return Against(None, f"{why}: {unlabelled.LEAST} of each are needed", placebo, None)
+    names = [data.groups[i] for i in np.flatnonzero(data.null)]
+    asked_group, null_group = unlabelled.numbered(data.groups[dev:], names)
+    try:
+        contrast = unlabelled.contrast(score, on_test[data.null], asked_group, null_group)
+    except ValueError as error:
+        return Against(None, str(error), placebo, None)
+    contrast = contrast.widened(placebo.variance, max(len(placebo.area), 1))
+    ids = [*(name for name, null in zip(data.pool, data.null, strict=True) if null), *data.test]
+    label = np.arange(len(ids)) >= len(names)
+    blind = controls.blind(
+        manifest.images_at(ids, config.data.resolution),
+        label.astype(int),
+        np.concatenate([null_group, asked_group]),
+        attack.seed,
     )
-    limits, wide = estimate.attainable(ends, candidates), unlabelled["interval"]
-    if wide and limits[0] <= wide[0] and wide[1] <= limits[1]:
-        return unlabelled
-    return {"auc": dev["auc"], "interval": list(limits), "from": "dev"}
+    p = blind.get("p")
+    if p is not None and p < _UNFAIR:
+        why = (
+            "the candidates are another kind of image than the slices known not to be used: a classifier that sees no "
+            f"generated image tells them apart (AUC {blind['auc']:.2f}), so that standing above them shows nothing"
+        )
+        return Against(None, why, placebo, p)
+    return Against(contrast, "", placebo, p)
+
+
+def _contrast_figures(against: Against, prior: float, fpr: float) -> dict[str, Any]:
+    """For evaluation.json: the comparison of the candidates with slices known not to be used."""
+    placebo = against.placebo
+    found: dict[str, Any] = {
+        "why": against.why,
+        "blind_p": against.blind_p,
+        "placebo": placebo.area.tolist(),
+        "placebo_flagged": float(placebo.flagged(fpr).mean()) if len(placebo.above) else None,
+    }
+    if against.contrast is None:
+        return found | {"auc": None, "interval": None}
+    return found | {
+        "auc": against.contrast.auc(prior),
+        "interval": list(against.contrast.interval(prior)),
+        "p": against.contrast.p,
+        **dataclasses.asdict(against.contrast),
+    }
+
+
+def labelled_p(labels: Labels) -> float | None:
+    """One-sided p of "used dev slices score like unused ones", with patients as units; None with one patient."""
+    used = labels.label == 1
+    try:
+        return unlabelled.contrast(labels.score[used], labels.score[~used], labels.group[used], labels.group[~used]).p
+    except ValueError:
+        return None
+
+
+def smallest_auc(data: store.Store, on_test: np.ndarray, labelled: bool, prior: float, seed: int) -> float | None:
+    """The weakest leak that this verdict would call, see `verdict.smallest_auc`; None where there is no comparison."""
+    dev = len(data.dev)
+    if min(len(data.test), int(data.null.sum())) < unlabelled.LEAST:
+        return None
+    null = np.flatnonzero(data.null)
+    used = np.flatnonzero(data.used) if labelled else null[:0]
+    asked, nulls, labels = unlabelled.numbered(
+        data.groups[dev:], [data.groups[i] for i in null], [data.groups[i] for i in used]
+    )
+    if min(len(np.unique(asked)), len(np.unique(nulls))) < 2:
+        return None
+    alike = verdict.correlation(on_test[null], nulls)
+    return verdict.smallest_auc(verdict.Slices(asked, nulls, labels), alike, prior, seed)
 
 
 def _rounded(values: np.ndarray) -> list[str]:
     return [f"{v:.6f}" for v in values]
 
 
-def decide(score: np.ndarray, summary: dict[str, Any]) -> np.ndarray:
-    """used | not used | undetermined by the thresholds that were frozen on the shadows."""
-    high, low = summary["threshold_used"], summary["threshold_not_used"]
-    used = np.zeros(len(score), bool) if high is None else score >= high
-    not_used = np.zeros(len(score), bool) if low is None else score <= low
+def decide(score: np.ndarray, limits: claims.Thresholds) -> np.ndarray:
+    """used | not used | undetermined by the thresholds."""
+    used = np.zeros(len(score), bool) if limits.used is None else score >= limits.used
+    not_used = np.zeros(len(score), bool) if limits.not_used is None else score <= limits.not_used
     return np.where(used, "used", np.where(not_used, "not used", "undetermined"))
 
 
@@ -139,29 +216,10 @@ def held_pairs(folder: Path) -> Pairs:
         return Pairs(found["score"], found["label"])
 
 
-def predict_candidates(
-    folder: Path, known: Labelled, asked: target.Target, config: Config, on_dev: transfer.OnDev | None = None
-) -> dict[str, np.ndarray]:
-    """score, probability, probability_low and probability_high [candidate], from the fitted attack in `folder`.
-
-    Each is a function of the candidate, the piles and the shadows' pool alone, whoever else is asked about; of the
-    labels of dev slices with `on_dev`.
-    """
-    attack = config.attack
+def candidate_score(folder: Path, known: Labelled, asked: target.Target, config: Config) -> np.ndarray:
+    """Log odds [candidate] by the fitted attack in `folder`: a function of the candidate, the piles and the shadows'
+    pool alone, whoever else is asked about."""
     content = json.loads((folder / "model.json").read_text())
-    combiners, recalibration = model.from_json(content)
+    combiners, _ = model.from_json(content)
     pooled = [np.array(p) for p in content["pooled_variance"]]
-    score = target.score(known, asked, list(zip(combiners, pooled, strict=True)), options(config))
-    if on_dev is not None:
-        recalibration = on_dev.recalibration
-    held_out = held_pairs(folder).score.reshape(known.bank.member.shape)
-    labels = None if on_dev is None else on_dev.labels
-    spread = target.bootstrap_logits(known, asked, held_out, options(config), attack.draws, attack.bootstrap, labels)
-    probability = recalibration.probability(score, attack.prior)
-    low, high = np.quantile(special.expit(spread + special.logit(attack.prior)), (0.025, 0.975), axis=0)
-    return {
-        "score": score,
-        "probability": probability,
-        "probability_low": np.minimum(low, probability),
-        "probability_high": np.maximum(high, probability),
-    }
+    return target.score(known, asked, list(zip(combiners, pooled, strict=True)), options(config))

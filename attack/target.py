@@ -10,9 +10,7 @@ import numpy as np
 from attack import calibration, choice, crossfit
 from attack.calibration import Bank
 from attack.crossfit import Labelled, Options
-from attack.model import Combiner, fit_recalibration
-from attack.recalibration import Labels, Pairs
-from attack.recalibration import fit as fit_on_dev
+from attack.model import Combiner
 from shadow import keys
 
 
@@ -134,19 +132,9 @@ def score_pools(data: Labelled, targets: Sequence[Target], options: Options, dra
     return result
 
 
-def bootstrap_logits(
-    data: Labelled,
-    target: Target,
-    held_out: np.ndarray,
-    options: Options,
-    draws: int,
-    resamples: int,
-    dev: Labels | None = None,
-) -> np.ndarray:
-    """Recalibrated log odds [resample, candidate] when shadows and groups of dev images are drawn anew with
-    replacement: how well the probability is known. Resample b uses draw b mod draws. The model is chosen once, on all
-    of them. `dev`: scored dev slices of the target's own generator, [dev image], on which the recalibration is fitted
-    too."""
+def bootstrap_scores(data: Labelled, target: Target, options: Options, draws: int, resamples: int) -> np.ndarray:
+    """Log odds [resample, candidate] when shadows and groups of dev images are drawn anew with replacement: how far the
+    fit decides them. Resample b uses draw b mod draws. The model is chosen once, on all of them."""
     shadows, groups = len(data.bank.values), data.groups
     count = options.count(data.bank)
     nobody = np.zeros(groups, bool)
@@ -170,12 +158,6 @@ def bootstrap_logits(
         per_pair = weight[:, data.group]
         if min((per_pair * pairs).sum(), (per_pair * (1 - pairs)).sum()) == 0:
             weight[:] = 1.0  # a resample without one of the classes says nothing: the plain fit stands in
-            per_pair = weight[:, data.group]
         combiner, _ = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge, weight, model=model)
-        if dev is None:
-            recalibration = fit_recalibration(held_out.ravel(), pairs.ravel(), per_pair.ravel())
-        else:
-            shadows_pairs = Pairs(held_out.ravel(), pairs.ravel())
-            recalibration = fit_on_dev(dev, shadows_pairs, drawn_groups[dev.group].astype(float), per_pair.ravel())
-        result[b] = recalibration.logit(combiner.logit(z))
+        result[b] = combiner.logit(z)
     return result

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import special
 
-from attack import recalibration, store, target
-from attack.crossfit import Options
+from attack import measuring, recalibration, regime, same_generator, store, target
+from attack.fitting import options as fitting_options
 from attack.model import Recalibration
 from attack.recalibration import Labels, Pairs
 from attack.statistics import metrics
+from shadow import fleet
+from shadow import piles as opened
+from shadow.config import Config
+from shadow.data.manifest import Manifest
 from shadow.errors import UserError
 
 # What stands for `measured` where the data have no dev pile with labelled slices (edition own).
@@ -23,6 +28,7 @@ UNLABELLED = {
     "same_generator": False,
 }
 FIGURES = ("brier", "log_loss", "ece")
+_TEST = "generated_test"
 
 
 def probability_figures(logit: np.ndarray, label: np.ndarray, group: np.ndarray, seed: int) -> dict[str, Any]:
@@ -33,15 +39,51 @@ def probability_figures(logit: np.ndarray, label: np.ndarray, group: np.ndarray,
     return {name: {key: found[name][key] for key in ("value", "low", "high")} for name in FIGURES}
 
 
-def dev_labels(data: store.Store, step: int, pile: str, options: Options, draws: int) -> Labels:
-    """The attack's log odds of the dev slices on a pile of the target ("generated_dev" or "generated_test"), each by an
-    attack fitted without its group. UserError where there is one class only."""
-    label = data.used.astype(int)
+@dataclass(frozen=True)
+class Dev:
+    """What labelled dev slices say. figures: for evaluation.json; labels: their scores on the target's test pile where
+    one generator made both piles, else None; same: why the labels count or do not, for evaluation.json."""
+
+    figures: dict[str, Any]
+    labels: Labels | None
+    same: dict[str, Any]
+
+
+def of_dev(
+    workdir: Path,
+    data: store.Store,
+    manifest: Manifest,
+    config: Config,
+    step: int,
+    on_test: np.ndarray,
+    before: Recalibration,
+) -> Dev:
+    """The labelled dev slices, and whether their labels are labels of the target (`attack.same_generator`).
+
+    on_test: log odds [image of the pool] on the test pile, each by an attack fitted without its group. Where the labels
+    do not count, the figures are those of the dev pile, whose generator they are of. UserError where there is one class
+    only.
+    """
+    attack, label = config.attack, data.used.astype(int)
+    if "generated_dev" not in data.sizes:
+        return Dev(dict(UNLABELLED), None, {"counts": False, "why": UNLABELLED["why"]})
     if not 0 < label.sum() < len(label):
         raise UserError("the dev folder holds only one class: both used and not used slices are needed")
-    known, dev = data.labelled(step, pile), len(data.dev)
-    score = target.score_pools(known, [data.pool_target(step, pile)], options, draws)[0]
-    return Labels(score[:dev], label, known.group[:dev])
+    dev, group = len(data.dev), data.labelled(step, "generated_dev").group[: len(data.dev)]
+    known = data.labelled(step, "generated_dev")
+    on_dev_pile = target.score_pools(
+        known, [data.pool_target(step, "generated_dev")], fitting_options(config), attack.draws
+    )[0][:dev]
+    own, test = Labels(on_dev_pile, label, group), Labels(on_test[:dev], label, group)
+    if attack.same_generator == "auto":
+        same = provenance(workdir, data, manifest, config, step, own, test)
+    else:
+        said = f"attack.same_generator = {attack.same_generator!r} says so"
+        same = {"counts": attack.same_generator == "true", "why": said}
+    counts = bool(same["counts"])
+    figures = measured(test if counts else own, before, counts, attack.seed)
+    figures["images"] = data.seen[_TEST if counts else "generated_dev"]
+    return Dev(figures, test if counts else None, same)
 
 
 def measured(dev: Labels, shadows: Recalibration, same_generator: bool, seed: int) -> dict[str, Any]:
@@ -57,63 +99,56 @@ def measured(dev: Labels, shadows: Recalibration, same_generator: bool, seed: in
     }
 
 
-@dataclass(frozen=True)
-class OnDev:
-    """What the labels of dev slices of the same generator set.
-
-    labels: the slices' scores on the pile that the candidates are scored on; recalibration: the map of log odds;
-    used, not_used: thresholds, None where the slices are too few for one; fpr_interval: limits of the chance that
-    `used` flags an unused slice (`recalibration.fpr_interval`).
-    """
-
-    labels: Labels
-    recalibration: Recalibration
-    used: float | None
-    not_used: float | None
-    fpr_interval: tuple[float, float] | None
-
-
-def on_dev(dev: Labels, shadows: Pairs, fpr: float) -> OnDev:
-    below = recalibration.threshold(-dev.score[dev.label == 1], fpr)
-    return OnDev(
-        dev,
-        recalibration.fit(dev, shadows),
-        recalibration.threshold(dev.score[dev.label == 0], fpr),
-        None if below is None else -below,
-        recalibration.fpr_interval(int((dev.label == 0).sum()), fpr),
-    )
-
-
-def recalibrated(found: OnDev, shadows: Pairs, before: Recalibration, folds: int, seed: int) -> dict[str, Any]:
-    """The recalibration for evaluation.json: the map, and its figures before and after, the latter cross-validated over
-    groups."""
-    dev = found.labels
+def recalibrated(dev: Labels, shadows: Pairs, before: Recalibration, folds: int, seed: int) -> dict[str, Any]:
+    """The recalibration on dev slices for evaluation.json: the map, and its figures before and after, the latter
+    cross-validated over groups."""
     held = recalibration.cross_validated(dev, shadows, folds, seed)
+    found = recalibration.fit(dev, shadows)
     return {
-        "slope": found.recalibration.slope,
-        "offset": found.recalibration.offset,
+        "slope": found.slope,
+        "offset": found.offset,
         "before": {"slope": before.slope, "offset": before.offset}
         | probability_figures(before.logit(dev.score), dev.label, dev.group, seed),
         "cross_validated": probability_figures(held, dev.label, dev.group, seed),
         "slices": len(dev.label),
-        "threshold_used_from": "shadows" if found.used is None else "dev",
-        "threshold_not_used_from": "shadows" if found.not_used is None else "dev",
-        "fpr_interval": found.fpr_interval,
     }
 
 
-def thresholds(summary: dict[str, Any], found: OnDev) -> dict[str, Any]:
-    """The thresholds, and what a flag is worth, where dev slices of the same generator set them; a threshold for which
-    they are too few stays that of the shadows."""
-    high = summary["threshold_used"] if found.used is None else found.used
-    low = summary["threshold_not_used"] if found.not_used is None else found.not_used
-    if high is not None and low is not None and low >= high:  # so well separated that the zones overlap
-        low = float(np.nextafter(high, -np.inf))
-    changed: dict[str, Any] = {"threshold_used": high, "threshold_not_used": low}
-    if found.used is not None:
-        dev = found.labels
-        tpr, fpr = (float((dev.score[dev.label == kind] >= found.used).mean()) for kind in (1, 0))
-        changed["priors"] = [
-            {"prior": p, "tpr": tpr, "fpr": fpr, "ppv": metrics.ppv_at_prior(tpr, fpr, p)} for p in metrics.PRIORS
-        ]
-    return changed
+def provenance(
+    workdir: Path, data: store.Store, manifest: Manifest, config: Config, step: int, own: Labels, test: Labels
+) -> dict[str, Any]:
+    """Did one generator make the dev and the test pile? For evaluation.json: {"counts", "why", "kind", "power", "p",
+    "piles", "shadows", "labels"}.
+
+    own, test: the dev slices' scores on the dev and on the test pile. The shadows' piles are those of training step
+    `step`. See `same_generator`.
+    """
+    seed = config.attack.seed
+    dev_pile, test_pile = (
+        measuring.pile_of_target(manifest, config, role, len(manifest.rows(role))) for role in ("generated_dev", _TEST)
+    )
+    piles = same_generator.compare_piles(dev_pile, test_pile, seed)
+    shadows, excess = None, regime.excess(regime.likeness(*_statistics(data, step))[1])
+    if not piles.differ:
+        drawn = [opened.open_pile(opened.pile_path(fleet.shadow_folder(workdir, k), step)) for k in data.shadows]
+        shadows = same_generator.power_on_shadows(drawn, seed, images=piles.images)
+    labels = same_generator.label_consistency(own.score, test.score, own.label, own.group, seed)
+    found = same_generator.decide(piles, shadows, labels, outside=excess > 0)
+    return {
+        "counts": found.same,
+        "why": found.reason,
+        "kind": found.kind,
+        "power": found.power,
+        "p": piles.p,
+        "images": piles.images,
+        "shadows_told_apart": None if shadows is None else [shadows.told_apart, shadows.pairs],
+        "auc_on_piles": [labels.auc_dev, labels.auc_test],
+        "labels_p": labels.p,
+        "labels_power": labels.power,
+    }
+
+
+def _statistics(data: store.Store, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the target's test pile [statistic] and of the shadows' piles [shadow, statistic]."""
+    names = [store.pile_name(k, step, data.sizes[_TEST]) for k in data.shadows]
+    return np.array(data.statistics[_TEST]), np.array([data.statistics[name] for name in names])

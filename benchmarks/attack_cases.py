@@ -73,7 +73,7 @@ def recipe(world: str, pool: str, patients: str, size: int = _SIZES[0]) -> Confi
     config.attack.seed, made.split, made.denoiser.kind = int(seed), split, target
     made.seed = 2000 + 10 * _TARGETS.index(target) + int(seed)  # no two worlds of a pool share their roles
     config.pile.count, config.attack.pile, config.pile.steps = _SIZES[0], min(size, _SIZES[0]), (300, 600, 1600)
-    config.attack.same_generator = True
+    config.attack.same_generator = "true"
     made.dev_generated, made.test_generated = _SIZES[0] // 2, size
     made.train.batch_size, made.train.steps, made.train.checkpoint_every = 8, steps[-1], steps[-1]
     if kind == "real":

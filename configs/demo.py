@@ -12,7 +12,7 @@ from shadow.config import Config
 
 def get_config() -> Config:
     config = Config()
-    config.attack.same_generator = True
+    config.attack.same_generator = "true"
     config.train.steps = 1200
     config.challenge.train.steps = 2200
     return config

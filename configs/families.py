@@ -12,7 +12,7 @@ from shadow.config import Config, DenoiserConfig, FamilyConfig, UNet2DConfig
 
 def get_config() -> Config:
     config = Config()
-    config.attack.same_generator = True
+    config.attack.same_generator = "true"
     config.challenge.train.steps = 2200
     config.membership.block = 4
     config.fleet.shadows = 12  # a block of each family; grows by twelve

@@ -13,7 +13,7 @@ from shadow.config import Config
 
 def get_config() -> Config:
     config = Config()
-    config.attack.same_generator = True
+    config.attack.same_generator = "true"
     config.challenge.publish_patients = True
     config.challenge.dev_used = config.challenge.dev_not_used = 30
     config.challenge.test_used = config.challenge.test_not_used = 70

@@ -17,10 +17,11 @@ from shadow.errors import UserError
 _CHOICES = {
     "denoiser.kind": ("dit", "unet2d"),
     "denoiser.dtype": ("float32", "bfloat16"),
-    "membership.unit": ("image", "group", "mixed"),
+    "membership.unit": ("auto", "image", "group", "mixed"),
     "challenge.split": ("slice", "group"),
     "attack.objective": ("f1", "kappa", "accuracy"),
-    "attack.recalibrate": ("none", "dev"),
+    "attack.recalibrate": ("auto", "none", "dev"),
+    "attack.same_generator": ("auto", "true", "false"),
     "attack.proxy.prediction": ("v", "epsilon", "sample"),
     "attack.model": ("logistic", "boosting", "mean", "maximum", "auto"),
     "attack.ratio": ("none", "offline", "online"),
@@ -262,7 +263,7 @@ def _validate_attack(config: Config) -> None:
     attack = config.attack
     if config.data.edition == "own" and not config.data.root:
         raise UserError("data.edition = 'own': give the folder of your data, --config.data.root=FOLDER")
-    if config.data.edition == "own" and attack.same_generator:
+    if config.data.edition == "own" and attack.same_generator == "true":
         raise UserError(
             "attack.same_generator: data.edition = 'own' has no dev pile and no used slices; leave it false, or use "
             "the layout of edition 2023"
@@ -285,7 +286,7 @@ def _validate_attack(config: Config) -> None:
             raise UserError(f"attack.{name} = {value}: must lie between 0 and {below}")
     if attack.recalibrate == "dev" and not config.fleet.shadows:
         raise UserError("attack.recalibrate = 'dev': only with shadows; baselines have no probabilities")
-    if attack.recalibrate == "dev" and not attack.same_generator:
+    if attack.recalibrate == "dev" and attack.same_generator != "true":
         raise UserError(
             "attack.recalibrate = 'dev': labels of the dev slices say nothing of another generator; use 'none', or set "
             "attack.same_generator where one generator made both piles"

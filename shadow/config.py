@@ -100,7 +100,7 @@ class PileConfig:
 class MembershipConfig:
     """Which image is in which shadow."""
 
-    unit: str = "mixed"  # image | group | mixed (half of the groups whole, half split in two)
+    unit: str = "auto"  # auto (by how candidates and dev slices share patients) | image | group | mixed (between)
     block: int = 8  # shadows drawn together, even; in a block a unit is in exactly half of them
     candidates: bool = False  # online: shadows are trained on test candidates too; new candidates need new shadows
 
@@ -188,8 +188,8 @@ class AttackConfig:
     fpr: float = 0.1  # false positive rate of the decision `used`
     redraws: int = 19  # memberships redrawn for the control: two-way AUCs of an answer that means nothing
     bootstrap: int = 100  # resamples of shadows and groups behind probability_low/high
-    same_generator: bool = False  # the dev pile and the test pile come from one generator
-    recalibrate: str = "none"  # none | dev: probabilities and thresholds set on dev labels (needs same_generator)
+    same_generator: str = "auto"  # did one generator make the dev and the test pile? auto (tested) | true | false
+    recalibrate: str = "auto"  # probabilities and thresholds from dev labels: auto (where they count) | none | dev
     baseline: str = ""  # without shadows: whose labels submission.csv has; empty: see attack/quick/choice.py
     objective: str = "f1"  # what submission.csv maximises in expectation: f1 | kappa | accuracy
     seed: int = 0
@@ -235,7 +235,10 @@ class Config:
 
 
 def from_dict(content: dict[str, Any], kind: type = Config) -> Any:
-    """A `Config` from the nested dict in WORKDIR/config.json. Raises UserError on unknown or missing fields."""
+    """A `Config` from the nested dict in WORKDIR/config.json. Raises UserError on unknown or missing fields.
+
+    `attack.same_generator` was a bool in older runs: true and false become "true" and "false".
+    """
     fields = {f.name: f for f in dataclasses.fields(kind)}
     wrong = sorted(fields.keys() ^ content.keys())
     if wrong:
@@ -248,6 +251,8 @@ def from_dict(content: dict[str, Any], kind: type = Config) -> Any:
             values[name] = from_dict(value, type(like))
         elif kind is FleetConfig and name == "families":
             values[name] = tuple(from_dict(family, FamilyConfig) for family in value)
+        elif kind is AttackConfig and name == "same_generator" and isinstance(value, bool):
+            values[name] = "true" if value else "false"
         else:
             values[name] = tuple(value) if isinstance(like, tuple) else value
     return kind(**values)

@@ -6,7 +6,9 @@ and the shadows' sizes differ by at most the largest unit. Rows once written nev
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from absl import logging
@@ -17,6 +19,17 @@ from shadow.errors import UserError
 
 # New deals tried per ordered pair of shadows: enough for the chain to forget the greedy start it begins from.
 _DEALS_PER_PAIR = 40
+UNITS = ("image", "mixed", "group")  # from the most to the fewest units
+AUTO = "auto"
+_LEAST_UNITS = 4
+# Of the share of candidates with relatives beside that of dev images: it may lie so far below (a tenth below doubles the
+# false alarms, a hundredth does nothing) or above, where it accuses nobody.
+_BELOW, _ABOVE = 0.08, 0.2
+# The same as a ratio: below the first, candidates are strangers to dev images; below the second, `mixed` still accuses
+# too many of them; below the third, some are strangers and some are not.
+_SELDOM, _HALF, _OFTEN = 0.2, 0.6, 0.8
+_WHOLE, _SPLIT = 0.2, 0.5  # of `label_split`: groups are whole below the first, split from the second on
+_LEAST_RELATIVES = 5  # not-used images with a labelled relative: fewer do not tell how groups were split
 
 
 def units(groups: Sequence[str], kind: str, seed: int) -> list[np.ndarray]:
@@ -29,7 +42,7 @@ def units(groups: Sequence[str], kind: str, seed: int) -> list[np.ndarray]:
     names = np.asarray(groups)
     if kind == "image":
         return [np.array([i]) for i in range(len(names))]
-    if kind not in ("group", "mixed"):
+    if kind not in UNITS:
         raise UserError(f"membership.unit = {kind!r}: use 'image', 'group' or 'mixed'")
     result = []
     for name in sorted(set(names.tolist())):
@@ -44,6 +57,129 @@ def units(groups: Sequence[str], kind: str, seed: int) -> list[np.ndarray]:
     return result
 
 
+@dataclass(frozen=True)
+class UnitChoice:
+    """The unit of membership that is in force, and what speaks for it.
+
+    unit: image, group or mixed. candidates, dev: share of the test candidates and of the dev images, 0 to 1, that have
+    a relative in the pool, which is another image of their group that shadows may hold. split: see `label_split`. why:
+    a clause for people. warning: a sentence where the unit does not fit the data, else empty.
+    """
+
+    unit: str
+    candidates: float
+    dev: float
+    split: float | None
+    why: str
+    warning: str = ""
+
+
+def choose_unit(
+    dev_groups: Sequence[str],
+    test_groups: Sequence[str],
+    dev_label: np.ndarray,
+    asked: str = AUTO,
+    candidates: bool = False,
+    seed: int = 0,
+) -> UnitChoice:
+    """The unit `asked` for, judged, or where that is "auto" the one that fits the data.
+
+    References of an image are shadows without it. Those of a dev image may hold its relatives under `image`, never
+    under `group`; those of a candidate may hold its dev relatives under every unit. Unused dev images set the scale of
+    scores. So candidates look more used than they are where dev images have such references and they have not.
+
+    - `image` where all groups are single images. All units are then the same.
+    - `group` where candidates seldom have relatives. Where they have them less often than dev images it is `group`,
+      which errs towards "not used" alone, or, above 60 %, `mixed`.
+    - Else the labels decide: `group` where they keep groups whole, `image` where they split them, `mixed` between.
+      `image` too where they do not tell, since it treats candidates and dev images alike.
+    - A unit with more parts where the chosen one leaves fewer than four.
+
+    dev_groups [dev image], test_groups [candidate]; dev_label int [dev image]: 1 used, 0 not used, -1 not known.
+    candidates: shadows hold candidates too (`membership.candidates`). Raises UserError for an unknown unit.
+    """
+    share, dev = relatives(dev_groups, test_groups, "image", candidates, seed)
+    split, said = label_split(dev_groups, dev_label), _shares(share, dev)
+    fitting, why = _fitting(share, dev, split, candidates)
+    unit = fitting if asked == AUTO else asked
+    if asked == AUTO:
+        enough = [u for u in UNITS[: UNITS.index(unit) + 1] if len(units(dev_groups, u, seed)) >= _LEAST_UNITS]
+        if enough and unit != enough[-1]:
+            unit, why = enough[-1], f"{why}; but so few groups leave too few units of '{unit}'"
+    theirs, own = relatives(dev_groups, test_groups, unit, candidates, seed)
+    warning = ""
+    if own - theirs > _BELOW:
+        warning = f"{said}: unused candidates look more used than they are, and too many are flagged"
+        if asked not in (AUTO, fitting):
+            warning += f"; membership.unit = {fitting!r} fits better"
+    elif _SELDOM * dev <= share < _OFTEN * dev:
+        warning = f"{said}: no unit fits both candidates with relatives, which look less used, and those without"
+    elif theirs - own > _ABOVE:
+        warning = f"{said}: candidates with relatives look less used than they are"
+    if warning:
+        warning = f"membership.unit = {unit!r} does not fit well: {warning}"
+        if not candidates:
+            warning += "; membership.candidates=true treats all alike"
+    return UnitChoice(unit, share, dev, split, why if asked == AUTO else f"as given; {said}", warning)
+
+
+def _fitting(share: float, dev: float, split: float | None, candidates: bool) -> tuple[str, str]:
+    """(unit, why) by the rule of `choose_unit`, but for the number of units."""
+    if not dev and not (candidates and share):
+        return "image", "no two of the shadows' slices belong together, so that all units are the same"
+    said = _shares(share, dev)
+    if share < _SELDOM * dev:
+        return "group", said
+    if split is not None and split < _WHOLE:
+        return "group", f"{said}; dev labels keep slices that belong together whole"
+    if share < _HALF * dev and dev - share > _BELOW:
+        return "group", f"{said}, so that it errs towards 'not used'"
+    if split is not None and split < _SPLIT:
+        return "mixed", f"{said}; dev labels split some slices that belong together"
+    if dev - share > _BELOW:
+        return "mixed", f"{said}, so that it stands between"
+    if split is None:
+        return "image", f"{said}; too few labels tell whether slices that belong together were used together"
+    return "image", f"{said}; dev labels split slices that belong together"
+
+
+def _shares(share: float, dev: float) -> str:
+    had = "have relatives (slices of one patient or cluster) among the slices that shadows may hold"
+    return f"{share:.0%} of the candidates and {dev:.0%} of the dev slices {had}"
+
+
+def relatives(
+    dev_groups: Sequence[str], test_groups: Sequence[str], unit: str, candidates: bool, seed: int
+) -> tuple[float, float]:
+    """Share of the candidates and of the dev images, 0 to 1, of which a shadow without the image may hold a relative.
+
+    Arguments as of `choose_unit`. A candidate that no shadow holds has one where a dev image is of its group; an image
+    that shadows may hold has one where its group is of two units or more. Without candidates their share is 0.
+    """
+    pool = [*dev_groups, *test_groups] if candidates else list(dev_groups)
+    parts = Counter(pool[part[0]] for part in units(pool, unit, seed))
+    dev = [parts[group] > 1 for group in dev_groups]
+    test = [parts[group] > int(candidates) for group in test_groups]
+    return sum(test) / max(len(test), 1), sum(dev) / max(len(dev), 1)
+
+
+def label_split(groups: Sequence[str], label: np.ndarray) -> float | None:
+    """How far the labels of dev images split their groups: 0 where groups are whole, 1 where labels fall at random.
+
+    That is the chance that another labelled image of a not-used one's group was used, over the share of used ones among
+    all other labelled images. It may exceed 1. groups [image]; label int [image]: 1 used, 0 not used, -1 not known.
+    None where used or not-used images are missing, or fewer than five not-used ones have a labelled relative.
+    """
+    known = np.flatnonzero(label >= 0)
+    names, used = np.asarray(groups)[known], label[known] == 1
+    if not used.any() or used.all():
+        return None
+    pairs = ((names[:, None] == names[None]) & ~np.eye(len(names), dtype=bool))[~used]
+    if pairs.any(1).sum() < _LEAST_RELATIVES:
+        return None
+    return float(pairs[:, used].sum() / pairs.sum() * (len(used) - 1) / used.sum())
+
+
 def warn_of_large_units(groups: Sequence[str], config: MembershipConfig, seed: int) -> None:
     """A logged warning where a unit holds more than a tenth of the images."""
     largest = max(len(unit) for unit in units(groups, config.unit, seed))
@@ -53,10 +189,18 @@ def warn_of_large_units(groups: Sequence[str], config: MembershipConfig, seed: i
 
 
 def checked_units(groups: Sequence[str], config: MembershipConfig, seed: int) -> list[np.ndarray]:
-    """As `units`. Raises UserError where there are so few that nothing could be held out."""
+    """As `units`. Raises UserError for one group alone, or so few units that nothing can be held out."""
+    if len(set(groups)) < 2:
+        raise UserError(
+            f"all {len(groups)} dev images are of one patient or cluster of near-duplicates ({groups[0]}), and nothing "
+            "can be judged on another one; add real slices of other patients"
+        )
     found = units(groups, config.unit, seed)
-    if len(found) < 4:
-        raise UserError(f"only {len(found)} independent units among the dev images: at least 4 are needed")
+    if len(found) < _LEAST_UNITS:
+        raise UserError(
+            f"membership.unit = {config.unit!r}: only {len(found)} independent units among the dev images, at least "
+            f"{_LEAST_UNITS} are needed; add real slices of other patients"
+        )
     return found
 
 

@@ -21,6 +21,8 @@ from shadow.errors import UserError
 
 VERSION = 1
 
+# What is stated of the target depends on these, and no fit of shadows does.
+_STATED = ("attack.same_generator", "attack.recalibrate", "attack.objective", "attack.bootstrap")
 # Config fields each stage after training depends on, besides everything before it.
 LATER = {
     "signals": (
@@ -28,8 +30,8 @@ LATER = {
         *("attack.proxy", "attack.seed"),
         *("attack.embeddings_from", "attack.allow_missing"),
     ),
-    "fit": ("attack",),
-    "predict": (),
+    "fit": ("attack",),  # but for what only `predict` depends on
+    "predict": _STATED,
     "report": ("report",),
 }
 # May change at any time: the data may move (their content is checked by hash), and so may whoever does the work.
@@ -45,6 +47,9 @@ _SINCE: dict[str, Any] = {
     "attack.ratio": "none",
     "membership.candidates": False,
 }
+# The unit of membership that older runs were made with by default, and what "auto" counts as in hashes: the plan
+# freezes the unit that "auto" stands for, and older runs go on under the new default.
+_UNIT, _OLDER_UNIT, _AUTO = "membership.unit", "mixed", "auto"
 # What a first command leaves that depends on the config; before that, all of it may change.
 _BEGUN = ("plan.json", "challenge", ".challenge.part", "shadows")
 
@@ -90,13 +95,15 @@ def stage_hashes(config: Config) -> dict[str, str]:
     """Hash of the fields each stage depends on, its predecessors' included."""
     every = flatten(dataclasses.asdict(config))
     fields = {name: value for name, value in every.items() if name not in _SINCE or value != _SINCE[name]}
+    fields[_UNIT] = _OLDER_UNIT if fields[_UNIT] == _AUTO else fields[_UNIT]
     source = config.attack.embeddings_from
     fields["attack.embeddings_from"] = fingerprint(source) if source else ""  # the file may move
     later = tuple(prefix for prefixes in LATER.values() for prefix in prefixes)
     known = {k: v for k, v in fields.items() if not _below(k, later) and not _below(k, _FREE)}
     hashes = {"train": digest(known)}
     for stage, prefixes in LATER.items():
-        known |= {k: v for k, v in fields.items() if _below(k, prefixes)}
+        here = {k: v for k, v in fields.items() if _below(k, prefixes)}
+        known |= {k: v for k, v in here.items() if stage == "predict" or not _below(k, _STATED)}
         hashes[stage] = digest(known)
     return hashes
 
@@ -157,6 +164,8 @@ def _check_change(workdir: Path, old: dict[str, Any], new: dict[str, Any]) -> No
     old, new = _comparable(old, new)
     changed = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     changed = [name for name in changed if not _below(name, later) and not _below(name, _FREE)]
+    if _UNIT in changed and _same_unit(workdir, old.get(_UNIT), new[_UNIT]):
+        changed.remove(_UNIT)
     shadows = "fleet.shadows"
     if shadows in changed and isinstance(old.get(shadows), int):
         planned = _planned(workdir, old[shadows])
@@ -173,6 +182,19 @@ def _check_change(workdir: Path, old: dict[str, Any], new: dict[str, Any]) -> No
             f"{workdir} was started with other values of {named}: shadows trained with them cannot be mixed; give "
             "them back or use a new --workdir"
         )
+
+
+def _same_unit(workdir: Path, old: Any, new: Any) -> bool:
+    """Do two values of membership.unit stand for one unit in this workdir? "auto" is the one that plan.json names, or
+    the older default where it names none. Before there is a plan nothing depends on the unit."""
+    path = workdir / "plan.json"
+    if not path.exists():
+        return not (workdir / "shadows").exists()
+    try:
+        frozen = (json.loads(path.read_text()).get("unit") or {}).get("unit", _OLDER_UNIT)
+    except (OSError, ValueError, AttributeError):
+        return False
+    return all(unit in (_AUTO, frozen) for unit in (old, new))
 
 
 def _planned(workdir: Path, otherwise: int) -> int:

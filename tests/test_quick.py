@@ -13,6 +13,7 @@ from tiny_run import LAUNCH, fails, leftovers, snapshot
 
 from attack.baselines import BASELINES, score_all
 from attack.quick.run import QuickRun
+from attack.statistics.metrics import decide
 from configs import baselines
 from shadow.checks import validate
 from shadow.config import AttackConfig, Config
@@ -31,7 +32,8 @@ def table(path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Slices of noise in the 2023 layout; the piles hold copies of the used ones and of the first four candidates."""
+    """Slices of noise in the 2023 layout. Both piles hold copies of the used ones, that of the test also of the first
+    four candidates."""
     root, rng = tmp_path_factory.mktemp("quick") / "data", np.random.default_rng(0)
 
     def save(name, images):
@@ -48,7 +50,7 @@ def folder(tmp_path_factory):
     save("dev/not_used/not_used_{:04d}.png", noise(8))
     save("test/real_unknown_1/real_unknown_{:04d}.png", unknown)
     save("dev/generated/generated_{:04d}.png", [*np.maximum(used, 2), *noise(16)])
-    save("test/generated_1/generated_{:05d}.png", [*np.maximum(unknown[:4], 2), *noise(20)])
+    save("test/generated_1/generated_{:05d}.png", [*np.maximum(used, 4), *np.maximum(unknown[:4], 2), *noise(12)])
     (root / "sealed").mkdir()
     return root
 
@@ -100,8 +102,16 @@ def test_the_best_on_dev_labels_the_submission(done, launch):
     assert content["dev"]["picked"]["auc"] > 0.9
     said = [line.split(",") for line in (workdir / "submission.csv").read_text().splitlines()]
     assert [int(label) for _, label in said] == [1] * 4 + [0] * 4
-    chosen = {row["id"]: row["score"] for row in table(workdir / "predictions.csv")}
-    assert chosen == {row["id"]: row[name] for row in table(workdir / "scores.csv")}
+    chosen = table(workdir / "predictions.csv")
+    assert list(chosen[0]) == ["id", "score", "probability"]
+    if not BASELINES[name].needs_reference:
+        assert [row["score"] for row in chosen] == [row[name] for row in table(workdir / "scores.csv")]
+    chance = [float(row["probability"]) for row in chosen]
+    assert min(chance[:4]) > 0.7
+    assert max(chance[4:]) < 0.4
+    said = content["submission"]
+    assert (said["rule"], said["objective"]) == ("expected", "f1")
+    assert said["expected"] == pytest.approx(decide(chance).expected, abs=1e-4)
     good = launch("validate", f"--submission={workdir / 'submission.csv'}", f"--workdir={workdir}")
     assert (good.returncode, good.stderr) == (0, "")
 
@@ -109,9 +119,12 @@ def test_the_best_on_dev_labels_the_submission(done, launch):
 def test_the_report_leads_with_what_it_cannot_say(done):
     page = (done[0] / "report.html").read_text()
     warning = page.index("what it cannot say")
-    for said in ("No probability", "No error rate", "Difficult slices", "are about the development pile"):
+    for said in ("Probabilities rest on development slices alone", "No error rate", "Difficult slices"):
         assert warning < page.index(said) < page.index("<main>")
     assert page.count("best on development slices") == 1
+    assert "highest expected F1 under the probabilities of predictions.csv" in page
+    assert "The labels of the development slices count" in page
+    assert '<td data-name="probability">' in page
     assert all(f">{name}<" in page for name in BASELINES)
     assert str(done[0]) not in page
 
@@ -129,7 +142,7 @@ def test_running_again_changes_nothing_and_other_options_redo_it(done, folder, t
     workdir = tmp_path / "run"
     shutil.copytree(done[0], workdir)
     before = snapshot(workdir)
-    again = other(workdir, folder, same_generator=True)
+    again = other(workdir, folder, same_generator="true")
     again.everything()
     assert "nothing was changed" in capsys.readouterr().out
     assert snapshot(workdir) == before
@@ -137,15 +150,55 @@ def test_running_again_changes_nothing_and_other_options_redo_it(done, folder, t
     said = capsys.readouterr().out
     assert "not yet" not in said
     assert "shadows    none" in said
-    changed = other(workdir, folder, baseline="vcmi.retrieval.ssim")
+    changed = other(workdir, folder, baseline="vcmi.retrieval.ssim", same_generator="false")
     changed.config.report.gallery = False
     changed.everything()
     content = json.loads((workdir / "attack/baselines.json").read_text())
     assert content["chosen"] == {"name": "vcmi.retrieval.ssim", "by": "user"}
-    assert "best" not in content["dev"]  # whose generator that is, nobody said
+    assert "best" not in content["dev"]
     page = (workdir / "report.html").read_text()
     assert "may be of another generator" in page
+    assert "are about the development pile" in page
+    assert "Their labels do not count" in page
+    assert "submission.csv follows its own rule" in page
     assert "data:image/png" not in page
+    said = [row["vcmi.retrieval.ssim"] for row in table(workdir / "scores.csv")]
+    lines = (workdir / "submission.csv").read_text().splitlines()
+    assert [line[-1] for line in lines] == [str(int(float(value) > 0)) for value in said]
+
+
+def test_dev_labels_of_another_generator_label_nobody(folder, tmp_path):
+    """A test pile that copies no dev slice: `auto` finds that the labels are not its generator's."""
+    data, rng = tmp_path / "data", np.random.default_rng(1)
+    shutil.copytree(folder, data)
+    for i in range(1, 9):
+        Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(data / f"test/generated_1/generated_{i:05d}.png")
+    run = other(tmp_path / "run", data)
+    run.everything()
+    content = json.loads((tmp_path / "run/attack/baselines.json").read_text())
+    assert content["dev"]["standing"]["by"] == "test"
+    assert not content["dev"]["standing"]["count"]
+    assert content["chosen"] == {"name": "ratio.highpass", "by": "default"}
+    assert content["submission"]["rule"] == "prior"
+    lines = (tmp_path / "run/submission.csv").read_text().splitlines()
+    assert [line[-1] for line in lines] == ["1"] * 8  # no ranking is known to reach the F1 of all-ones
+    assert list(table(tmp_path / "run/predictions.csv")[0]) == ["id", "score"]
+    page = (tmp_path / "run/report.html").read_text()
+    assert "No probability" in page
+    assert "all 8 candidates, which singles nobody out" in page
+
+
+def test_dev_labels_of_the_same_generator_count_unasked(folder, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(folder, data)
+    for path in (data / "test/generated_1").iterdir():  # a part of the dev pile
+        shutil.copy(data / f"dev/generated/generated_{path.stem[-4:]}.png", path)
+    other(tmp_path / "run", data).everything()
+    content = json.loads((tmp_path / "run/attack/baselines.json").read_text())
+    found = content["dev"]["standing"]
+    assert (found["count"], found["by"]) == (True, "test")
+    assert content["chosen"]["by"] == "dev"
+    assert "in the other pile" in (tmp_path / "run/report.html").read_text()
 
 
 def test_other_images_are_scored_anew(done, folder, tmp_path):
@@ -153,7 +206,7 @@ def test_other_images_are_scored_anew(done, folder, tmp_path):
     shutil.copytree(folder, data)
     shutil.copytree(done[0], workdir)
     (data / "test/real_unknown_1/real_unknown_0001.png").unlink()
-    other(workdir, data, same_generator=True).everything()
+    other(workdir, data, same_generator="true").everything()
     assert len(table(workdir / "scores.csv")) == 7
 
 
@@ -177,6 +230,16 @@ def test_stages_ask_for_what_they_need(folder, tmp_path):
         QuickRun(tmp_path / "new", small)
     with pytest.raises(UserError, match=r"attack\.baseline"):
         validate(Config(attack=AttackConfig(baseline="domias")))
+
+
+def test_a_baseline_without_its_reference_is_named(folder, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(folder / "test/generated_1", data / "generated")
+    shutil.copytree(folder / "test/real_unknown_1", data / "candidates")
+    run = other(tmp_path / "run", data, baseline="domias")
+    run.config.data.edition = "own"
+    with pytest.raises(UserError, match=r"attack\.baseline = 'domias' needs .* not_used"):
+        run.everything()
 
 
 def one_candidate(root) -> int:

@@ -1,1 +1,1 @@
-"""The quick mode, `fleet.shadows = 0`: published baselines alone, which rank slices and promise nothing."""
+"""The quick mode, `fleet.shadows = 0`: published baselines alone, which rank slices and give no verdict."""

@@ -31,12 +31,14 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> None:
         headline=words.headline(content),
         warnings=words.warnings(content),
         chosen=words.chosen(content),
+        standing=words.standing(content),
         picked=words.picked(content),
         scale=scale,
         rows=_rows(content, scale),
         why=dev.get("why", ""),
         gallery=_gallery(config, manifest, candidates),
         candidates=candidates,
+        calibrated=predictions.probability is not None,
         name=content["chosen"]["name"],
         fold=len(candidates) > FOLD,
         facts=_facts(config, content),
@@ -74,8 +76,10 @@ def _candidates(predictions: score.Predictions, path: Path) -> list[dict[str, An
     for rank, index in enumerate(np.argsort(-predictions.score, kind="stable").tolist(), start=1):
         value = sentence.number(float(predictions.score[index]), 4)
         label = "used" if said[index] == "1" else "not used"
+        known = predictions.probability
+        chance = sentence.number(float(known[index])) if known is not None else ""
         rows.append(
-            {"id": predictions.ids[index], "rank": rank, "score": value, "label": label}
+            {"id": predictions.ids[index], "rank": rank, "score": value, "chance": chance, "label": label}
             # what the gallery prints where a real report has more
             | {"probability": value, "interval": f"rank {rank}", "decision": "", "truth": "", "wrong": False}
         )

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from scipy import special
 
 from attack.report.canvas import ACCENT, CARD, INK, LINE, MUTED
 from attack.report.canvas import axes as _axes
@@ -50,7 +49,7 @@ def roc(
                 x, y = _curve(scores[mine], labels[mine], 1 / others)
                 axes.step(x, y, where="post", color=ACCENT, alpha=0.4, linewidth=0.8)
     x, y = _curve(scores, labels, lowest)
-    axes.step(x, y, where="post", color=ACCENT, linewidth=2.2, label="predicted" if measured else "held out")
+    axes.step(x, y, where="post", color=ACCENT, linewidth=2.2, label="on the shadows" if measured else "held out")
     if measured:
         least = 1 / int(np.sum(measured[1] == 0))
         x, y = _curve(*measured, least)
@@ -88,16 +87,20 @@ def roc(
 
 @_plain
 def histogram(
-    scores: np.ndarray, labels: np.ndarray, thresholds: Sequence[float] = (), name: str = "histogram"
+    scores: np.ndarray,
+    labels: np.ndarray,
+    thresholds: Sequence[float] = (),
+    name: str = "histogram",
+    titles: tuple[str, str] = ("not used", "used"),
 ) -> Markup:
-    """Shares of members and of non-members by score, an upright line at each threshold of the decisions.
+    """Shares of slices of label 0 and 1 (`titles`) by score, an upright line at each threshold of the decisions.
 
     The outermost half percents are drawn at the edge.
     """
     figure, axes = _axes()
     low, high = np.quantile(scores, [0.005, 0.995])
     edges = np.linspace(low, high if high > low else low + 1, 25)
-    for kind, color, style, title in ((0, MUTED, "--", "not used"), (1, ACCENT, "-", "used")):
+    for kind, color, style, title in ((0, MUTED, "--", titles[0]), (1, ACCENT, "-", titles[1])):
         values = np.clip(scores[labels == kind], edges[0], edges[-1])
         share = 100 * np.histogram(values, edges)[0] / max(1, len(values))
         axes.stairs(share, edges, fill=True, color=color, alpha=0.22)
@@ -108,7 +111,7 @@ def histogram(
     axes.set_ylim(bottom=0)
     _names(axes, "score", "% of slices")
     _legend(axes, "above")
-    return _svg(figure, name, "Histogram of scores of used and of unused slices")
+    return _svg(figure, name, f"Histogram of scores: {titles[1]} and {titles[0]}")
 
 
 @_plain
@@ -175,36 +178,6 @@ def shadow_curve(rows: Sequence[dict[str, Any]]) -> Markup:
     axes.grid(color=LINE, linewidth=0.6, axis="y")
     _names(axes, "shadows", "AUC on unseen shadows")
     return _svg(figure, "shadow curve", "AUC on unseen shadows by their number, with intervals")
-
-
-@_plain
-def confidence(found: dict[str, Any]) -> Markup:
-    """Trials of the attack on the shadows, the line through them and what it foresees of the target; `confidence` of
-    evaluation.json."""
-    figure, axes = _axes()
-    implied, auc = (np.array(found["trials"][name]) for name in ("implied", "auc"))
-    steps = implied.shape[1]
-    for step in range(steps):  # the later, the darker
-        shade: dict[str, Any] = {"alpha": 0.25 + 0.6 * (step + 1) / steps, "markeredgewidth": 0}
-        axes.plot(implied[:, step], auc[:, step], "o", color=MUTED, markersize=4, **shade)
-    low = min(0.5, float(implied.min()), found["implied"]) - 0.01
-    x = np.linspace(max(low, 1e-3), 0.9999, 200)
-    axes.plot(x, special.expit(found["offset"] + found["slope"] * special.logit(x)), color=ACCENT, linewidth=1.6)
-    axes.plot(x, x, color=MUTED, linewidth=1, linestyle=(0, (2, 3)), label="as sure as right")
-    ring: dict[str, Any] = {
-        "color": CARD,
-        "markeredgecolor": ACCENT,
-        "markeredgewidth": 1.8,
-        "markersize": 7,
-        "zorder": 5,
-    }
-    axes.plot([found["implied"]] * 2, found["interval"], color=ACCENT, linewidth=1.6, zorder=4)
-    axes.plot([found["implied"]], [found["auc"]], "o", label="these candidates", **ring)
-    axes.set_ylim(min(0.4, float(auc.min()), found["interval"][0]) - 0.02, 1.02)
-    axes.grid(color=LINE, linewidth=0.6)
-    _names(axes, "AUC that its probabilities imply", "AUC")
-    _legend(axes, "lower right")
-    return _svg(figure, "confidence", "AUC by the AUC that probabilities imply, trials on shadows and these candidates")
 
 
 @_plain

@@ -84,42 +84,53 @@ def verdict(evaluation: dict[str, Any], candidates: int) -> Verdict:
     level = said.get("level")
     if level == "leak":
         return Verdict(True, "Leakage found", _leak(headline(evaluation)))
+    if level == "labelled only":
+        dev = evaluation["dev"]
+        return Verdict(
+            False,
+            "Only labelled slices leak",
+            "The generator gives its labelled training slices away (AUC of the dev slices "
+            f"{number(dev['auc'])} {interval(dev['interval'])}), but nothing shows that any of these {candidates} "
+            f"candidates was used: {said['why']}.",
+        )
     if level != "cannot tell":
         raise ValueError(f"no sentence for the verdict {level!r}")
-    start = f"With {candidates} candidates and {shadows(evaluation)} shadow generators no leakage could be shown; "
-    least = said.get("smallest_auc")
+    start = f"With {candidates} candidates and {shadows(evaluation)} shadow generators no leakage could be shown: "
+    least, why = said.get("smallest_auc"), said.get("why") or "nothing was measured"
     if least is None:
-        end = "they are so few that even a complete leak would go unnoticed."
+        end = " With so few slices even a complete leak could go unnoticed."
     else:
         end = (
-            f"leakage below an AUC of about {number(least)} ({round(100 * least)} right picks in 100, where guessing "
-            "gets 50) would go unnoticed."
+            f" A leak below an AUC of about {number(least)} ({round(100 * least)} right picks in 100, where guessing "
+            "gets 50) would often go unnoticed."
         )
-    return Verdict(False, "Cannot tell", start + end)
+    return Verdict(False, "Cannot tell", f"{start}{why}.{end}")
 
 
 def headline(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """The AUC to expect of the target, with its prediction interval: from its own labelled dev slices where the user
-    says they belong to the same generator, else from the attack's confidence in its candidates, else from the
-    shadows."""
-    two_way, expected = evaluation.get("two_way") or {}, evaluation.get("expected") or {}
-    if expected.get("from") not in ("dev", "confidence"):
-        return two_way
-    return {"auc": expected["auc"], "prediction_interval": expected.get("interval"), "from": expected["from"]}
+    """The AUC to expect of the target, with its interval, as {"auc", "prediction_interval", "from", "why"}.
+
+    It comes from the target's own labelled dev slices where these count, else from how far the candidates stand above
+    slices known not to be used.
+    """
+    expected = evaluation.get("expected") or {}
+    return {
+        "auc": expected.get("auc"),
+        "prediction_interval": expected.get("interval"),
+        "from": expected.get("from"),
+        "why": expected.get("why"),
+    }
 
 
-def _leak(two_way: dict[str, Any]) -> str:
+def _leak(found: dict[str, Any]) -> str:
     start = "The generator leaks its training slices"
-    area = two_way.get("auc")
+    area = found.get("auc")
     if area is None:
-        return f"{start}, but how strongly is {not_measurable(two_way.get('why'))}."
-    for key, name in (("prediction_interval", "prediction interval"), ("interval", "95 % interval")):
-        limits = two_way.get(key)
-        if limits and interval(limits):
-            sure = f" ({name} {range_of_100(limits)})"
-            break
-    else:
-        sure = " (with an unknown uncertainty)"
+        return f"{start}, but how strongly is {not_measurable(found.get('why'))}."
+    limits = found.get("prediction_interval")
+    sure = (
+        f" (95 % interval {range_of_100(limits)})" if limits and interval(limits) else " (with an unknown uncertainty)"
+    )
     return (
         f"{start}: shown one slice that was used and one that was not, this attack picks the used one in "
         f"{of_100(area)} of 100 cases{sure}; guessing would get 50."
@@ -135,11 +146,11 @@ def against_truth(
         return f"No AUC was predicted; {found}."
     start = f"Predicted {number(predicted)} {interval(limits)}".rstrip() + f", {found}: "
     if not limits or not interval(limits):
-        return start + "there is no prediction interval to hold it against."
+        return start + "there is no interval to hold it against."
     if limits[0] <= measured <= limits[1]:
-        return start + "inside the prediction interval."
+        return start + "inside the interval."
     side = "below" if measured < limits[0] else "above"
-    return start + f"{side} the prediction interval, so the attack misjudged itself on this generator."
+    return start + f"{side} the interval, so the attack misjudged itself on this generator."
 
 
 def right_decisions(counts: dict[str, dict[str, int]]) -> str:
@@ -172,21 +183,18 @@ def alarms(evaluation: dict[str, Any]) -> list[str]:
     regime = evaluation.get("regime") or {}
     if regime.get("inside") is False:
         found.append(regime.get("message") or "The target behaves unlike the shadows.")
+    asked = evaluation.get("candidates") or {}
+    if asked.get("blind_p") is not None and asked.get("auc") is None:
+        found.append(f"No fair comparison: {asked['why']}.")
     dev, two_way = evaluation.get("dev") or {}, evaluation.get("two_way") or {}
     wide = two_way.get("prediction_interval")
-    if dev.get("interval") and wide and interval(wide) and dev["interval"][1] < wide[0]:
-        found.append(
-            f"The attack is weaker on the labelled development slices (AUC {number(dev['auc'])} "
-            f"{interval(dev['interval'])}) than on the shadows (prediction interval {interval(wide)}): the shadows "
-            "flatter it, and its probabilities are too sure of themselves."
-        )
-    foreseen = evaluation.get("confidence") or {}
-    if foreseen.get("auc") is not None and wide and interval(wide) and foreseen["auc"] < wide[0]:
-        found.append(
-            f"By how sure the attack is of these candidates, an AUC of {number(foreseen['auc'])} "
-            f"{interval(foreseen['interval'])} is to be expected on them, below the interval for a generator like the "
-            f"shadows, {interval(wide)}: the target seems to leak less than they do."
-        )
+    for what, node in (("the labelled development slices", dev), ("these candidates", asked)):
+        if node.get("interval") and wide and interval(wide) and node["interval"][1] < wide[0]:
+            found.append(
+                f"The attack is weaker on {what} (AUC {number(node['auc'])} {interval(node['interval'])}) than on the "
+                f"shadows (prediction interval {interval(wide)}): the target leaks less than they do. No figure of the "
+                "shadows holds for it."
+            )
     controls = evaluation.get("controls") or []
     for row in controls:
         if row.get("p") is not None and row["p"] < ALARM / len(controls):
@@ -205,9 +213,27 @@ def patients(evaluation: dict[str, Any]) -> str:
         return not_measurable(found.get("why"))
     return (
         f"{found['above_all']} of {found['judged']} patients stand above every unused slice with all their used "
-        f"slices, in every shadow. The most exposed tenth ({found['worst_decile_patients']}) is found in "
-        f"{of_100(found['worst_decile'])} of 100 comparisons on average, the middle patient in "
-        f"{of_100(found['median'])}: single patients can be exposed while the average looks harmless."
+        f"slices, in every shadow. {_most_exposed(found)} The middle patient of the shadows is found in "
+        f"{of_100(found['median'])} of 100 comparisons: single patients can be exposed while the average looks "
+        "harmless."
+    )
+
+
+def _most_exposed(found: dict[str, Any]) -> str:
+    """The most exposed tenth of patients, beside what chance alone would show."""
+    tenth = f"The most exposed tenth of patients ({found['worst_decile_patients']})"
+    if found.get("worst_decile") is None:
+        return f"{tenth} cannot be judged: no patient is in shadows of both halves."
+    said = (
+        f"{tenth}, chosen on one half of the shadows, is found in {of_100(found['worst_decile'])} of 100 comparisons "
+        "on the other half"
+    )
+    limits = found.get("worst_decile_redrawn_range")
+    if not limits:
+        return f"{said}; what chance alone would show was not measured."
+    return (
+        f"{said}; with memberships that no shadow was trained on it is {of_100(found['worst_decile_redrawn'])} "
+        f"({range_of_100(limits)})."
     )
 
 
@@ -216,23 +242,37 @@ def recalibrated(evaluation: dict[str, Any]) -> str:
     found = (evaluation.get("dev") or {}).get("recalibration")
     if not found:
         return ""
-    limit = found["threshold_used_from"] == "dev"
+    if (evaluation.get("verdict") or {}).get("level") == "leak":
+        start = f"The probabilities were set on the labels of these {found['slices']} slices"
+    else:
+        start = f"Were leakage found, the labels of these {found['slices']} slices would set the probabilities"
     return (
-        f"The probabilities{' and the threshold of “used”' if limit else ''} were set on the labels of these "
-        f"{found['slices']} slices, so they are no longer an independent check of them: the figures on the right are "
-        "cross-validated over patients, those on the left use no dev label. The AUC is not touched by it."
+        f"{start}, so they are no longer an independent check of them: the figures on the right are cross-validated "
+        "over patients, those on the left use no dev label. The AUC is not touched by it."
     )
+
+
+def provenance(evaluation: dict[str, Any]) -> str:
+    """Whether dev labels count as labels of the target, and why."""
+    found = evaluation.get("same_generator") or {}
+    if not found:
+        return ""
+    start = "Dev labels count as labels of this generator" if found["counts"] else "Dev labels do not count"
+    return f"{start}: {found['why'].rstrip('.')}."
 
 
 def decided(evaluation: dict[str, Any]) -> str:
     """The rule of the decisions, and what submission.csv says."""
     rule = ""
-    if (evaluation.get("verdict") or {}).get("level") == "cannot tell":
-        rule = "Since no leakage could be shown, every candidate is left undetermined. "
-    elif evaluation.get("fpr"):
-        share = f"{'about' if _fpr_limits(evaluation) else 'at most'} {percent(evaluation['fpr'])}"
+    if (evaluation.get("verdict") or {}).get("level") != "leak":
         rule = (
-            f"“Used” is decided where {share} of unused slices would be flagged; "
+            "Since no leakage of these candidates could be shown, every candidate is left undetermined and every "
+            "probability next to the prior. "
+        )
+    elif evaluation.get("fpr"):
+        by = "slices known not to be used" if _fpr_limits(evaluation) else "the probabilities"
+        rule = (
+            f"“Used” is decided where, by {by}, about {percent(evaluation['fpr'])} of unused slices would be flagged; "
             "what is neither clearly used nor clearly unused is undetermined. "
         )
     return (rule + _submission(evaluation)).rstrip()
@@ -302,39 +342,35 @@ def cautions(evaluation: dict[str, Any], prior: float) -> list[tuple[str, str]]:
 
 
 def _foreseen(evaluation: dict[str, Any]) -> str:
-    found = evaluation.get("confidence") or {}
+    found = evaluation.get("candidates") or {}
     if found.get("auc") is None:
         return ""
     return (
-        f"How sure the attack is of the target's own candidates speaks for an AUC of {number(found['auc'])} "
-        f"{interval(found['interval'])} on them. "
+        "How far these candidates stand above slices known not to be used speaks for an AUC of "
+        f"{number(found['auc'])} {interval(found['interval'])} on them. "
     )
 
 
 def _fpr_limits(evaluation: dict[str, Any]) -> tuple[float, float] | None:
-    """Of the false positive rate of `used`, where dev slices set its threshold."""
-    return ((evaluation.get("dev") or {}).get("recalibration") or {}).get("fpr_interval")
+    """Of the false positive rate of `used`, where slices known not to be used set its threshold."""
+    return (evaluation.get("thresholds") or {}).get("fpr_interval")
 
 
 def _false_alarms(evaluation: dict[str, Any]) -> str:
-    """The false positive rate that was wanted, and what is known of the one that is to be expected: its limits where
-    dev slices set the threshold, else what came out on held-out pairs."""
+    """The false positive rate that was wanted, and what is known of the one that is to be expected."""
     wanted = evaluation.get("fpr")
     limits = _fpr_limits(evaluation)
-    if wanted and limits:
-        low, high = (percent(round(limit, 3)) for limit in limits)
+    if not wanted:
+        return "How many false alarms there are is not known."
+    start = f"The decision aims at flagging {percent(wanted)} of the unused slices. "
+    if limits is None:
         return (
-            f"The decision aims at flagging {percent(wanted)} of the unused slices. Its threshold was set on "
-            f"{evaluation['dev']['non_members']} unused development slices. If these are like the other unused slices "
-            f"and independent, it flags {low} to {high} of those (95 % limits); several slices of one patient make "
-            "that range wider."
+            f"{start}Too few slices are known not to be used to set its threshold, so the probabilities set it; how "
+            "many it flags cannot be checked here."
         )
-    points = (evaluation.get("two_way") or {}).get("tpr_at_fpr") or []
-    point: dict[str, Any] = next((row for row in points if row["fpr"] == wanted), {})
-    if not wanted or point.get("false_positives") is None:
-        return "How many came out on held-out pairs is not known."
-    wrong, others = point["false_positives"], point["non_members"]
+    low, high = (percent(round(limit, 3)) for limit in limits)
     return (
-        f"The decision aims at flagging {percent(wanted)} of the unused slices. On held-out pairs it flagged "
-        f"{wrong} of {others} ({percent(round(wrong / others, 3))}); on a generator unlike the shadows it may be more."
+        f"{start}Its threshold was set on the scores of {evaluation['thresholds']['nulls']} slices known not to be "
+        "used, on the target's own images. If these are like the other unused slices and independent, it flags "
+        f"{low} to {high} of those (95 % limits); several slices of one patient make that range wider."
     )

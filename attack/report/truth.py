@@ -68,6 +68,9 @@ def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
     def expected(value: float | None, limits: Any = None) -> str:
         return f"{sentence.number(value)} {sentence.interval(limits)}".strip()
 
+    def on_shadows(value: float | None, limits: Any = None) -> str:
+        return "–" if value is None else f"{expected(value, limits)} on the shadows"
+
     predicted = sentence.headline(evaluation)
     wide = predicted.get("prediction_interval") or predicted.get("interval")
     rows = [_figure("AUC", result["auc"], expected(predicted.get("auc"), wide))]
@@ -75,7 +78,7 @@ def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
     if patients and result["per_group"]:
         mine, measured = patients["logmeanexp"], result["per_group"]
         note = f"{measured['member_groups']} of {measured['groups']} patients have a used slice"
-        said = expected(mine["auc"], mine.get("prediction_interval"))
+        said = on_shadows(mine["auc"], mine.get("prediction_interval"))
         rows.append(_figure("AUC over patients", measured["logmeanexp"], said, note))
     points = {point["fpr"]: point for point in two_way.get("tpr_at_fpr") or []}
     for point in result["tpr_at_fpr"]:
@@ -87,10 +90,10 @@ def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
                 f"{point['false_positives']} of {point['non_members']} unused flagged"
             )
         name = f"TPR at {sentence.percent(point['wanted_fpr'])} FPR"
-        rows.append(_figure(name, point, expected(mine.get("tpr"), mine.get("interval")), note))
+        rows.append(_figure(name, point, on_shadows(mine.get("tpr"), mine.get("interval")), note))
     if result["probability"]:
         for key, name in (("brier", "Brier score"), ("ece", "Calibration error")):
-            rows.append(_figure(name, result["probability"][key], expected(two_way.get(key))))
+            rows.append(_figure(name, result["probability"][key], on_shadows(two_way.get(key))))
         aim = (evaluation.get("submission") or {}).get("objective", "f1")
         best = result["probability"]["best"].get(aim)
         if best:
@@ -111,7 +114,7 @@ def _plots(
     plots = []
     if held is not None:
         curve = figures.roc(held["score"], held["label"], None, [], (scores, answer))
-        plots.append((curve, "The ROC that was predicted from held-out shadows, and the one measured here."))
+        plots.append((curve, "The ROC on held-out shadows, and the one measured here."))
     drawn = figures.histogram(scores, answer, thresholds, "measured histogram")
     plots.append((drawn, "Scores of the candidates, by the truth."))
     if result["probability"]:

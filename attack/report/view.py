@@ -5,6 +5,7 @@ A figure that is null shows its `why`; one that is missing altogether shows that
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -83,7 +84,11 @@ UNIT = Scale(0.0)
 def auc_scale(evaluation: dict[str, Any]) -> Scale:
     """One axis for every AUC of the report, from a tenth below the lowest to 1, with chance marked."""
     two_way = evaluation.get("two_way") or {}
-    nodes = [two_way, *(evaluation.get(name) or {} for name in ("dev", "confidence")), *two_way.get("strata", [])]
+    nodes = [
+        two_way,
+        *(evaluation.get(name) or {} for name in ("dev", "candidates", "expected")),
+        *two_way.get("strata", []),
+    ]
     nodes += [*evaluation.get("signals", []), *evaluation.get("controls", [])]
     nodes += (evaluation.get("patients") or {}).get("auc") or []
     found = [0.4, *(two_way.get("within_shadow") or [])]
@@ -147,24 +152,22 @@ def thresholds(evaluation: dict[str, Any]) -> list[float]:
     """The scores between which a candidate is undetermined, where decisions were taken."""
     if (evaluation.get("verdict") or {}).get("level") != "leak":
         return []
-    found = [evaluation.get(f"threshold_{name}") for name in ("not_used", "used")]
-    return [value for value in found if value is not None]
+    limits = evaluation.get("thresholds") or {}
+    return [limits[name] for name in ("not_used", "used") if limits.get(name) is not None]
 
 
 def cards(evaluation: dict[str, Any], scale: Scale) -> list[Row]:
     """The key figures of the first screen."""
-    two_way = evaluation.get("two_way") or {}
-    wide = sentence.interval(two_way.get("prediction_interval"))
-    note = f"for one new generator {wide}; guessing is 0.50" if wide else "1 is certain, 0.50 is guessing"
-    first = auc_row("AUC on the shadows", two_way, scale, note)
-    if sentence.headline(evaluation).get("from") == "confidence":
-        mean = f"{sentence.number(two_way.get('auc'))} {sentence.interval(two_way.get('interval'))}".rstrip()
-        note = f"by how sure the attack is of the candidates; on the shadows it is {mean}"
-        first = auc_row("AUC to expect here", evaluation["confidence"], scale, note)
+    two_way, headline = evaluation.get("two_way") or {}, sentence.headline(evaluation)
+    mean = f"{sentence.number(two_way.get('auc'))} {sentence.interval(two_way.get('interval'))}".rstrip()
+    by = "labelled slices of this generator" if headline["from"] == "dev" else "slices known not to be used"
+    note = f"by {by}; on the shadows it is {mean}"
+    expected = evaluation.get("expected") or {}
+    first = auc_row("AUC to expect here", expected, scale, note)
     rate = headline_rate(evaluation)
     point = rate_row(rate)
     second = Row(
-        "Used slices it finds",
+        "On the shadows: used slices found",
         point.value,
         point.interval,
         f"{point.cells[0]}, with {sentence.percent(rate['fpr'])} false alarms among unused slices"
@@ -181,7 +184,7 @@ def cards(evaluation: dict[str, Any], scale: Scale) -> list[Row]:
         note = "AUC on the labelled slices of a real target"
         third = auc_row("Check: development slices", evaluation["dev"], scale, note)
     else:
-        third = probability_rows(two_way)[-1]
+        third = dataclasses.replace(probability_rows(two_way)[-1], name="On the shadows: calibration error")
     said = evaluation.get("decisions") or {}
     total = sum(said.values())
     parts = tuple(
@@ -199,7 +202,7 @@ def cards(evaluation: dict[str, Any], scale: Scale) -> list[Row]:
 
 
 def prior_rows(evaluation: dict[str, Any]) -> list[Row]:
-    """What a flag is worth under other priors."""
+    """What a flag is worth under other priors, by the rates that the shadows show."""
     rows = []
     for row in evaluation.get("priors") or []:
         name = f"{sentence.percent(row['prior'])} were used"

@@ -53,7 +53,8 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
         plots_of_attack=_plots(evaluation, held),
         tables=_tables(evaluation, scale),
         curve=worth.curve_plot(evaluation),
-        confidence=_confidence_plot(evaluation),
+        standing=_standing_plot(workdir, evaluation),
+        provenance=sentence.provenance(evaluation),
         shadow_plots=_shadow_plots(workdir, evaluation.get("shadows_missing") or []),
         candidates=candidates,
         fold=len(candidates) > FOLD,
@@ -153,19 +154,20 @@ def _plots(evaluation: dict[str, Any], held: dict[str, np.ndarray] | None) -> li
         (
             none if held is None else figures.roc(held["score"], held["label"], held["shadow"], points),
             "Finding members while accusing few others",
-            "How many of the used slices are found at each rate of false alarms, both logarithmic. Thin "
-            "lines: single shadows. Rings: with 95 % intervals. No point lies below one false alarm.",
+            "On the shadows: how many of the used slices are found at each rate of false alarms, both logarithmic. "
+            "Thin lines: single shadows. Rings: with 95 % intervals. No point lies below one false alarm.",
         ),
         (
             none if held is None else figures.histogram(held["score"], held["label"], thresholds),
             "Scores of used and unused slices",
-            "The further apart the two humps, the more the generated images give away."
-            + (" Between the upright lines a candidate is undetermined." if thresholds else ""),
+            "On the shadows: the further apart the two humps, the more their generated images give away."
+            + (" Between the upright lines a candidate of the target is undetermined." if thresholds else ""),
         ),
         (
             figures.reliability(rows) if rows else none,
             "Can the probabilities be taken at their word?",
-            "Where a probability of 0.8 is stated, 80 % should turn out to be used. Bars: 95 % intervals.",
+            "On the shadows: where a probability of 0.8 is stated, 80 % should turn out to be used. Bars: 95 % "
+            "intervals.",
         ),
     ]
 
@@ -197,8 +199,8 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
         view.auc_row(row["name"], row, scale, row.get("what") or "", sentence.p_value(row.get("p")))
         for row in evaluation.get("controls") or []
     ]
-    dev, foreseen = evaluation.get("dev"), evaluation.get("confidence")
-    note_of_confidence = "no label of theirs: by how sure the attack is of them, read off the shadows"
+    dev, asked = evaluation.get("dev"), evaluation.get("candidates")
+    note_of_candidates = "no label of theirs: by how far they stand above slices known not to be used"
     same = bool(dev and dev.get("same_generator"))
     note = "of the generator under test" if same else "of the development pile, maybe another generator"
     return {
@@ -213,7 +215,7 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
             view.auc_row(name, node, scale, said, view.counts(node))
             for name, node, said in (
                 ("Labelled development slices", dev, note),
-                ("These candidates, foreseen", foreseen, note_of_confidence),
+                ("These candidates", asked, note_of_candidates),
             )
             if node
         ],
@@ -226,15 +228,26 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
     }
 
 
-def _confidence_plot(evaluation: dict[str, Any]) -> tuple[Markup, str, str] | None:
-    found = evaluation.get("confidence") or {}
-    if found.get("auc") is None:
+def _standing_plot(workdir: Path, evaluation: dict[str, Any]) -> tuple[Markup, str, str] | None:
+    try:
+        with np.load(workdir / "attack" / "on_target.npz", allow_pickle=False) as store:
+            asked, null = store["candidate"], store["null"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{workdir / 'attack' / 'on_target.npz'}: cannot be read ({error}); predict again") from error
+    if not len(asked) or not len(null):
         return None
     caption = (
-        "Dots: the attack tried on every shadow as if it were the target, darker at later training steps. The line "
-        "turns how sure the attack is of the candidates into the AUC to expect (ring, with its 95 % interval)."
+        "Scores on the target's own images. Where some candidates were used, a part of them stands to the right of the "
+        "slices known not to be used."
     )
-    return figures.confidence(found), "How sure it is, and how right", caption
+    drawn = figures.histogram(
+        np.concatenate([asked, null]),
+        np.repeat([1, 0], [len(asked), len(null)]),
+        view.thresholds(evaluation),
+        "standing",
+        ("known not to be used", "candidates"),
+    )
+    return drawn, "Candidates and slices known not to be used", caption
 
 
 def _shadow_plots(workdir: Path, missing: Sequence[int]) -> list[tuple[Markup, str, str]]:

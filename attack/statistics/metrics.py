@@ -47,7 +47,7 @@ from attack.statistics.reliability import (
     reliability,
     shift_prior,
 )
-from attack.statistics.roc import OperatingPoint, Roc, roc, tpr_at_fpr
+from attack.statistics.roc import OperatingPoint, Roc, held_out_point, roc, tpr_at_fpr
 
 __all__ = [
     "DECISIONS",
@@ -70,6 +70,7 @@ __all__ = [
     "evaluate",
     "expected_f1_decision",
     "hanley_mcneil",
+    "held_out_point",
     "log_loss",
     "per_group",
     "placements",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attack.statistics.deciding import check_probability
-from attack.statistics.intervals import bootstrap_weights, clopper_pearson, percentile_interval
+from attack.statistics.intervals import bootstrap_weights, percentile_interval, proportion_interval
 from attack.statistics.ranking import DRAWS, check_labels
 from shadow import keys
 
@@ -65,19 +65,27 @@ def ece(probability: ArrayLike, labels: ArrayLike, bins: int | None = None) -> f
 
 
 def reliability(
-    probability: ArrayLike, labels: ArrayLike, bins: int | None = None, level: float = 0.95
+    probability: ArrayLike,
+    labels: ArrayLike,
+    bins: int | None = None,
+    level: float = 0.95,
+    groups: ArrayLike | None = None,
+    across: ArrayLike | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of a reliability plot by rising probability.
 
     {low, high: range of the probabilities; probability: their mean; items; members; share: members / items;
-    share_low, share_high: Clopper-Pearson}.
+    share_low, share_high: `proportion_interval` with `groups` and `across` [n]; without, Clopper-Pearson}.
     """
     values, target = _checked(probability, labels)
     place = _bins(values, bins)
+    ways = [None if way is None else np.asarray(way) for way in (groups, across)]
     rows = []
     for number in range(int(place.max()) + 1):
-        inside, hits = values[place == number], int(target[place == number].sum())
-        low, high = clopper_pearson(hits, len(inside), level)
+        here = place == number
+        inside, hits = values[here], int(target[here].sum())
+        own, other = (None if way is None else way[here] for way in ways)
+        low, high = proportion_interval(target[here], own, level, other)
         rows.append(
             {
                 "low": float(inside.min()),

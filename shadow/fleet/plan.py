@@ -19,13 +19,15 @@ import numpy as np
 
 import shadow
 from shadow import files
-from shadow.config import Config
+from shadow.config import Config, MembershipConfig
 from shadow.data import editions
 from shadow.data.manifest import Manifest
 from shadow.errors import UserError
 from shadow.fleet import families
+from shadow.membership import AUTO, UNITS, UnitChoice
 
 VERSION = 2
+OLDER_UNIT = "mixed"  # membership.unit of plans that name none: it was the default, and there was no "auto"
 
 # The code that decides about the bits of a checkpoint, and of a pile on top of it.
 _TRAINER = (
@@ -46,7 +48,8 @@ class Pack:
 
 @dataclass(frozen=True)
 class Plan:
-    """packs: in order of their first shadow; workers: of the measurement where `fleet.pack` is "auto"."""
+    """packs: in order of their first shadow; workers: of the measurement where `fleet.pack` is "auto"; unit: which
+    images share their shadows, None in a plan of before that was written down."""
 
     packs: tuple[Pack, ...]
     pack_size: int
@@ -55,6 +58,7 @@ class Plan:
     devices: int
     trainer: str  # hash of the code that training depends on, and
     sampler: str  # of that of sampling: shadows of two versions are not mixed
+    unit: UnitChoice | None = None
     version: int = VERSION
 
     @property
@@ -80,11 +84,14 @@ def read_plan(path: Path) -> Plan:
         if fields["version"] != VERSION:
             raise UserError(f"{path}: plan of version {fields['version']}, this is {VERSION}; use a new workdir")
         packs = tuple(Pack(tuple(pack["shadows"]), str(pack["key"])) for pack in fields["packs"])
-        plan = Plan(**{**fields, "packs": packs})
+        unit = None if fields.get("unit") is None else UnitChoice(**fields["unit"])
+        plan = Plan(**{**fields, "packs": packs, "unit": unit})
         planned = [shadow for pack in packs for shadow in pack.shadows]
         numbers = (plan.pack_size, plan.workers, plan.threads, plan.devices)
         if planned != list(range(len(planned))) or not all(isinstance(n, int) and n > 0 for n in numbers):
             raise ValueError("its shadows must be 0, 1, 2, ... and its sizes numbers above 0")
+        if unit is not None and unit.unit not in UNITS:
+            raise ValueError(f"its unit of membership must be one of {', '.join(UNITS)}")
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run `launch.py plan` first") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -92,13 +99,38 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
+def membership_in_force(workdir: Path, config: Config) -> MembershipConfig:
+    """The membership of the run in `workdir`, with the unit that its plan froze in place of "auto".
+
+    A unit that the config names is in force itself: `workdir.settle` has checked it against the plan. Raises UserError
+    where "auto" has no plan yet.
+    """
+    if config.membership.unit != AUTO:
+        return config.membership
+    return with_unit(read_plan(workdir / "plan.json").unit, config)
+
+
+def with_unit(choice: UnitChoice | None, config: Config) -> MembershipConfig:
+    """The config's membership with the unit of a plan in place of "auto"; None stands for an older plan."""
+    if config.membership.unit != AUTO:
+        return config.membership
+    return dataclasses.replace(config.membership, unit=OLDER_UNIT if choice is None else choice.unit)
+
+
 def make_plan(
-    config: Config, manifest: Manifest, membership: np.ndarray, size: int, workers: int, threads: int
+    config: Config,
+    manifest: Manifest,
+    membership: np.ndarray,
+    size: int,
+    workers: int,
+    threads: int,
+    unit: UnitChoice | None = None,
 ) -> Plan:
-    """Consecutive shadows of one family share a pack of up to `size` (see `families.packs`)."""
+    """Consecutive shadows of one family share a pack of up to `size` (see `families.packs`). `unit`: by which
+    `membership` was drawn."""
     own = [families.config_of(config, i) for i in range(len(families.family_names(config)))]
     largest = max(families.pack_size(each, size) for each in own)
-    empty = Plan((), largest, workers, threads, config.fleet.devices, *versions())
+    empty = Plan((), largest, workers, threads, config.fleet.devices, *versions(), unit)
     return grow(empty, config, manifest, membership)
 
 

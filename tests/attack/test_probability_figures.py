@@ -76,3 +76,15 @@ def test_ppv_and_prior_shift():
     for bad in ((0, 0.5), (0.5, 1)):
         with pytest.raises(ValueError, match="priors"):
             metrics.shift_prior(values, *bad)
+
+
+def test_reliability_allows_for_groups_on_both_sides():
+    rng = np.random.default_rng(0)
+    row, column = (place.ravel() for place in np.indices((10, 20)))
+    labels = (rng.normal(size=10)[row] + rng.normal(size=200) > 0).astype(int)
+    values = np.full(200, 0.5)
+    plain = metrics.reliability(values, labels)[0]
+    found = metrics.reliability(values, labels, groups=column, across=row)[0]
+    wanted = metrics.proportion_interval(labels, column, across=row)
+    assert (found["share_low"], found["share_high"]) == wanted
+    assert found["share_low"] < plain["share_low"] < plain["share_high"] < found["share_high"]

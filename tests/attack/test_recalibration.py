@@ -140,7 +140,7 @@ def test_unseen_candidates_of_a_generator_that_leaks_less_are_calibrated():
 def test_figures_before_and_after_are_given():
     shadows, dev = pairs(), slices(80, drop=1.5)
     plain = model.fit_recalibration(shadows.score, shadows.label.astype(float))
-    found = transfer.recalibrated(transfer.on_dev(dev, shadows, 0.1), shadows, plain, 5, 0)
+    found = transfer.recalibrated(dev, shadows, plain, 5, 0)
     measured = transfer.measured(dev, plain, True, 0)
     assert found["before"]["brier"] == measured["brier"]
     assert measured["brier"]["value"] == pytest.approx(
@@ -149,28 +149,18 @@ def test_figures_before_and_after_are_given():
     assert found["cross_validated"]["brier"]["value"] < found["before"]["brier"]["value"]
     for figure in found["cross_validated"].values():
         assert figure["low"] <= figure["value"] <= figure["high"]
-    assert found["threshold_used_from"] == "dev"
-    assert found["fpr_interval"] == recalibration.fpr_interval(40, 0.1)
-
-
-def test_thresholds_come_from_dev_slices_where_there_are_enough():
-    summary = {"threshold_used": 5.0, "threshold_not_used": -5.0, "priors": "of the shadows"}
-    few, many = (transfer.on_dev(slices(n), pairs(), 0.1) for n in (30, 38))  # 15 and 19 of each class
-    assert transfer.thresholds(summary, few) == {"threshold_used": 5.0, "threshold_not_used": -5.0}
-    found = transfer.thresholds(summary, many)
-    outside = many.labels.score[many.labels.label == 0]
-    inside = many.labels.score[many.labels.label == 1]
-    assert (outside >= found["threshold_used"]).sum() == 1
-    assert found["priors"][0]["tpr"] == pytest.approx(np.mean(inside >= found["threshold_used"]))
-    assert found["threshold_not_used"] < found["threshold_used"]
+    mapped = recalibration.fit(dev, shadows)
+    assert (found["slope"], found["offset"], found["slices"]) == (mapped.slope, mapped.offset, 80)
 
 
 def test_dev_labels_of_another_generator_are_refused():
     config = Config()
     config.attack.recalibrate = "dev"
-    with pytest.raises(UserError, match=r"attack\.recalibrate.*same_generator"):
-        validate(config)
-    config.attack.same_generator = True
+    for said in ("auto", "false"):  # whoever insists on dev labels says that one generator made both piles
+        config.attack.same_generator = said
+        with pytest.raises(UserError, match=r"attack\.recalibrate.*same_generator"):
+            validate(config)
+    config.attack.same_generator = "true"
     validate(config)
     config.fleet.shadows = 0
     with pytest.raises(UserError, match=r"attack\.recalibrate.*only with shadows"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from attack import controls, estimate, predicting, regime
+from attack import claims, controls, estimate, predicting, regime
 from attack.crossfit import Options
 from shadow.config import MembershipConfig
 
@@ -136,25 +136,11 @@ def test_redrawn_memberships_show_nothing_where_the_real_one_shows_all():
     case = controls.evidence_of(1.0, 0, size)
     options = Options(8, 2, 1.0, 0)
     ids = tuple(case.data.ids)
-    row = controls.redrawn(case.data, ids, MembershipConfig(unit="image"), options, found.two_way.auc, 7)
+    redraws = controls.redraw(case.data, ids, MembershipConfig(unit="image"), options, 7)
+    row = controls.redrawn(redraws, found.two_way.auc)
     assert 0.4 < row["auc"] < 0.6
     assert row["p"] > 0.01
     assert row["result_p"] == pytest.approx(1 / 8)
-
-
-def test_expected_auc_comes_from_dev_slices_of_the_same_generator_only():
-    summary = {"two_way": {"auc": 0.9, "prediction_interval": [0.7, 0.97]}}
-    unknown, foreseen = {"auc": None, "interval": None}, {"auc": 0.8, "interval": [0.65, 0.9], "slope": 1.0}
-    dev = {"auc": 0.7, "interval": [0.6, 0.8], "same_generator": False}
-    assert predicting.expect(summary, dev, unknown, 100) == {"auc": 0.9, "interval": [0.7, 0.97], "from": "shadows"}
-    without = {"auc": 0.8, "interval": [0.65, 0.9], "from": "confidence"}
-    assert predicting.expect(summary, dev, foreseen, 100) == without
-    own = predicting.expect(summary, dev | {"same_generator": True}, foreseen, 100)
-    assert (own["auc"], own["from"]) == (0.7, "dev")
-    assert own["interval"][0] < 0.6 < 0.8 < own["interval"][1]  # other candidates: wider
-    few = {"auc": 0.9, "interval": [0.1, 0.999], "same_generator": True}  # so few that what needs no label says more
-    assert predicting.expect(summary, few, unknown, 100)["from"] == "shadows"
-    assert predicting.expect(summary, few, foreseen, 100) == without
 
 
 def test_an_interval_is_widened_to_what_so_many_candidates_can_show():
@@ -162,9 +148,9 @@ def test_an_interval_is_widened_to_what_so_many_candidates_can_show():
     assert estimate.attainable((0.25, 0.75), 4) == (0.25, 0.75)
 
 
-def test_decisions_follow_the_frozen_thresholds():
-    summary = {"threshold_used": 1.0, "threshold_not_used": -1.0}
-    said = predicting.decide(np.array([1.0, 0.0, -1.0, 5.0]), summary)
+def test_decisions_follow_the_thresholds():
+    limits = claims.Thresholds(1.0, -1.0, 30, 0.1, (0.02, 0.22))
+    said = predicting.decide(np.array([1.0, 0.0, -1.0, 5.0]), limits)
     assert said.tolist() == ["used", "undetermined", "not used", "used"]
-    open_ = predicting.decide(np.array([9.0]), {"threshold_used": None, "threshold_not_used": None})
+    open_ = predicting.decide(np.array([9.0]), claims.Thresholds(None, None, 0, 0.1, None))
     assert open_.tolist() == ["undetermined"]

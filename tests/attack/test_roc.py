@@ -77,6 +77,53 @@ def test_proportion_interval_with_groups():
     assert metrics.proportion_interval(copies)[0] > grouped[0]
     assert metrics.proportion_interval(np.ones(40), np.arange(40) // 4) == metrics.clopper_pearson(10, 10)
     assert metrics.proportion_interval(np.ones(4), np.zeros(4)) == metrics.clopper_pearson(1, 1)
-    for bad in ((3, 2), (-1, 2), (0, 0)):
+    for bad in ((3, 2), (-1, 2), (0, 0), (1 + 1e-9, 1), (-1e-9, 1), (1, np.inf), (np.nan, 1)):
         with pytest.raises(ValueError, match="successes"):
             metrics.clopper_pearson(*bad)
+
+
+def test_clopper_pearson_takes_rounding_for_what_it_is():
+    above = np.nextafter(1.0, 2.0)
+    for trials in (1, 7, 40, 12345):
+        assert metrics.clopper_pearson(above * trials, trials) == metrics.clopper_pearson(trials, trials)
+        assert metrics.clopper_pearson(-1e-16 * trials, trials) == metrics.clopper_pearson(0, trials)
+
+
+def test_proportion_interval_across_two_groupings_against_the_formula():
+    rng = np.random.default_rng(0)
+    row, column = (place.ravel() for place in np.indices((8, 12)))
+    kept = rng.random(96) < 0.8  # cells are not all there
+    row, column = row[kept], column[kept] // 2
+    hits = rng.normal(size=8)[row] + rng.normal(size=6)[column] + rng.normal(size=kept.sum()) > 0
+    share, count = hits.mean(), len(hits)
+
+    def squares(*names):
+        cells = list(zip(*names, strict=True))
+        sums = [sum(hits[i] - share for i in range(count) if cells[i] == cell) for cell in set(cells)]
+        return len(sums) / (len(sums) - 1) * sum(total**2 for total in sums) / count**2
+
+    one, two = squares(row), squares(column)
+    variance = max(one + two - squares(row, column), one, two)
+    widen = (stats.t.ppf(0.975, 5) / stats.norm.ppf(0.975)) ** 2
+    size = min(count, share * (1 - share) / variance / widen)
+    wanted = metrics.clopper_pearson(share * size, size)
+    assert metrics.proportion_interval(hits, row, across=column) == pytest.approx(wanted)
+    assert metrics.proportion_interval(hits, column, across=row) == pytest.approx(wanted)
+    # All or none: as many trials as the scarcer of shadows and patients.
+    assert metrics.proportion_interval(np.ones(count), row, across=column) == metrics.clopper_pearson(6, 6)
+    with pytest.raises(ValueError, match="across"):
+        metrics.proportion_interval(hits, across=row)
+    with pytest.raises(ValueError, match="groups"):
+        metrics.proportion_interval(hits, row, across=column[1:])
+
+
+def test_held_out_point_refuses_parts_that_miss_or_repeat_an_item():
+    scores, labels = np.arange(8.0), np.arange(8) % 2
+    first = np.arange(8) < 4
+    whole = metrics.held_out_point(scores, labels, 0.5, [(~first, first), (first, ~first)])
+    assert (whole.true_positives, whole.false_positives) == (2, 2)  # no score of one half is among the other's
+    for parts in ([(~first, first)], [(~first, first), (first, ~first), (first, ~first)]):
+        with pytest.raises(ValueError, match="every item once"):
+            metrics.held_out_point(scores, labels, 0.5, parts)
+    with pytest.raises(ValueError, match="labels must hold"):
+        metrics.held_out_point(scores, labels, 0.5, [(labels == 1, first), (first, ~first)])

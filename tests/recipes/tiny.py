@@ -17,6 +17,6 @@ def get_config() -> Config:
     config.pile.count, config.pile.batch_size, config.pile.sampler_steps = 20, 8, 3
     config.attack.pile = 20
     config.attack.draws, config.attack.folds, config.attack.bootstrap = 1, 2, 5
-    config.attack.same_generator = True
+    config.attack.same_generator = "true"
     config.report.gallery_rows = 2
     return config

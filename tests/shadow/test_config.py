@@ -102,6 +102,7 @@ BAD = [
     *((name, value) for name in ("attack.prior", "attack.fpr") for value in (0.0, 1.0, -0.1)),
     *((f"{p}denoiser.kind", "unet3d") for p in ("", "challenge.")),
     *(("diffusion.schedule", "sigmoid"), ("diffusion.prediction", "x0"), ("pile.sampler", "euler")),
+    *(("attack.same_generator", value) for value in (True, False, "True", "yes", 1, None)),
     *(("membership.unit", "patient"), ("challenge.split", "patient"), ("attack.objective", "auc")),
     *(("attack.ratio", "lira"), ("attack.ratio", "online")),  # no shadow holds a candidate
     *(("fleet.shadows", 5), ("fleet.shadows", -8), ("attack.folds", 1), ("attack.pile", 251), ("attack.fpr", 0.5)),

@@ -1,6 +1,7 @@
 """The membership matrix: balance, growth by blocks, and nothing left of the order in which it was filled."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from absl import logging
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attack import estimate
 from shadow import membership
 from shadow.config import MembershipConfig
 from shadow.errors import UserError
@@ -172,6 +174,8 @@ def test_too_few_units_and_unknown_kinds_are_refused():
         draw(names([3, 3, 3]), 8, 0, unit="group")
     with pytest.raises(UserError, match=r"membership\.unit = 'patient'"):
         draw(names([3] * 9), 8, 0, unit="patient")
+    with pytest.raises(UserError, match=r"membership\.unit = 'auto'"):  # which only a plan can resolve
+        draw(names([3] * 9), 8, 0, unit="auto")
 
 
 def test_a_large_unit_gives_a_warning(monkeypatch):
@@ -182,6 +186,155 @@ def test_a_large_unit_gives_a_warning(monkeypatch):
     membership.warn_of_large_units(names([5] + [1] * 25), MembershipConfig(unit="group"), 0)
     assert len(said) == 1
     assert "5 of 30" in said[0]
+
+
+def test_one_group_alone_is_refused():
+    """As images they are units enough; but no fold over groups holds one out."""
+    with pytest.raises(UserError, match=r"all 9 dev images are of one patient or cluster .*\(g0\).*other patients"):
+        draw(names([9]), 8, 0, unit="image")
+    assert draw(names([8, 1]), 8, 0, unit="image").shape == (8, 9)
+
+
+def patients(count, size, first=0):
+    return [f"p{first + i // size}" for i in range(count * size)]
+
+
+def choose(dev, test, label=None, asked="auto", candidates=False):
+    label = np.full(len(dev), -1) if label is None else np.asarray(label)
+    return membership.choose_unit(dev, test, label, asked, candidates, 0)
+
+
+DEV = patients(10, 4)
+SPLIT, WHOLE, PARTLY = [1, 0, 1, 0] * 10, [1] * 20 + [0] * 20, [1, 1, 0, 0] * 2 + [1] * 16 + [0] * 16
+SAME, OTHER = DEV[::2], patients(5, 4, 50)
+FEW, SOME, MOST = ([*DEV[:known], *patients(20 - known, 1, 50)] for known in (3, 10, 17))
+
+
+@pytest.mark.parametrize(
+    ("dev", "test", "label", "candidates", "unit", "warned"),
+    [
+        (patients(40, 1), patients(20, 1, 99), SPLIT, False, "image", ""),
+        (patients(40, 1), patients(20, 1), None, False, "image", "look less used than they are; .*candidates=true"),
+        (DEV, SAME, SPLIT, False, "image", ""),
+        (DEV, SAME, None, False, "image", ""),
+        (DEV, SAME, WHOLE, False, "group", "look less used than they are"),
+        (DEV, SAME, PARTLY, False, "mixed", None),
+        (DEV, OTHER, SPLIT, False, "group", ""),
+        (DEV, OTHER, WHOLE, False, "group", ""),
+        (DEV, OTHER, None, False, "group", ""),
+        (DEV, FEW, SPLIT, False, "group", ""),
+        (DEV, SOME, SPLIT, False, "group", "50% of the candidates and 100% of the dev slices .* no unit fits both"),
+        (DEV, SOME, WHOLE, False, "group", "no unit fits both"),
+        (DEV, MOST, SPLIT, False, "mixed", None),
+        (DEV, MOST, None, False, "mixed", None),
+        (DEV, OTHER, SPLIT, True, "image", ""),
+        (DEV, OTHER, WHOLE, True, "group", ""),
+        (DEV, patients(20, 1, 50), SPLIT, True, "group", ""),
+        (DEV, SOME, SPLIT, True, "group", "no unit fits both"),
+        (patients(3, 8), patients(3, 8, 50), SPLIT[:24], False, "mixed", "too many are flagged"),
+        (patients(1, 8), patients(3, 8, 50), SPLIT[:8], False, "image", "too many are flagged"),
+    ],
+)
+def test_the_unit_that_fits(dev, test, label, candidates, unit, warned):
+    found = choose(dev, test, label, candidates=candidates)
+    assert found.unit == unit
+    if warned is not None:
+        assert bool(found.warning) == bool(warned)
+        assert re.search(warned, found.warning)
+    assert found.why
+    assert "\n" not in found.why + found.warning
+
+
+@pytest.mark.parametrize(
+    ("asked", "test", "candidates", "warned"),
+    [
+        (
+            "image",
+            OTHER,
+            False,
+            "^membership.unit = 'image' .*: 0% of the candidates and 100% .* too many .*'group' fits",
+        ),
+        ("mixed", OTHER, False, "too many are flagged; membership.unit = 'group' fits better"),
+        ("image", MOST, False, "too many are flagged; membership.unit = 'mixed' fits better"),
+        ("group", OTHER, False, ""),
+        ("image", SAME, False, ""),
+        ("group", SAME, False, "look less used"),
+        ("image", OTHER, True, ""),
+        ("group", SAME, True, ""),
+        ("image", patients(20, 1, 50), True, "too many are flagged; membership.unit = 'group' fits better$"),
+    ],
+)
+def test_a_unit_that_is_given_stays_and_is_judged(asked, test, candidates, warned):
+    found = choose(DEV, test, SPLIT, asked, candidates)
+    assert found.unit == asked
+    assert found.why.startswith("as given; ")
+    assert bool(found.warning) == bool(warned)
+    assert re.search(warned, found.warning)
+
+
+GROUPS = st.lists(st.sampled_from("abcdefgh"), min_size=8, max_size=40)
+
+
+@settings(max_examples=150, deadline=None)
+@given(GROUPS, GROUPS, st.integers(0, 99), st.booleans())
+def test_the_chosen_unit_accuses_nobody_unless_it_says_so(dev, test, seed, candidates):
+    """References of candidates hold relatives about as often as those of dev images, or more often."""
+    label = np.random.default_rng(seed).integers(-1, 2, len(dev))
+    found = membership.choose_unit(dev, test, label, "auto", candidates, seed)
+    theirs, own = membership.relatives(dev, test, found.unit, candidates, seed)
+    assert ("too many are flagged" in found.warning) == (own - theirs > 0.08)
+    if found.unit != "mixed" and len(set(dev)) >= 4:
+        assert own - theirs <= 0.08
+    assert len(membership.units(dev, found.unit, seed)) >= 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(GROUPS, GROUPS, KINDS, st.booleans())
+def test_relatives_against_drawn_shadows(dev, test, unit, candidates):
+    """In many shadows every relative that may be held without the image is held once."""
+    pool = [*dev, *test] if candidates else dev
+    if len(set(dev)) < 2 or len(membership.units(pool, unit, 5)) < 4:
+        return
+    rows = np.zeros((512, len(pool)), bool)
+    rng = np.random.default_rng(0)
+    for part in membership.units(pool, unit, 5):
+        rows[:, part] = (rng.random(512) < 0.5)[:, None]
+
+    def ever(group, place):
+        others = [i for i, other in enumerate(pool) if other == group and i != place]
+        without = rows if place is None else rows[~rows[:, place]]
+        return bool(others) and bool(without[:, others].any())
+
+    offset = len(dev) if candidates else None
+    wanted_dev = np.mean([ever(group, i) for i, group in enumerate(dev)])
+    wanted = np.mean([ever(group, None if offset is None else offset + i) for i, group in enumerate(test)])
+    assert membership.relatives(dev, test, unit, candidates, 5) == pytest.approx((wanted, wanted_dev))
+
+
+@settings(max_examples=100, deadline=None)
+@given(GROUPS, st.integers(0, 999))
+def test_label_split_against_the_attack_s_own_measure(groups, seed):
+    label = np.random.default_rng(seed).integers(0, 2, len(groups))
+    found = membership.label_split(groups, label)
+    unused = [i for i, used in enumerate(label) if not used]
+    kin = [i for i in unused if sum(group == groups[i] for group in groups) > 1]
+    if label.all() or not label.any() or len(kin) < 5:
+        assert found is None
+        return
+    chance = estimate.mixing(groups, label == 1)
+    assert found == pytest.approx(chance / (label.sum() / (len(label) - 1)))
+    mute = np.append(label, [-1, -1])  # images without a label say nothing
+    assert membership.label_split([*groups, "a", "z"], mute) == pytest.approx(found)
+
+
+def test_label_split_of_whole_and_of_random_groups():
+    assert membership.label_split(DEV, np.array(WHOLE)) == 0
+    rng, found = np.random.default_rng(1), []
+    for _ in range(400):
+        found.append(membership.label_split(DEV, rng.permutation(SPLIT)))
+    assert abs(np.mean(found) - 1) < 4 * np.std(found) / 20
+    assert membership.label_split(DEV, np.ones(40, int)) is None
+    assert membership.label_split(DEV, np.full(40, -1)) is None
 
 
 @settings(max_examples=60, deadline=None)

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from shadow import workdir
+from shadow.checks import validate
 from shadow.config import Config, FamilyConfig, from_dict
 from shadow.errors import UserError
 
@@ -14,7 +15,9 @@ LATER = {  # a field and the first stage that it concerns
     "attack.target_pile": "signals",
     "attack.signals": "signals",
     "attack.ridge": "fit",
-    "attack.objective": "fit",
+    "attack.objective": "predict",
+    "attack.same_generator": "predict",
+    "attack.recalibrate": "predict",
     "report.gallery": "report",
 }
 TRAINING = (
@@ -25,7 +28,14 @@ FREE = (
     *("data.root", "data.patients", "challenge.pool", "challenge.patients"),
     *("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png", "compare.count"),
 )
-VALUES = {"attack.signals": ("other",), "report.gallery": False, "fleet.tensorboard": True, "pile.png": True}
+VALUES = {
+    "attack.signals": ("other",),
+    "attack.same_generator": "false",
+    "attack.recalibrate": "none",
+    "report.gallery": False,
+    "fleet.tensorboard": True,
+    "pile.png": True,
+}
 
 
 def changed(name, value=None):
@@ -240,6 +250,65 @@ def test_a_run_older_than_a_field_goes_on_as_it_was_begun(begun, section, field,
     assert workdir.stage_hashes(later())["train"] != stages["train"]
     with pytest.raises(UserError, match=named):
         workdir.settle(begun, later())
+
+
+def unit_of(name) -> Config:
+    config = Config()
+    config.membership.unit = name
+    return config
+
+
+def planned_as(folder, unit):
+    plan = {"packs": [{"shadows": [0, 1, 2, 3, 4, 5, 6, 7]}]}
+    (folder / "plan.json").write_text(json.dumps(plan if unit is None else plan | {"unit": {"unit": unit}}))
+
+
+@pytest.mark.parametrize(
+    ("frozen", "allowed"), [("image", ("auto", "image")), ("group", ("auto", "group")), (None, ("auto", "mixed"))]
+)
+def test_the_unit_in_force_may_be_called_auto_or_by_its_name(folder, frozen, allowed):
+    """None: an older plan, which has the default of its time."""
+    for before in allowed:
+        for after in ("auto", "image", "group", "mixed"):
+            (folder / "config.json").unlink()
+            workdir.settle(folder, unit_of(before))
+            planned_as(folder, frozen)
+            if after in allowed:
+                workdir.settle(folder, unit_of(after))
+                assert from_dict(workdir.read_config(folder)).membership.unit == after
+            else:
+                with pytest.raises(UserError, match=rf"membership\.unit \('{before}' -> '{after}'\)"):
+                    workdir.settle(folder, unit_of(after))
+            (folder / "plan.json").unlink()
+
+
+def test_before_a_plan_the_unit_may_change_and_without_one_under_shadows_not(folder):
+    (folder / "challenge").mkdir()
+    workdir.settle(folder, unit_of("group"))
+    (folder / "shadows").mkdir()
+    for damage in (None, "{", "[]", "3"):
+        if damage is not None:
+            (folder / "plan.json").write_text(damage)
+        with pytest.raises(UserError, match=r"membership\.unit"):
+            workdir.settle(folder, Config())
+
+
+def test_what_was_done_with_the_older_default_unit_is_still_done():
+    """Hashes of the commit before "auto" held 'mixed'; other units are another matter."""
+    assert workdir.stage_hashes(unit_of("auto")) == workdir.stage_hashes(unit_of("mixed"))
+    assert workdir.stage_hashes(unit_of("auto"))["train"] != workdir.stage_hashes(unit_of("image"))["train"]
+
+
+@pytest.mark.parametrize(("old", "new"), [(True, "true"), (False, "false")])
+def test_a_config_of_when_same_generator_was_a_bool(begun, old, new):
+    fields = json.loads(content(begun))
+    fields["config"]["attack"]["same_generator"] = old
+    (begun / "config.json").write_text(json.dumps(fields))
+    config = from_dict(workdir.read_config(begun))
+    assert config.attack.same_generator == new
+    validate(config)
+    workdir.settle(begun, config)
+    assert json.loads(content(begun))["config"]["attack"]["same_generator"] == new
 
 
 def test_digest_is_canonical():

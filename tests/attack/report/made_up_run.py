@@ -103,6 +103,26 @@ EVALUATION = {
         ],
     },
     "dev": {"auc": 0.8, "interval": [0.66, 0.9], "members": 20, "non_members": 20, "same_generator": False},
+    "same_generator": {"counts": False, "why": "The piles are told apart.", "kind": "piles differ", "power": 0.9},
+    "candidates": {
+        "auc": 0.76,
+        "interval": [0.62, 0.9],
+        "why": "",
+        "p": 0.0003,
+        "blind_p": 0.4,
+        "area": 0.63,
+        "variance": 0.001,
+        "freedom": 30.0,
+        "candidates": 12,
+        "nulls": 30,
+        "patients": 6,
+        "null_patients": 15,
+        "placebo": [0.5, 0.47, 0.52, 0.51],
+        "placebo_flagged": 0.09,
+    },
+    "expected": {"auc": 0.76, "interval": [0.62, 0.9], "from": "candidates", "why": ""},
+    "implied_auc": 0.76,
+    "thresholds": {"used": 1.6, "not_used": 0.0, "nulls": 30, "share": 0.1, "fpr_interval": [0.0211, 0.2207]},
     "regime": {
         "statistic": [{"name": "generated-generated distance", "target": 0.42, "shadows": [0.4, 0.45, 0.43, 0.5]}],
         "inside": True,
@@ -129,7 +149,14 @@ EVALUATION = {
         {"prior": 0.1, "ppv": 0.36, "tpr": 0.5, "fpr": 0.1},
         {"prior": 0.01, "ppv": 0.05, "tpr": 0.5, "fpr": 0.1},
     ],
-    "verdict": {"level": "leak", "smallest_auc": 0.83},
+    "verdict": {
+        "level": "leak",
+        "why": "the candidates stand above slices known not to be used (one-sided p 0.0003)",
+        "p": 0.0003,
+        "p_labelled": None,
+        "limit": 0.01,
+        "smallest_auc": 0.83,
+    },
 }
 
 
@@ -180,6 +207,9 @@ def make_run(folder: Path, draw=None, candidates=12, pile=30, sealed=True, seed=
     files.write_json(work / "plan.json", {"packs": [[0, 1], [2, 3]]})
     files.write_json(work / "config.json", {"version": "0.1.0", "config": {}, "stages": {"train": "ab" * 32}})
     files.write_json(work / "attack" / "evaluation.json", EVALUATION)
+    with (work / "attack" / "on_target.npz").open("wb") as stream:
+        null = np.random.default_rng(seed + 1).normal(size=30)
+        np.savez(stream, candidate=score, null=null, null_group=np.arange(30) // 2)
     pairs = 160
     answer = np.arange(pairs) % 2
     held = rng.normal(1.5 * answer, 1)
@@ -235,6 +265,28 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+
+
+def cannot_tell(evaluation) -> None:
+    """No leak: the candidates score like slices that were not used."""
+    evaluation["candidates"] |= {"auc": 0.54, "interval": [0.4, 0.68], "p": 0.3, "area": 0.52}
+    evaluation["expected"] |= {"auc": 0.54, "interval": [0.4, 0.68]}
+    evaluation["decisions"] = {"used": 0, "not used": 0, "undetermined": 12}
+    why = "the candidates do not stand above slices known not to be used (one-sided p 0.3)"
+    evaluation["verdict"] |= {"level": "cannot tell", "why": why, "p": 0.3}
+
+
+def labelled_only(evaluation) -> None:
+    """The dev slices of the same generator stand apart, the candidates do not."""
+    cannot_tell(evaluation)
+    evaluation["dev"] |= {"same_generator": True}
+    evaluation["same_generator"] |= {
+        "counts": True,
+        "kind": "same",
+        "why": "The piles cannot be told apart (p = 0.50).",
+    }
+    evaluation["expected"] |= {"interval": [0.4, 0.9]}
+    evaluation["verdict"] |= {"level": "labelled only", "p_labelled": 0.001, "limit": 0.025}
 
 
 def alter(run, tmp_path, change) -> Path:

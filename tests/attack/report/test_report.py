@@ -60,7 +60,7 @@ def test_no_path_and_no_date(run, page):
 def test_the_sections_of_the_issue_are_there(page):
     text = Page(page).text
     for words in (
-        "in about 86 of 100 cases (prediction interval 70 to 95)",
+        "in about 76 of 100 cases (95 % interval 62 to 90)",
         "[0.70, 0.95]",
         "not measurable: 80 non-members cannot show",
         "nearest.ratio@highpass",
@@ -74,7 +74,8 @@ def test_the_sections_of_the_issue_are_there(page):
         "train.batch_size",
     ):
         assert words in text, words
-    assert page.count("<svg") == 9  # four of the attack, three against the truth, two of the shadows
+    # four of the attack, one of the target, three against the truth, two of the shadows
+    assert page.count("<svg") == 10
 
 
 def test_hashes_are_those_of_the_files(run, page):
@@ -115,7 +116,8 @@ def test_without_sealed_there_is_no_truth(run, tmp_path):
 
 def test_the_truth_is_held_against_the_prediction(page):
     assert "How right was it?" in page
-    assert "Predicted 0.86 [0.70, 0.95], measured" in page
+    assert "Predicted 0.76 [0.62, 0.90], measured" in page
+    assert "0.50 [0.38, 0.61] on the shadows" in page  # no rate was predicted for the target
     assert "trained for 2,000 steps" in page
 
 
@@ -155,12 +157,16 @@ def test_patients_are_shown(run):
         "above_all": 1,
         "worst_decile": 1.0,
         "worst_decile_patients": 1,
+        "worst_decile_redrawn": 0.52,
+        "worst_decile_redrawn_range": [0.4, 0.63],
         "median": 0.85,
     }
     files.write_json(work / "attack" / "evaluation.json", evaluation)
     text = Page(write_report(work, config(), root).read_text()).text
     files.write_json(work / "attack" / "evaluation.json", EVALUATION)
     assert "1 of 4 patients stand above every unused slice" in text
+    assert "is found in more than 99 of 100 comparisons on the other half" in text
+    assert "with memberships that no shadow was trained on it is about 52 (40 to 63)" in text
     assert "0.77 [0.60, 0.88]" in text
     assert "too few" in text
     assert "0.30 to 1.00" in text

@@ -5,9 +5,9 @@ import csv
 
 import numpy as np
 import pytest
-from made_up_run import EVALUATION, SHADOWS, Page, alter, config, make_run
+from made_up_run import EVALUATION, SHADOWS, Page, alter, cannot_tell, config, labelled_only, make_run
 
-from attack.report import sentence
+from attack.report import sentence, view
 from attack.report.write import write_report
 from shadow import files
 from shadow.errors import UserError
@@ -47,6 +47,7 @@ def test_null_figures_say_why(run, tmp_path):
         evaluation["priors"][2]["ppv"] = None
         evaluation["prior"] = None
         evaluation["verdict"] = {"level": "cannot tell", "smallest_auc": None}
+        evaluation["candidates"] = evaluation["expected"] = None
 
     work = alter(run, tmp_path, nothing)
     held = dict(np.load(work / "attack" / "heldout.npz"))
@@ -107,7 +108,7 @@ def test_missing_shadows_stand_wherever_their_number_does(run, page, tmp_path):
 
 
 def test_unknown_patients_are_said(page, run):
-    assert "Patients instead of slices" in page
+    assert "patients instead of slices" in page
     work, root = run
     files.write_json(work / "attack" / "evaluation.json", EVALUATION | {"patients": {"why": "nobody told"}})
     text = Page(write_report(work, config(), root).read_text()).text
@@ -128,28 +129,32 @@ def test_recalibration_on_dev_labels_is_said_and_shown(run):
     plain = write_report(work, config(), root).read_text()
     assert "0.11 [0.06, 0.22]" in Page(plain).text
     assert "no longer an independent check" not in plain
-    evaluation["dev"]["recalibration"] = {
-        "slices": 40,
-        "threshold_used_from": "dev",
-        "fpr_interval": [0.0211, 0.2207],
-        "before": quality(0.222),
-        "cross_validated": quality(0.033),
-    }
+    evaluation["dev"]["recalibration"] = {"slices": 40, "before": quality(0.222), "cross_validated": quality(0.033)}
     files.write_json(work / "attack" / "evaluation.json", evaluation)
     mended = Page(write_report(work, config(), root).read_text()).text
     files.write_json(work / "attack" / "evaluation.json", EVALUATION)
-    assert "and the threshold of “used” were set on the labels of these 40 slices" in mended
+    assert "The probabilities were set on the labels of these 40 slices" in mended
     assert "no longer an independent check" in mended
-    assert (
-        "On held-out pairs it flagged" in Page(plain).text
-    )  # by the threshold of the shadows, which is not in use now
-    assert "On held-out pairs it flagged" not in mended
-    assert f"set on {evaluation['dev']['non_members']} unused development slices" in mended
-    assert "it flags 2.1 % to 22.1 % of those" in mended
-    assert "decided where about 10 % of unused slices" in mended
-    assert "decided where at most 10 % of unused slices" in Page(plain).text
     assert "0.22 [0.11, 0.44]" in mended
     assert "0.03 [0.02, 0.07]" in mended
+    without_a_leak = copy.deepcopy(evaluation)
+    cannot_tell(without_a_leak)  # every probability is at the prior
+    assert sentence.recalibrated(without_a_leak).startswith("Were leakage found, the labels of these 40 slices would")
+
+
+def test_what_the_threshold_of_used_rests_on_is_said(page, run, tmp_path):
+    text = Page(page).text
+    assert "by slices known not to be used, about 10 % of unused slices" in text
+    assert "set on the scores of 30 slices known not to be used, on the target's own images" in text
+    assert "it flags 2.1 % to 22.1 % of those" in text
+
+    def few(evaluation):
+        evaluation["thresholds"] |= {"nulls": 0, "fpr_interval": None}
+
+    text = Page(write_report(alter(run, tmp_path, few), config(), run[1]).read_text()).text
+    assert "by the probabilities, about 10 % of unused slices" in text
+    assert "Too few slices are known not to be used to set its threshold, so the probabilities set it" in text
+    assert "it flags 2.1 %" not in text
 
 
 def test_a_run_without_ablation_and_families_shows_none_of_it(run, tmp_path):
@@ -159,37 +164,135 @@ def test_a_run_without_ablation_and_families_shows_none_of_it(run, tmp_path):
         assert absent not in bare, absent
 
 
-def test_what_the_confidence_foresees_leads_where_there_is_no_label(run, page, tmp_path):
-    assert "foreseen" not in page  # a run of before it was known
-
-    def without_labels(auc, limits):
-        def change(evaluation):
-            trials = {"implied": [[0.7, 0.9], [0.75, 0.95]], "auc": [[0.5, 0.9], [0.6, 0.97]]}
-            line = {"implied": 0.76, "offset": -1.0, "slope": 1.2}
-            evaluation["confidence"] = {"auc": auc, "interval": limits, "trials": trials, **line}
-            evaluation["expected"] = {"auc": auc, "interval": limits, "from": "confidence"}
-
-        return change
-
-    wide = EVALUATION["two_way"]["prediction_interval"]
-    low = without_labels(0.618, [0.512, 0.731])
-    text = Page(write_report(alter(run, tmp_path, low), config(), run[1]).read_text()).text
-    assert "picks the used one in about 62 of 100 cases (prediction interval 51 to 74)" in text
-    assert "These candidates, foreseen" in text
-    assert "How sure it is, and how right" in text
-    assert "By how sure the attack is of these candidates, an AUC of 0.62 [0.51, 0.73] is to be expected" in text
-    assert "below the interval for a generator like the shadows" in text
-    assert "AUC to expect here" in text
-    assert f"A single generator like them lies in the wider {sentence.interval(wide)}." in text
-    assert "Predicted 0.62 [0.51, 0.73], measured" in text
-    near = without_labels(sum(wide) / 2, wide)
-    assert "below the interval for a" not in write_report(alter(run, tmp_path, near), config(), run[1]).read_text()
+def of(run, tmp_path, change) -> str:
+    """The text of the report of the altered run."""
+    return Page(write_report(alter(run, tmp_path, change), config(), run[1]).read_text()).text
 
 
-def test_why_nothing_is_foreseen_is_said(run, tmp_path):
+def test_a_leak_leads_with_the_auc_of_the_candidates(page):
+    text = Page(page).text
+    head = text.split("Slices and their nearest generated images")[0]
+    assert "Leakage found" in head
+    assert "AUC to expect here" in head
+    assert "by slices known not to be used; on the shadows it is 0.86 [0.80, 0.91]" in head
+    assert "speaks for an AUC of 0.76 [0.62, 0.90] on them" in text
+    assert "no label of theirs: by how far they stand above slices known not to be used" in text
+    assert "3 of 12" in head  # called used
+
+
+def test_where_dev_labels_count_they_lead(run, tmp_path):
+    def labelled(evaluation):
+        labelled_only(evaluation)
+        evaluation["expected"] = {"auc": 0.8, "interval": [0.61, 0.93], "from": "dev", "why": ""}
+        evaluation["verdict"]["level"] = "leak"
+
+    text = of(run, tmp_path, labelled)
+    assert "in about 80 of 100 cases (95 % interval 61 to 93)" in text
+    assert "by labelled slices of this generator; on the shadows it is" in text
+    assert "Predicted 0.80 [0.61, 0.93], measured" in text
+    assert "of the generator under test" in text
+
+
+def test_where_it_cannot_tell_nobody_is_called_used(run, tmp_path):
+    text = of(run, tmp_path, cannot_tell)
+    assert "Cannot tell" in text
+    assert "no leakage could be shown: the candidates do not stand above slices known not to be used" in text
+    assert "below an AUC of about 0.83 (83 right picks in 100" in text
+    assert "every candidate is left undetermined and every probability next to the prior" in text
+    assert "“Used” is decided where" not in text
+    assert "weaker on these candidates (AUC 0.54 [0.40, 0.68]) than on the shadows" in text
+    assert "Between the upright lines" not in text
+
+
+def test_where_only_labelled_slices_leak_the_candidates_are_left_alone(run, tmp_path):
+    text = of(run, tmp_path, labelled_only)
+    head = text.split("Slices and their nearest generated images")[0]
+    assert "Only labelled slices leak" in head
+    assert "gives its labelled training slices away (AUC of the dev slices 0.80 [0.66, 0.90])" in head
+    assert "nothing shows that any of these 12 candidates was used: the candidates do not stand above" in head
+    assert "The generator leaks its training slices" not in text
+    assert "every candidate is left undetermined" in text
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        (True, "Dev labels count as labels of this generator: The piles cannot be told apart (p = 0.50)."),
+        (False, "Dev labels do not count: The dev pile and the test pile are not of one generator."),
+    ],
+)
+def test_whether_dev_labels_count_is_said_with_the_reason(run, tmp_path, counts, said):
+    def change(evaluation):
+        evaluation["same_generator"] |= {"counts": counts, "why": said.split(": ")[1]}
+
+    assert said in of(run, tmp_path, change)
+    assert sentence.provenance({}) == ""
+    assert sentence.provenance({"same_generator": {"counts": False, "why": "it says so"}}).endswith("it says so.")
+
+
+def test_candidates_and_slices_known_not_to_be_used_are_drawn(run, page, tmp_path):
+    assert "Candidates and slices known not to be used" in page
+    assert "Histogram of scores: candidates and known not to be used" in page
+    work = alter(run, tmp_path, lambda evaluation: None)
+    path = work / "attack" / "on_target.npz"
+    nobody = np.zeros(0)
+    with path.open("wb") as stream:
+        np.savez(stream, candidate=np.ones(12), null=nobody, null_group=nobody)
+    assert "Candidates and slices known not to be used" not in write_report(work, config(), run[1]).read_text()
+    path.write_bytes(b"no")
+    with pytest.raises(UserError, match=r"on_target\.npz.*predict again"):
+        write_report(work, config(), run[1])
+
+
+def test_why_the_candidates_are_not_compared_is_said(run, tmp_path):
+    why = "9 candidates and 30 slices known not to be used are too few to compare: 10 of each are needed"
+
     def few(evaluation):
-        evaluation["confidence"] = {"auc": None, "interval": None, "why": "9 candidates are too few"}
+        cannot_tell(evaluation)
+        evaluation["candidates"] |= {"auc": None, "interval": None, "why": why, "blind_p": None}
+        evaluation["expected"] = {"auc": None, "interval": None, "from": "candidates", "why": why}
+        evaluation["verdict"] |= {"why": why, "p": None, "smallest_auc": None}
 
-    text = Page(write_report(alter(run, tmp_path, few), config(), run[1]).read_text()).text
-    assert "not measurable: 9 candidates are too few" in text
-    assert "How sure it is" not in text
+    text = of(run, tmp_path, few)
+    assert f"no leakage could be shown: {why}. With so few slices even a complete leak could go unnoticed." in text
+    assert text.count(f"not measurable: {why}") == 2  # the first card, and the table of the target
+    assert "No fair comparison" not in text
+    assert "No AUC was predicted; measured" in text
+
+
+def test_candidates_of_another_kind_stand_on_the_first_screen(run, tmp_path):
+    why = "the candidates are another kind of image than the slices known not to be used"
+
+    def other(evaluation):
+        cannot_tell(evaluation)
+        evaluation["candidates"] |= {"auc": None, "interval": None, "why": why, "blind_p": 0.001}
+        evaluation["expected"] = {"auc": None, "interval": None, "from": "candidates", "why": why}
+
+    head = of(run, tmp_path, other).split("Slices and their nearest generated images")[0]
+    assert f"Read this first. No fair comparison: {why}." in head
+
+
+def test_every_figure_of_shadows_says_so(page):
+    """Captions, headings and cards: none can be taken for a figure of the target."""
+    text = " ".join(Page(page).text.split())
+    for said in (
+        "How well the attack works on the shadows",
+        "On the shadows: telling used from unused slices",
+        "On the shadows: used slices found",  # the card and the table
+        "On the shadows: quality of the probabilities",
+        "On the shadows: patients instead of slices",
+        "What a flag “used” is worth, by the rates of the shadows",
+        "found, on the shadows",
+        "false alarms, on the shadows",
+        "They are not rates of the target.",
+        "AUC alone, on the shadows",
+        "What each part is worth on the shadows",
+        "AUC on its shadows, fitted on all families",
+        "On the shadows: how many of the used slices are found",
+        "On the shadows: the further apart the two humps",
+        "On the shadows: where a probability of 0.8 is stated",
+    ):
+        assert said in text, said
+    without_controls = dict(EVALUATION, controls=[], dev=None)
+    third = view.cards(without_controls, view.auc_scale(without_controls))[2]
+    assert (third.name, third.value) == ("On the shadows: calibration error", "0.05")

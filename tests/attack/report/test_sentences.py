@@ -1,7 +1,9 @@
 """What the report says in words, and its numbers."""
 
+import copy
+
 import pytest
-from made_up_run import EVALUATION
+from made_up_run import EVALUATION, labelled_only
 
 from attack.report import sentence, view
 
@@ -11,31 +13,53 @@ def test_the_verdict_of_a_leak():
     assert said.leak
     assert said.sentence == (
         "The generator leaks its training slices: shown one slice that was used and one that was not, this "
-        "attack picks the used one in about 86 of 100 cases (prediction interval 70 to 95); "
+        "attack picks the used one in about 76 of 100 cases (95 % interval 62 to 90); "
         "guessing would get 50."
     )
-    only_mean = {**EVALUATION["two_way"], "prediction_interval": None}
-    assert "(95 % interval 80 to 91)" in sentence.verdict({**EVALUATION, "two_way": only_mean}, 60).sentence
-    bare = {"auc": 0.86, "interval": None}
-    assert "(with an unknown uncertainty)" in sentence.verdict({**EVALUATION, "two_way": bare}, 60).sentence
+    bare = {**EVALUATION, "expected": {"auc": 0.76, "interval": None, "from": "dev", "why": ""}}
+    assert "(with an unknown uncertainty)" in sentence.verdict(bare, 60).sentence
+    unknown = {**EVALUATION, "expected": {"auc": None, "interval": None, "from": "candidates", "why": "they tie"}}
+    assert sentence.verdict(unknown, 60).sentence.endswith("but how strongly is not measurable: they tie.")
+
+
+def test_the_verdict_is_never_about_the_figures_of_the_shadows():
+    """A fleet that memorised everything beside a target that shows nothing."""
+    strong = {"auc": 0.99, "interval": [0.98, 1.0], "prediction_interval": [0.97, 1.0]}
+    quiet = {**EVALUATION, "two_way": {**EVALUATION["two_way"], **strong}}
+    assert sentence.verdict(quiet, 60) == sentence.verdict(EVALUATION, 60)
+    assert sentence.headline(quiet) == sentence.headline(EVALUATION)
 
 
 def test_the_verdict_of_no_finding():
-    said = sentence.verdict({**EVALUATION, "verdict": {"level": "cannot tell", "smallest_auc": 0.63}}, 60)
+    level = {"level": "cannot tell", "why": "the candidates score like unused slices", "smallest_auc": 0.63}
+    said = sentence.verdict({**EVALUATION, "verdict": level}, 60)
     assert not said.leak
-    assert said.sentence.startswith("With 60 candidates and 4 shadow generators no leakage could be shown; ")
+    start = (
+        "With 60 candidates and 4 shadow generators no leakage could be shown: the candidates score like unused slices."
+    )
+    assert said.sentence.startswith(start)
     assert "below an AUC of about 0.63 (63 right picks in 100, where" in said.sentence
     with pytest.raises(ValueError, match="surely"):
         sentence.verdict({"verdict": {"level": "surely"}}, 60)
 
 
+def test_the_verdict_where_labelled_slices_alone_leak():
+    evaluation = copy.deepcopy(EVALUATION)
+    labelled_only(evaluation)
+    said = sentence.verdict(evaluation, 60)
+    assert (said.leak, said.badge) == (False, "Only labelled slices leak")
+    assert (
+        "(AUC of the dev slices 0.80 [0.66, 0.90]), but nothing shows that any of these 60 candidates" in said.sentence
+    )
+
+
 def test_the_truth_sentence_says_where_the_measurement_lies():
     assert sentence.against_truth(0.86, [0.7, 0.95], 0.83, [0.75, 0.9]) == (
-        "Predicted 0.86 [0.70, 0.95], measured 0.83 [0.75, 0.90]: inside the prediction interval."
+        "Predicted 0.86 [0.70, 0.95], measured 0.83 [0.75, 0.90]: inside the interval."
     )
-    assert "below the prediction interval" in sentence.against_truth(0.86, [0.7, 0.95], 0.6, [0.5, 0.7])
-    assert "above the prediction interval" in sentence.against_truth(0.86, [0.7, 0.95], 0.96, [0.9, 1])
-    assert "no prediction interval" in sentence.against_truth(0.86, None, 0.6, [0.5, 0.7])
+    assert "below the interval" in sentence.against_truth(0.86, [0.7, 0.95], 0.6, [0.5, 0.7])
+    assert "above the interval" in sentence.against_truth(0.86, [0.7, 0.95], 0.96, [0.9, 1])
+    assert "no interval" in sentence.against_truth(0.86, None, 0.6, [0.5, 0.7])
     assert sentence.against_truth(None, None, 0.6, [0.5, 0.7]).startswith("No AUC was predicted")
 
 

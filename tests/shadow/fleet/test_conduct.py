@@ -1,5 +1,6 @@
 """The fleet from outside: planned, grown, estimated and carried out; workers are stood for by this process."""
 
+import json
 import shutil
 import signal
 import time
@@ -42,11 +43,124 @@ def test_a_plan_is_made_of_the_data(fleet, data):
     rows = np.load(fleet.workdir / "membership.npy")
     assert rows.shape == (6, 12)
     groups = [f"d{i + 1:04d}" for i in range(12)]  # noise: no two images belong together
-    assert np.array_equal(rows, membership.draw(groups, 6, fleet.config.membership, fleet.config.seed))
+    unit = plan.membership_in_force(fleet.workdir, fleet.config)
+    assert (fleet.config.membership.unit, unit.unit, fleet.plan.unit.unit) == ("auto", "image", "image")
+    assert np.array_equal(rows, membership.draw(groups, 6, unit, fleet.config.seed))
     assert [pack.shadows for pack in fleet.plan.packs] == [(0, 1), (2, 3), (4, 5)]
     before = times(fleet.workdir)
     conduct.plan(fleet.workdir, data, fleet.config)
     assert times(fleet.workdir) == before
+
+
+def named(data, folder, dev, test):
+    """The data with patients: a name for each of the twelve dev slices (used, then not), and of the six candidates."""
+    root = shutil.copytree(data, folder)
+    names = [f"{stem}_{i + 1:04d}" for stem in ("used", "not_used", "real_unknown") for i in range(6)]
+    rows = [f"{name},{patient}" for name, patient in zip(names, [*dev, *test], strict=True)]
+    (root / "patients.csv").write_text("\n".join(["file,patient", *rows]))
+    return root
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    said = []
+    monkeypatch.setattr(conduct.logging, "warning", lambda text, *values: said.append(text % values))
+    return said
+
+
+PAIRS = "aabbccddeeff"  # two slices of a patient, of one label
+ACROSS = "abcdefabcdef"  # one used and one not
+
+
+@pytest.mark.parametrize(
+    ("dev", "test", "unit"), [(PAIRS, "uuvvww", "group"), (ACROSS, "abcdef", "image"), (ACROSS, "uuvvww", "group")]
+)
+def test_the_unit_is_chosen_from_the_patients_and_frozen(data, tmp_path, warned, capsys, dev, test, unit):
+    fleet = planned(tmp_path / "run", named(data, tmp_path / "data", dev, test))
+    assert fleet.plan.unit.unit == unit
+    assert f"membership.unit = {unit}: " in capsys.readouterr().out
+    assert not any("does not fit" in said for said in warned)
+    manifest = (fleet.workdir / "manifest.csv").read_text()
+    frozen = conduct.membership.draw(list(dev), 8, plan.membership_in_force(fleet.workdir, fleet.config), 0)
+    assert np.array_equal(np.load(fleet.workdir / "membership.npy"), frozen[:6])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conduct, "_choose_unit", None)  # is not asked again
+        grown = grow(fleet)
+    assert (grown.plan.shadows, grown.plan.unit) == (8, fleet.plan.unit)
+    assert np.array_equal(np.load(fleet.workdir / "membership.npy"), frozen)
+    assert (fleet.workdir / "manifest.csv").read_text() == manifest
+    lines = conduct.describe(fleet.workdir, fleet.data_root, grown.config)
+    assert lines[1].startswith(f"unit       membership.unit = {unit}: ")
+
+
+def test_a_unit_that_does_not_fit_is_kept_with_a_warning(data, tmp_path, warned):
+    root = named(data, tmp_path / "data", ACROSS, "uuvvww")
+    fleet = planned(tmp_path / "run", root, make_config(membership__unit="image"))
+    assert fleet.plan.unit.unit == "image"
+    (said,) = [line for line in warned if "does not fit" in line]
+    assert said == fleet.plan.unit.warning
+    assert "0% of the candidates and 100% of the dev slices" in said
+    assert "membership.unit = 'group' fits better" in said
+
+
+def test_an_older_plan_goes_on_with_the_older_default(data, tmp_path, warned):
+    """Begun with the default of then, `mixed`, which no field of the plan names; gone on with under "auto"."""
+    root = named(data, tmp_path / "data", ACROSS, "abcdef")
+    fleet = planned(tmp_path / "run", root, make_config(membership__unit="mixed"))
+    path = fleet.workdir / "plan.json"
+    files.write_json(path, {k: v for k, v in json.loads(path.read_text()).items() if k != "unit"})
+    before = np.load(fleet.workdir / "membership.npy")
+    grown = grow(fleet)
+    assert grown.config.membership.unit == "auto"
+    assert (grown.plan.shadows, grown.plan.unit) == (8, None)
+    assert np.array_equal(np.load(fleet.workdir / "membership.npy")[:6], before)
+    assert conduct.describe(fleet.workdir, root, grown.config)[1] == "unit       membership.unit = mixed"
+
+
+@pytest.mark.parametrize("unit", ["auto", "image", "group", "mixed"])
+@pytest.mark.parametrize(("test", "candidates"), [("aaaaaa", False), ("uvwxyz", False), ("uvwxyz", True)])
+def test_one_patient_among_the_dev_slices_is_refused_before_anything_is_written(data, tmp_path, unit, test, candidates):
+    root = named(data, tmp_path / "data", "a" * 12, test)
+    config = make_config(membership__unit=unit, membership__candidates=candidates)
+    with pytest.raises(
+        UserError, match=r"^all 12 dev images are of one patient .*\(a\).*add real slices of other patients"
+    ):
+        planned(tmp_path / "run", root, config)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
+def test_two_patients_are_planned(data, tmp_path, warned):
+    fleet = planned(tmp_path / "run", named(data, tmp_path / "data", "ab" * 6, "abcccc"))
+    assert fleet.plan.unit.unit in ("image", "mixed")
+
+
+def _same_picture(root):
+    shutil.copyfile(root / "dev/used/used_0002.png", root / "dev/not_used/not_used_0004.png")
+
+
+def _known_candidate(root):
+    shutil.copyfile(root / "dev/not_used/not_used_0004.png", root / "test/real_unknown_1/real_unknown_0005.png")
+
+
+def _two_patients(root):
+    with (root / "patients.csv").open("a") as stream:
+        stream.write("\ndev/used/used_0003.png,z")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_same_picture, r"used_0002\.png.* and .*not_used_0004\.png are the same picture, used and not used at once"),
+        (_known_candidate, r"not_used_0004\.png and .*real_unknown_0005\.png are the same picture, its use known"),
+        (_two_patients, r"patients\.csv, line 20: used_0003 is listed twice"),
+    ],
+)
+def test_a_folder_that_contradicts_itself_is_refused(data, tmp_path, spoil, said):
+    root = named(data, tmp_path / "data", ACROSS, "abcdef")
+    spoil(root)
+    with pytest.raises(UserError, match=said):
+        planned(tmp_path / "run", root)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
 
 
 def grow(fleet, shadows=8, **fields):
@@ -280,7 +394,12 @@ def test_sigterm_is_a_wish_only_within(monkeypatch):
 def test_status(fleet, done, tmp_path):
     assert conduct.describe(tmp_path, fleet.data_root, fleet.config) == ["plan       not yet"]
     lines = conduct.describe(done.workdir, done.data_root, done.config)
-    assert lines == ["plan       done (6 shadows in 3 packs, 1 threads a worker)", "packs      3 of 3 packs done"]
+    why = "no two of the shadows' slices belong together, so that all units are the same"
+    assert lines == [
+        "plan       done (6 shadows in 3 packs, 1 threads a worker)",
+        f"unit       membership.unit = image: {why}",
+        "packs      3 of 3 packs done",
+    ]
     assert fleet.run(0, "train")
     progress.Reporter(fleet._report_path(1)).fail("too hot")
     files.write_json(
@@ -289,7 +408,7 @@ def test_status(fleet, done, tmp_path):
     )
     before = times(fleet.workdir)
     lines = conduct.describe(fleet.workdir, fleet.data_root, fleet.config)
-    assert lines[1:] == [
+    assert lines[2:] == [
         "packs      0 of 3 packs done, 1 failed, 2 waiting",
         "  pack 0 (shadows 0 to 1): waiting: trained, no piles yet",
         "  pack 1 (shadows 2 to 3): failed: too hot",

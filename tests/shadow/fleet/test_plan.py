@@ -31,7 +31,7 @@ GROUPS = [f"g{i // 2}" for i in range(12)]
 
 
 def draw(config):
-    return membership.draw(GROUPS, config.fleet.shadows, config.membership, config.seed)
+    return membership.draw(GROUPS, config.fleet.shadows, plan.with_unit(None, config), config.seed)
 
 
 def make(config=None, rows=None, images=None, threads=1):
@@ -71,6 +71,35 @@ def test_round_trip(tmp_path):
     back.check_versions()
 
 
+CHOICE = membership.UnitChoice("image", 0.4, 0.5, None, "as given", "fits badly")
+
+
+def test_the_unit_is_written_down_and_stays_when_the_fleet_grows(tmp_path):
+    config = make_config(membership__unit="auto")
+    rows = membership.draw(GROUPS, 6, plan.with_unit(CHOICE, config), config.seed)
+    made = plan.make_plan(config, Images(), rows, 2, 2, 1, CHOICE)
+    made.write(tmp_path / "plan.json")
+    assert plan.read_plan(tmp_path / "plan.json").unit == CHOICE
+    config.fleet.shadows = 8
+    more = membership.draw(GROUPS, 8, plan.with_unit(CHOICE, config), config.seed)
+    assert plan.grow(made, config, Images(), more).unit == CHOICE
+
+
+def test_auto_is_the_unit_of_the_plan(tmp_path):
+    config = make_config(membership__unit="auto")
+    with pytest.raises(UserError, match=r"plan\.json is missing"):
+        plan.membership_in_force(tmp_path, config)
+    path = tmp_path / "plan.json"
+    dataclasses.replace(make(make_config(membership__unit="image")), unit=CHOICE).write(path)
+    assert plan.membership_in_force(tmp_path, config) == dataclasses.replace(config.membership, unit="image")
+    assert config.membership.unit == "auto"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "unit"}))
+    assert plan.read_plan(path).unit is None  # of before there was "auto"
+    assert plan.membership_in_force(tmp_path, config).unit == "mixed"
+    given = make_config(membership__unit="group")
+    assert plan.membership_in_force(tmp_path / "nowhere", given) == given.membership
+
+
 FIELDS = dataclasses.asdict(plan.Plan((), 1, 1, 1, 1, "a", "b"))
 
 
@@ -92,7 +121,9 @@ def without(name):
         (FIELDS | {"packs": [3]}, "not a plan"),
         (FIELDS | {"packs": [{"shadows": [0]}]}, "not a plan .'key'"),
         (FIELDS | {"else": 2}, "not a plan"),
-        *((without(name), "not a plan") for name in FIELDS),
+        *((without(name), "not a plan") for name in FIELDS if name != "unit"),
+        *((FIELDS | {"unit": unit}, "not a plan") for unit in ("image", {}, {"unit": "image"}, ["image"])),
+        (FIELDS | {"unit": dataclasses.asdict(CHOICE) | {"unit": "patient"}}, "not a plan .its unit of membership"),
         (FIELDS | {"version": 1}, "plan of version 1, this is 2"),
     ],
 )

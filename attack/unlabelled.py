@@ -1,0 +1,196 @@
+"""What the target's own images say of the candidates without a label of theirs.
+
+Candidates are a mixture of used and unused slices. Slices known not to be used say how an unused slice scores on the
+very pile that is attacked. So two things can be measured on the target itself, whatever made it: whether the candidates
+stand above those slices (a one-sided test with patients as units), and from how far they do, the AUC of used against
+unused candidates, if a share `prior` of them was used. To learn of one part of a mixture from the other is the idea of
+positive-unlabelled learning (Elkan and Noto 2008, KDD), here with known negatives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, stats
+
+from attack import estimate, target
+from attack.crossfit import Labelled, Options
+from attack.statistics.intervals import Interval
+
+_FAR = 40.0  # standard errors: a mean so far below leaves only the lower end of the interval
+LEAST = 10  # candidates, and slices known not to be used: fewer stand above each other by chance
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Candidates against slices known not to be used.
+
+    area: the chance in [0, 1] that a candidate scores higher than such a slice, ties counted one half; variance: of the
+    area, patients drawn anew; freedom: of Student's t for it; candidates, nulls: slices; patients: of the candidates;
+    null_patients: of the others.
+    """
+
+    area: float
+    variance: float
+    freedom: float
+    candidates: int
+    nulls: int
+    patients: int
+    null_patients: int
+
+    @property
+    def p(self) -> float:
+        """One-sided p of "the candidates score like slices that were not used"."""
+        return float(stats.t.sf((self.area - 0.5) / np.sqrt(self.variance), self.freedom))
+
+    def widened(self, variance: float, freedom: float) -> Contrast:
+        """With at least this variance, which has `freedom` degrees of freedom."""
+        if variance <= self.variance:
+            return self
+        return dataclasses.replace(self, variance=variance, freedom=min(freedom, self.freedom))
+
+    def auc(self, prior: float) -> float:
+        """Of used against unused candidates, not clipped, if a share `prior` was used:
+
+        P(candidate > null) = prior AUC + (1 - prior) / 2
+        """
+        return 0.5 + (self.area - 0.5) / prior
+
+    def auc_after(self, limit: float, prior: float) -> float:
+        """The AUC where it is stated only because `p` came out below `limit`: such estimates are too high.
+
+        The median-unbiased estimate of a normal mean given that it passed the limit (Zhong and Prentice 2008,
+        Biostatistics, for effects that are reported where they are significant), no lower than the interval and no
+        higher than `auc`. Just past the limit it is far lower, far past it the same. ValueError where p is not below.
+        """
+        error = float(np.sqrt(self.variance))
+        z, least = (self.area - 0.5) / error, float(stats.t.isf(limit, self.freedom))
+
+        def surplus(mean: float) -> float:
+            return float(np.log(0.5) + stats.norm.logsf(least - mean) - stats.norm.logsf(z - mean))
+
+        plain, low = min(self.auc(prior), 1.0), max(self.interval(prior)[0], 0.5)
+        if z <= least:
+            raise ValueError(f"p {self.p:.2g} is not below {limit}")
+        mean = z if surplus(z) >= 0 else z - _FAR
+        if surplus(z) < 0 < surplus(z - _FAR):
+            mean = float(optimize.brentq(surplus, z - _FAR, z))
+        return float(np.clip(0.5 + mean * error / prior, low, max(plain, low)))
+
+    def interval(self, prior: float, level: float = 0.95) -> Interval:
+        """Student's t interval of `auc`, cut to [0, 1]."""
+        half = float(stats.t.ppf((1 + level) / 2, self.freedom) * np.sqrt(self.variance)) / prior
+        centre = self.auc(prior)
+        return float(np.clip(centre - half, 0, 1)), float(np.clip(centre + half, 0, 1))
+
+
+def contrast(score: np.ndarray, null: np.ndarray, group: np.ndarray, null_group: np.ndarray) -> Contrast:
+    """Compares scores of candidates [candidate] with those of slices known not to be used, null [slice].
+
+    group, null_group: patient numbers of both, from one numbering. The variance sums DeLong's influences by patient
+    (DeLong, DeLong and Clarke-Pearson 1988; Obuchowski 1997 for clustered data) and is never below that of as many
+    independent slices as there are patients would leave by chance alone where all scores tie. ValueError where there
+    are fewer than two patients on a side.
+    """
+    patients, null_patients = len(np.unique(group)), len(np.unique(null_group))
+    if min(patients, null_patients) < 2:
+        raise ValueError("one patient alone: chance cannot be told from use")
+    values, asked = np.concatenate([score, null]), np.arange(len(score) + len(null)) < len(score)
+    area, influence = estimate.weighted_placements(values, asked, np.ones(len(values)))
+    numbers = np.unique(np.concatenate([group, null_group]), return_inverse=True)[1]
+    sums, count = np.bincount(numbers, influence), int(numbers.max()) + 1
+    variance = float((sums**2).sum()) * count / max(count - 1, 1)
+    # next to complete separation the influences vanish: no estimate from m units has a smaller spread than 1 / m
+    floor = (0.5 / min(patients, null_patients)) ** 2 / 3
+    return Contrast(
+        area,
+        max(variance, floor),
+        float(min(patients, null_patients) - 1),
+        len(score),
+        len(null),
+        patients,
+        null_patients,
+    )
+
+
+@dataclass(frozen=True)
+class Placebo:
+    """The same comparison on every shadow's pile, whose shadow holds none of the candidates asked about.
+
+    area: float [shadow], as `Contrast.area`; above: for each shadow, float [candidate] in (0, 1], the share of the
+    shadow's non-members, the candidate counted in, that score as high or higher.
+    """
+
+    area: np.ndarray
+    above: tuple[np.ndarray, ...]
+
+    @property
+    def variance(self) -> float:
+        """Of the area on one more pile that nobody is in: around one half, since on average nothing is to be seen."""
+        return float(((self.area - 0.5) ** 2).mean()) if len(self.area) else 0.0
+
+    def flagged(self, share: float) -> np.ndarray:
+        """The share of the candidates that is flagged on each shadow's pile, [shadow], if `share` of its non-members
+        and a new one may be."""
+        return np.array([(above <= share).mean() for above in self.above])
+
+    def share(self, fpr: float) -> float:
+        """The share of the nulls that a threshold may flag: `fpr`, or where clearly more of the candidates than that
+        are flagged on these piles (by two standard errors over shadows), the largest that flags `fpr` of them."""
+        rates = self.flagged(fpr)
+        if len(rates) < 2 or rates.mean() - fpr <= 2 * rates.std(ddof=1) / np.sqrt(len(rates)):
+            return fpr
+        every = np.sort(np.concatenate(self.above))
+        return float(min(fpr, every[max(int(np.floor(fpr * len(every))) - 1, 0)]))
+
+
+def placebo(known: Labelled, asked: target.Target, options: Options, draws: int) -> Placebo:
+    """Every shadow in turn stands for a target that never saw the candidates: the attack is fitted on the others and
+    compares them with the shadow's non-members. Shadows without ten of both are left out."""
+    alone = dataclasses.replace(options, aside=1)
+    area: list[float] = []
+    above: list[np.ndarray] = []
+    for k, member in enumerate(known.bank.member):
+        free, outside = ~asked.bank.member[k], ~member
+        if min(free.sum(), outside.sum()) < LEAST:
+            continue
+        rest = known.only([j for j in range(len(known.bank.member)) if j != k])
+        stands = stand_in(rest, known.bank.values[k], asked, k, outside)
+        score = target.score(rest, stands, target.fit_draws(rest, alone, draws), alone)[free]
+        own = dataclasses.replace(stands, pile_candidates=stands.pile_pool, bank=rest.bank, ids=rest.ids)
+        null = np.sort(target.score_pools(rest, [own], alone, draws)[0][outside])
+        both = np.concatenate([score, null])
+        area.append(estimate.weighted_placements(both, np.arange(len(both)) < len(score), np.ones(len(both)))[0])
+        above.append((1 + len(null) - np.searchsorted(null, score, "left")) / (1 + len(null)))
+    return Placebo(np.array(area), tuple(above))
+
+
+def stand_in(rest: Labelled, pile: np.ndarray, asked: target.Target, shadow: int, outside: np.ndarray) -> target.Target:
+    """Shadow number `shadow` in the place of the target: its pile's evidence about the pool, `pile` [image, number],
+    and about the candidates, with the shadows of `rest` as references."""
+    rows = [j for j in range(len(asked.bank.member)) if j != shadow]
+    bank = dataclasses.replace(
+        asked.bank,
+        values=asked.bank.values[rows],
+        member=asked.bank.member[rows],
+        touched=asked.bank.touched[rows],
+        layout=asked.bank.layout.only(rows),
+    )
+    return target.Target(pile, np.asarray(asked.bank.values[shadow]), outside, bank, asked.ids)
+
+
+def null_scores(known: Labelled, dev: target.Target, null: np.ndarray, options: Options, draws: int) -> np.ndarray:
+    """Log odds [slice] of the pool's slices `null`, bool [image], on a pile of the target `dev`, each by an attack that
+    was fitted without its group."""
+    return target.score_pools(known, [dev], options, draws)[0][null]
+
+
+def numbered(*groups: Sequence[str]) -> list[np.ndarray]:
+    """Numbers of the patients of several lists of names, the same for the same name."""
+    names = np.concatenate([np.asarray(part, dtype=str) for part in groups])
+    numbers = np.unique(names, return_inverse=True)[1].reshape(-1)
+    ends = np.cumsum([len(part) for part in groups])[:-1]
+    return np.split(numbers, ends)

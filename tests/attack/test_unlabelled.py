@@ -1,0 +1,170 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from attack import controls, target, unlabelled
+from attack.crossfit import Options
+from shadow import keys
+
+OPTIONS = Options(references=8, folds=2, ridge=1.0, seed=0)
+SIZE = controls.Size()
+
+
+def by_hand(score, null, group, null_group):
+    """Area and variance by naive loops: influences summed by patient."""
+    area = np.mean([[(a > b) + 0.5 * (a == b) for b in null] for a in score])
+    influence = {}
+    for a, g in zip(score, group, strict=True):
+        part = (np.mean([(a > b) + 0.5 * (a == b) for b in null]) - area) / len(score)
+        influence[g] = influence.get(g, 0.0) + part
+    for b, g in zip(null, null_group, strict=True):
+        part = (np.mean([(a > b) + 0.5 * (a == b) for a in score]) - area) / len(null)
+        influence[g] = influence.get(g, 0.0) + part
+    count = len(influence)
+    return area, sum(v**2 for v in influence.values()) * count / (count - 1)
+
+
+def made(rng, patients=20, slices=4, null_patients=15, alike=0.5, shift=0.0, share=0.5):
+    """(score, null, group, null_group) with patient effects; a share of the candidates stands `shift` higher."""
+    group, null_group = np.repeat(np.arange(patients), slices), patients + np.repeat(np.arange(null_patients), slices)
+    shared = np.sqrt(alike) * rng.normal(size=patients + null_patients)
+    score, null = (shared[g] + np.sqrt(1 - alike) * rng.normal(size=len(g)) for g in (group, null_group))
+    return score + shift * (rng.random(len(score)) < share), null, group, null_group
+
+
+def test_the_area_and_its_variance_are_those_of_a_naive_loop():
+    rng = np.random.default_rng(0)
+    score, null = rng.integers(0, 6, 17).astype(float), rng.integers(0, 6, 12).astype(float)  # with ties
+    group, null_group = rng.integers(0, 6, 17), rng.integers(4, 9, 12)  # some patients are on both sides
+    found = unlabelled.contrast(score, null, group, null_group)
+    area, variance = by_hand(score, null, group, null_group)
+    assert found.area == pytest.approx(area)
+    assert found.variance == pytest.approx(variance)
+    assert found.p == pytest.approx(stats.t.sf((area - 0.5) / np.sqrt(variance), found.freedom))
+    assert (found.candidates, found.nulls) == (17, 12)
+
+
+def test_the_level_holds_with_patients_as_units():
+    p = []
+    for seed in range(800):
+        p.append(unlabelled.contrast(*made(np.random.default_rng(seed))).p)
+    p = np.array(p)
+    for level in (0.01, 0.025, 0.1):  # upper limits of 99.9 % of so many runs
+        assert (p < level).mean() <= stats.binom.ppf(0.999, len(p), level) / len(p)
+    assert (p < 0.1).mean() > 0.05  # and it is no test that never rejects
+
+
+def test_the_auc_of_used_against_unused_candidates_is_found_without_a_label():
+    truth, found, held = stats.norm.cdf(1.2 / np.sqrt(2)), [], 0
+    for seed in range(200):
+        contrast = unlabelled.contrast(*made(np.random.default_rng(seed), 60, 2, 40, 0.2, 1.2))
+        found.append(contrast.auc(0.5))
+        low, high = contrast.interval(0.5)
+        held += low <= truth <= high
+    assert np.mean(found) == pytest.approx(truth, abs=0.02)
+    assert held >= 0.9 * 200
+
+
+def test_another_prior_means_another_auc():
+    found = unlabelled.contrast(*made(np.random.default_rng(0), shift=1.0))
+    assert found.auc(0.25) - 0.5 == pytest.approx(2 * (found.auc(0.5) - 0.5))
+    low, high = found.interval(0.01)
+    assert (low, high) == (0.0, 1.0) or 0 <= low <= high <= 1
+
+
+def test_an_auc_that_is_stated_only_where_it_is_significant_is_not_flattered():
+    """Of runs of a faint leak that pass the limit, half state more and half less, as far as their interval allows."""
+    error, truth, limit = 0.04, 0.66, 0.01
+    plain, stated = [], []
+    for z in np.random.default_rng(0).normal((truth - 0.5) * 0.5 / error, 1, 20_000):
+        found = unlabelled.Contrast(0.5 + z * error, error**2, 1e9, 100, 100, 100, 100)
+        if found.p < limit:
+            plain.append(found.auc(0.5))
+            stated.append(found.auc_after(limit, 0.5))
+            low, high = found.interval(0.5)
+            assert low <= stated[-1] <= min(found.auc(0.5), 1.0) <= high
+    assert np.mean(np.array(plain) > truth) > 0.9
+    assert np.mean(np.array(stated) > truth) == pytest.approx(0.5, abs=0.03)
+    far = unlabelled.Contrast(0.74, 0.03**2, 1e9, 100, 100, 100, 100)
+    assert far.auc_after(limit, 0.5) == pytest.approx(far.auc(0.5), abs=1e-3)
+    with pytest.raises(ValueError, match="not below"):
+        unlabelled.Contrast(0.5, 0.03**2, 1e9, 100, 100, 100, 100).auc_after(limit, 0.5)
+
+
+def test_complete_separation_is_no_certainty():
+    found = unlabelled.contrast(np.arange(10) + 100.0, np.arange(10.0), np.arange(10), 50 + np.arange(10))
+    assert found.area == 1
+    assert 0 < found.p < 1e-6
+    same = unlabelled.contrast(np.zeros(10), np.zeros(10), np.arange(10), 50 + np.arange(10))
+    assert same.p == pytest.approx(0.5)
+    low, high = same.interval(0.5)
+    assert low < 0.5 < high
+
+
+def test_one_patient_is_no_comparison():
+    with pytest.raises(ValueError, match="one patient"):
+        unlabelled.contrast(np.zeros(5), np.zeros(5), np.zeros(5, int), np.arange(5))
+
+
+def test_the_variance_is_widened_and_never_narrowed():
+    found = unlabelled.contrast(*made(np.random.default_rng(0)))
+    assert found.widened(found.variance / 2, 3.0) == found
+    wide = found.widened(found.variance * 4, 3.0)
+    assert (wide.variance, wide.freedom) == (found.variance * 4, 3.0)
+
+
+def test_names_of_patients_are_numbered_together():
+    first, second = unlabelled.numbered(["b", "a", "b"], ["c", "a"])
+    assert first[0] == first[2] != first[1] == second[1]
+    assert second[0] not in first
+
+
+@pytest.fixture(scope="module")
+def null():
+    return controls.evidence_of(0.0, 3, SIZE)
+
+
+def test_a_placebo_compares_the_candidates_with_each_shadows_non_members(null):
+    found = unlabelled.placebo(null.data, null.asked, OPTIONS, 1)
+    assert found.area.shape == (SIZE.shadows,)
+    assert [above.shape for above in found.above] == [(SIZE.test,)] * SIZE.shadows
+    assert 0 < np.min(found.above) <= np.max(found.above) <= 1
+    # shadow 2 by hand: it stands for the target, and is a reference of nobody
+    k, others = 2, [j for j in range(SIZE.shadows) if j != 2]
+    rest, alone = null.data.only(others), dataclasses.replace(OPTIONS, aside=1)
+    outside = ~null.data.bank.member[k]
+    bank = dataclasses.replace(
+        null.asked.bank,
+        values=null.asked.bank.values[others],
+        member=null.asked.bank.member[others],
+        touched=null.asked.bank.touched[others],
+    )
+    own = null.data.bank.values[k]
+    asked = target.Target(own, null.asked.bank.values[k], outside, bank, null.asked.ids)
+    score = target.score(rest, asked, target.fit_draws(rest, alone, 1), alone)
+    pool = target.Target(own, own, outside, rest.bank, rest.ids)
+    nulls = target.score_pools(rest, [pool], alone, 1)[0][outside]
+    assert found.area[k] == pytest.approx(np.mean(score[:, None] > nulls[None]) + np.mean(score[:, None] == nulls) / 2)
+    above = np.array([(1 + (nulls >= s).sum()) / (1 + len(nulls)) for s in score])
+    np.testing.assert_allclose(found.above[k], above)
+
+
+def test_a_placebo_of_candidates_like_the_others_shows_nothing(null):
+    found = unlabelled.placebo(null.data, null.asked, OPTIONS, 1)
+    assert abs(found.area.mean() - 0.5) < 0.1
+    assert found.variance == pytest.approx(np.mean((found.area - 0.5) ** 2))
+    assert found.flagged(0.1).shape == (SIZE.shadows,)
+    assert 0.0 < found.share(0.1) <= 0.1
+
+
+def test_candidates_that_shadows_would_flag_too_often_get_a_smaller_share():
+    rng = keys.generator(0, "test")
+    odd = unlabelled.Placebo(np.full(4, 0.5), tuple(rng.random((4, 1000)) ** 2))  # .32 of them in the highest tenth
+    assert odd.flagged(0.1).mean() == pytest.approx(np.sqrt(0.1), abs=0.02)
+    assert odd.share(0.1) == pytest.approx(0.01, abs=0.004)
+    assert odd.flagged(odd.share(0.1)).mean() <= 0.1
+    fair = unlabelled.Placebo(np.full(4, 0.5), tuple(rng.integers(1, 22, (4, 60)) / 21))  # with 20 non-members
+    assert fair.share(0.1) == 0.1  # what is not clearly more is chance
+    assert unlabelled.Placebo(np.zeros(0), ()).share(0.1) == 0.1
