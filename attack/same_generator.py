@@ -14,6 +14,7 @@ wrong. This costs more, so no labels count without power. A test without power c
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -182,9 +183,11 @@ def _two_sided(values: np.ndarray) -> _Values:
     return _Values(values, np.abs(values - values.mean()))
 
 
-def _one_thread() -> threadpoolctl.threadpool_limits:
-    """Matrices are small: where the cores are busy, threads that wait for each other take many times as long."""
-    return threadpoolctl.threadpool_limits(limits=1, user_api="blas")
+@functools.cache
+def _threads() -> threadpoolctl.ThreadpoolController:
+    """The threads of the matrix libraries. One is used: the matrices are small, and where the cores are busy, threads
+    that wait for each other take many times as long."""
+    return threadpoolctl.ThreadpoolController()
 
 
 def _statistics(images: np.ndarray, sides: np.ndarray) -> dict[str, _Values]:
@@ -192,10 +195,10 @@ def _statistics(images: np.ndarray, sides: np.ndarray) -> dict[str, _Values]:
     embedded = {"detail": highpass(images), "pixels": standardised(images)}
     apart = {name: distances(vectors, vectors) for name, vectors in embedded.items()}
     views = images, detail(images)
-    with _one_thread():
+    with _threads().limit(limits=1, user_api="blas"):
         bases = [pca.fit(view, pca.components(len(view))) for view in views]
     features = np.concatenate([basis.embed(view) for basis, view in zip(bases, views, strict=True)], axis=1)
-    with _one_thread():
+    with _threads().limit(limits=1, user_api="blas"):
         return _tests(images, apart, features, sides)
 
 

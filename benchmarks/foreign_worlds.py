@@ -75,7 +75,7 @@ def _table() -> tuple[World, ...]:
             epochs=1500, batch=32, sampler="euler 25", dev_pile=250, test_pile=500,
         ),
         World(
-            *("tune-gan", "tuning", "gan", t[2], "real"), training=80, dev_used=30, dev_not_used=50, epochs=8000,
+            *("tune-gan", "tuning", "gan", t[2], "real"), training=80, dev_used=30, dev_not_used=50, epochs=6000,
             batch=32, learning_rate=2e-4, ema=0.99, dev_pile=500, test_pile=10_000,
         ),
         World(
@@ -102,8 +102,8 @@ def _table() -> tuple[World, ...]:
             ema=0.99, sampler="euler 20", dev_pile=250, test_pile=1000, second=True,
         ),
         World(
-            *("judge-gan", "judging", "gan", j[2], "real"), training=120, test_used=80, test_not_used=80,
-            publish_patients=False, epochs=8000, batch=64, learning_rate=2e-4, dev_pile=500, test_pile=2000,
+            *("judge-gan", "judging", "gan", j[2], "real"), training=100, test_used=60, test_not_used=60,
+            publish_patients=False, epochs=6000, batch=64, learning_rate=2e-4, dev_pile=500, test_pile=2000,
         ),
         World(
             *("judge-dit", "judging", "dit", j[3]), training=400, dev_used=60, dev_not_used=40, test_used=80,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -154,12 +155,25 @@ def test_roles_are_a_function_of_the_seed():
     )
     for role in first.chosen:
         np.testing.assert_array_equal(first.chosen[role], again.chosen[role])
-    assert (first.chosen["rest"] != other.chosen["rest"]).any()
+    assert (first.chosen["dev_used"] != other.chosen["dev_used"]).any()
 
 
-def test_real_slices_are_dealt_from_all_of_the_folder():
-    dealt = foreign_worlds.deal(TINY, pool_of(2000, 10))
-    assert dealt.of(*dealt.chosen).max() > 1800
+def test_of_real_slices_the_least_alike_are_taken():
+    pool = pool_of(40, 5)
+    near = pool.images.copy()
+    near[1::2] = near[::2] ^ 1  # every second slice is a near copy of the one before
+    pool = dataclasses.replace(pool, images=near)
+    kept = foreign_worlds.thinned(pool, 20)
+    numbers = [int(name.split()[1]) for name in kept.names]
+    assert numbers == sorted(numbers)
+    assert sorted(x // 2 for x in numbers) == list(range(20))  # one of each pair
+    for x, image, group in zip(numbers, kept.images, kept.groups, strict=True):
+        np.testing.assert_array_equal(image, near[x])
+        assert group == pool.groups[x]
+    assert foreign_worlds.thinned(pool, 40) is pool
+    whole = sum(foreign_worlds.roles(TINY).values())
+    dealt = foreign_worlds.deal(TINY, pool_of(2 * whole, 10))
+    assert sorted(dealt.of(*dealt.chosen)) == list(range(whole))
 
 
 # --- choosing
@@ -189,7 +203,7 @@ def test_a_target_with_one_length_that_learned_is_no_two_cases():
     [
         ([row(2, 0.9, constant=True)], "did not train .* of one image"),
         ([row(2, 0.58), row(3, 0.6)], "world tiny: its second target learned none .* 0.60"),
-        ([row(2, 0.68, wide=0.51)], "learned none"),
+        ([row(2, 0.68, wide=0.58)], "learned none"),
     ],
 )
 def test_a_target_that_did_not_train_is_named(later, match):
@@ -421,6 +435,25 @@ def test_the_command_ends_with_one_line_and_2(tmp_path):
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("error: --pool=nowhere: no such folder")
+
+
+def test_a_world_that_fails_does_not_keep_the_others_from_being_made(tmp_path, monkeypatch, capsys):
+    def make(root, world, pool, patients):
+        if world == "tune-gan":
+            raise UserError("it did not train")
+        return []
+
+    monkeypatch.setattr(foreign_cases, "make", make)
+    for flag, value in (
+        ("_ROOT", str(tmp_path)),
+        ("_WORLDS", ["tune-gan", "tune-eps"]),
+        ("_POOL", ""),
+        ("_PATIENTS", ""),
+    ):
+        monkeypatch.setattr(foreign_cases, flag, SimpleNamespace(value=value))
+    with pytest.raises(UserError, match=r"^it did not train$"):
+        foreign_cases.main([])
+    assert capsys.readouterr().out.startswith("tune-eps: 0 cases")
 
 
 # --- targets

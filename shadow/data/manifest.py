@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 from tqdm import tqdm
 
 from shadow import files
@@ -145,8 +146,9 @@ def build(root: Path | str, edition: str, patients: Path | str | None, group_dis
 
     Raises UserError for what `editions.find_roles`, `decoding.read_gray` and `groups.patients_from_csv`
     refuse; for two files with one id; for an image of another size than the others of its kind (a kind is all
-    real images, or one generated pile) and for oblong ones; and for a picture that has two roles among `used`,
-    `not_used`, `reference` and `unknown`, whatever file it is stored in.
+    real images, or one generated pile) and for oblong ones; for a picture that is both in `used` and in `not_used`; and
+    for one in `reference` that is a candidate or labelled too. A candidate with the pixels of a labelled image is
+    logged as a warning.
     """
     root = Path(root)
     folders = editions.find_roles(root, edition)
@@ -258,11 +260,11 @@ def _check_doubles(root: Path, rows: list[dict[str, Any]], pixels: list[str]) ->
         pair = f"{root / other['path']} and {root / row['path']}"
         if row["role"] == "reference" and other["label"] >= 0:
             raise UserError(f"{pair} are the same picture, once with its use known and once without; remove the latter")
-        if other["label"] >= 0 and row["role"] == "unknown":
-            raise UserError(f"{pair} are the same picture, its use known and asked about at once; remove the former")
-        if (other["role"], row["role"]) == ("reference", "unknown"):
+        if other["label"] >= 0 and row["label"] < 0:
+            logging.warning("%s are the same picture: its membership is known", pair)
+        elif (other["role"], row["role"]) == ("reference", "unknown"):
             raise UserError(f"{pair} are the same picture, and shadows must not be trained on a candidate; remove one")
-        if other["label"] != row["label"]:
+        elif other["label"] != row["label"]:
             raise UserError(f"{pair} are the same picture, used and not used at once; remove one of them")
 
 

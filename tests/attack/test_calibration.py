@@ -109,7 +109,7 @@ def test_residuals_of_shadows_against_a_loop(held_out):
 @pytest.mark.parametrize(("shadows", "block"), [(6, 6), (8, 8), (8, 2), (16, 8), (24, 8), (32, 16)])
 def test_a_complete_fleet_has_the_references_it_always_had(shadows, block):
     names = [f"g{i // 2}" for i in range(IMAGES)]
-    member = membership.draw(names, shadows, MembershipConfig(block=block), 0)
+    member = membership.draw(names, shadows, MembershipConfig("mixed", block), 0)
     for most in (1, 4, 8):
         assert calibration.reference_count(member, most) == max(1, min(most, shadows // 2 - 2))
     calibration.check_enough(member, names)

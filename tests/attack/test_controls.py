@@ -124,27 +124,3 @@ def test_every_redraw_has_an_order_of_references_of_its_own(monkeypatch):
     assert len(set(asked)) == len(found) == 3
     assert [drawn.logit[0, 0] for drawn in found] == asked
     assert not (found[0].member == found[1].member).all()
-
-
-def test_one_order_of_references_is_unfair_to_memberships_drawn_anew():
-    """Why redraws have their own: given the piles and one order, a member's references come earlier in it."""
-    rng = np.random.default_rng(0)
-    signal = rng.normal(size=(8, 40)) * 3  # of the piles, the same for all memberships
-    signal[:, ::2] *= 5  # some images say much
-    fixed = rng.random((40, 8))
-
-    def auc(order):
-        member = np.zeros((8, 40), bool)
-        for x in range(40):
-            member[rng.permutation(8)[:4], x] = True
-        score = np.empty((8, 40))
-        for k, x in np.ndindex(8, 40):
-            free = [j for j in np.argsort(order[x]) if j != k and not member[j, x]][:2]
-            score[k, x] = signal[k, x] - signal[free, x].mean()
-        return estimate.mean_within(score, member)
-
-    one = np.array([auc(fixed) for _ in range(100)])
-    own = np.array([auc(rng.random((40, 8))) for _ in range(100)])
-    error = np.sqrt((one.var(ddof=1) + own.var(ddof=1)) / 100)
-    assert abs(own.mean() - 0.5) < 3 * own.std(ddof=1) / 10
-    print(one.mean(), own.mean(), error)
