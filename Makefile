@@ -4,14 +4,16 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 WORKDIR ?= runs/demo
 ROOT ?= runs/bench
-# Real slices for bench-attack, a folder of PNGs and a csv `file,patient`; without them its slices are phantoms alone.
+# The worlds of bench-foreign: those for choosing, or those that are run once, at the end.
+ROLE ?= tuning
+# Real slices for bench-attack and bench-foreign, a folder of PNGs and a csv `file,patient`; without them its slices are phantoms alone.
 POOL ?=
 PATIENTS ?=
 EXTRAS ?= test,lint
 # For the parity tests, which are skipped without it, and for benchmarks; nothing else needs it.
 TORCH ?= torch==2.13.0
 
-.PHONY: venv torch demo test test-slurm lint bench bench-unet2d bench-gpu bench-signals bench-attack clean
+.PHONY: venv torch demo test test-slurm lint bench bench-unet2d bench-gpu bench-signals bench-attack bench-foreign clean
 
 venv: $(VENV)/.installed
 
@@ -56,6 +58,10 @@ bench-signals: venv
 # Takes hours: challenges are made and attacked below ROOT, where a run that was stopped goes on.
 bench-attack: venv
 	$(RUN) benchmarks/attack.py --root=$(ROOT) --pool=$(POOL) --patients=$(PATIENTS)
+
+# Takes two nights: targets are trained by PyTorch, then attacked, below ROOT, where a run that was stopped goes on.
+bench-foreign: venv torch
+	$(RUN) benchmarks/foreign.py --root=$(ROOT) --role=$(ROLE) --pool=$(POOL) --patients=$(PATIENTS)
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

@@ -4,6 +4,7 @@ from scipy import special, stats
 
 from attack import claims, tempering, unlabelled, verdict
 from attack.recalibration import Labels, Pairs
+from attack.statistics import metrics
 
 
 def contrast(area=0.65, error=0.04):
@@ -88,7 +89,8 @@ def test_where_no_leak_is_shown_probabilities_lie_at_the_prior_within_their_inte
     score, _ = scores()
     pairs = Pairs(score, np.arange(120) % 2)
     dev = Labels(score, np.arange(120) % 2, np.arange(120))
-    for expected in (claims.Expected(0.6, (0.45, 0.75), "candidates"), claims.Expected(None, None, "candidates", "few")):
+    unsure, nothing = claims.Expected(0.6, (0.45, 0.75), "candidates"), claims.Expected(None, None, "candidates", "few")
+    for expected in (unsure, nothing):
         for found in (
             claims.probabilities(score, resampled(score), expected, False, 0.4, 0),
             claims.labelled_probabilities(score, resampled(score), dev, pairs, expected, False, 0.4, 0),
@@ -117,8 +119,6 @@ def test_one_candidate_gets_the_prior():
 
 
 def test_the_expected_f1_of_tempered_probabilities_comes_true_on_average():
-    from attack.statistics import metrics
-
     told, reached = [], []
     for seed in range(40):
         score, member = scores(200, 1.2, seed)
