@@ -107,9 +107,10 @@ def mean_auc(
     groups of images: V = V_shadow + V_group - V_pair, each a sum of squared influence sums, never below V_pair / 2.
     (It may lie below V_pair: shadows are references of each other, so that an image's scores in two of them vary
     against each other. On 300 null self-tests the interval covered .5 in 96.0 % at 1.20 times the exact width; with
-    V_pair as the floor in 99.0 % at 1.37 times, with none in 91.0 % at 1.13 times.) The prediction interval adds the
-    variance of one generator around that mean: the variance between the shadows' AUCs (which holds the chance of the images they were
-    judged on), at least the chance of judging on `target_candidates` images, half of them members; and, where the
+    V_pair as the floor in 99.0 % at 1.37 times, with none in 91.0 % at 1.13 times.) The prediction interval adds
+    the variance of one generator around that mean: the variance between the shadows' AUCs (which holds the chance
+    of the images they were judged on), at least the chance of judging on `target_candidates` images, half of them
+    members; and, where the
     shadows are of one family, that of generators of another kind (`OTHERS`). Both with Student's t, shadows - 1 degrees
     of freedom. Where the shadows are of two or more families, int [shadow], the prediction is for a generator of yet
     another one, see `spread`. `weight` >= 0 [shadow, candidate] of non-members
