@@ -125,20 +125,20 @@ def _compare(
     score: np.ndarray,
     on_test: np.ndarray,
 ) -> Against:
-    attack, dev = config.attack, len(data.dev)
-    placebo = unlabelled.placebo(known, asked, options(config), attack.draws)
+    attack, dev, pool = config.attack, len(data.dev), len(data.pool)
+    asked_group, pool_group = unlabelled.numbered(data.groups[dev:], data.groups[:pool])
+    null_group = pool_group[data.null]
+    placebo = unlabelled.placebo(known, asked, options(config), attack.draws, asked_group, pool_group)
     if min(len(score), int(data.null.sum())) < unlabelled.LEAST:
         why = f"{len(score)} candidates and {data.null.sum()} slices known not to be used are too few to compare"
         return Against(None, f"{why}: {unlabelled.LEAST} of each are needed", placebo, None)
-    names = [data.groups[i] for i in np.flatnonzero(data.null)]
-    asked_group, null_group = unlabelled.numbered(data.groups[dev:], names)
     try:
         contrast = unlabelled.contrast(score, on_test[data.null], asked_group, null_group)
     except ValueError as error:
         return Against(None, str(error), placebo, None)
-    contrast = contrast.widened(placebo.variance, max(len(placebo.area), 1))
+    contrast = contrast.inflated(placebo.inflation)
     ids = [*(name for name, null in zip(data.pool, data.null, strict=True) if null), *data.test]
-    label = np.arange(len(ids)) >= len(names)
+    label = np.arange(len(ids)) >= len(null_group)
     blind = controls.blind(
         manifest.images_at(ids, config.data.resolution),
         label.astype(int),
@@ -161,7 +161,8 @@ def _contrast_figures(against: Against, prior: float, fpr: float) -> dict[str, A
     found: dict[str, Any] = {
         "why": against.why,
         "blind_p": against.blind_p,
-        "placebo": placebo.area.tolist(),
+        "placebo": [one.area for one in placebo.contrasts],
+        "inflation": placebo.inflation,
         "placebo_flagged": float(placebo.flagged(fpr).mean()) if len(placebo.above) else None,
     }
     if against.contrast is None:

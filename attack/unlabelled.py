@@ -46,11 +46,9 @@ class Contrast:
         """One-sided p of "the candidates score like slices that were not used"."""
         return float(stats.t.sf((self.area - 0.5) / np.sqrt(self.variance), self.freedom))
 
-    def widened(self, variance: float, freedom: float) -> Contrast:
-        """With at least this variance, which has `freedom` degrees of freedom."""
-        if variance <= self.variance:
-            return self
-        return dataclasses.replace(self, variance=variance, freedom=min(freedom, self.freedom))
+    def inflated(self, factor: float) -> Contrast:
+        """With `factor` times the variance, where that is more than once."""
+        return dataclasses.replace(self, variance=self.variance * max(factor, 1.0))
 
     def auc(self, prior: float) -> float:
         """Of used against unused candidates, not clipped, if a share `prior` was used:
@@ -120,17 +118,20 @@ def contrast(score: np.ndarray, null: np.ndarray, group: np.ndarray, null_group:
 class Placebo:
     """The same comparison on every shadow's pile, whose shadow holds none of the candidates asked about.
 
-    area: float [shadow], as `Contrast.area`; above: for each shadow, float [candidate] in (0, 1], the share of the
-    shadow's non-members, the candidate counted in, that score as high or higher.
+    contrasts: of each shadow, against its own non-members; above: for each shadow, float [candidate] in (0, 1], the
+    share of the shadow's non-members, the candidate counted in, that score as high or higher.
     """
 
-    area: np.ndarray
+    contrasts: tuple[Contrast, ...]
     above: tuple[np.ndarray, ...]
 
     @property
-    def variance(self) -> float:
-        """Of the area on one more pile that nobody is in: around one half, since on average nothing is to be seen."""
-        return float(((self.area - 0.5) ** 2).mean()) if len(self.area) else 0.0
+    def inflation(self) -> float:
+        """By how much the comparison varies more than its own variance says, at least 1: the mean square of the
+        standardised areas, which is 1 where nothing is to be seen and patients are all that varies (as genomic control
+        does for tests of association, Devlin and Roeder 1999)."""
+        squares = [(found.area - 0.5) ** 2 / found.variance for found in self.contrasts]
+        return max(1.0, float(np.mean(squares))) if squares else 1.0
 
     def flagged(self, share: float) -> np.ndarray:
         """The share of the candidates that is flagged on each shadow's pile, [shadow], if `share` of its non-members
@@ -147,25 +148,32 @@ class Placebo:
         return float(min(fpr, every[max(int(np.floor(fpr * len(every))) - 1, 0)]))
 
 
-def placebo(known: Labelled, asked: target.Target, options: Options, draws: int) -> Placebo:
+def placebo(
+    known: Labelled, asked: target.Target, options: Options, draws: int, group: np.ndarray, pool_group: np.ndarray
+) -> Placebo:
     """Every shadow in turn stands for a target that never saw the candidates: the attack is fitted on the others and
-    compares them with the shadow's non-members. Shadows without ten of both are left out."""
+    compares them with the shadow's non-members.
+
+    group [candidate] and pool_group [image of the pool]: patient numbers from one numbering. Shadows without ten of
+    both, or with one patient on a side, are left out.
+    """
     alone = dataclasses.replace(options, aside=1)
-    area: list[float] = []
+    contrasts: list[Contrast] = []
     above: list[np.ndarray] = []
     for k, member in enumerate(known.bank.member):
         free, outside = ~asked.bank.member[k], ~member
         if min(free.sum(), outside.sum()) < LEAST:
             continue
+        if min(len(np.unique(group[free])), len(np.unique(pool_group[outside]))) < 2:
+            continue
         rest = known.only([j for j in range(len(known.bank.member)) if j != k])
         stands = stand_in(rest, known.bank.values[k], asked, k, outside)
         score = target.score(rest, stands, target.fit_draws(rest, alone, draws), alone)[free]
         own = dataclasses.replace(stands, pile_candidates=stands.pile_pool, bank=rest.bank, ids=rest.ids)
-        null = np.sort(target.score_pools(rest, [own], alone, draws)[0][outside])
-        both = np.concatenate([score, null])
-        area.append(estimate.weighted_placements(both, np.arange(len(both)) < len(score), np.ones(len(both)))[0])
-        above.append((1 + len(null) - np.searchsorted(null, score, "left")) / (1 + len(null)))
-    return Placebo(np.array(area), tuple(above))
+        null = target.score_pools(rest, [own], alone, draws)[0][outside]
+        contrasts.append(contrast(score, null, group[free], pool_group[outside]))
+        above.append((1 + len(null) - np.searchsorted(np.sort(null), score, "left")) / (1 + len(null)))
+    return Placebo(tuple(contrasts), tuple(above))
 
 
 def stand_in(rest: Labelled, pile: np.ndarray, asked: target.Target, shadow: int, outside: np.ndarray) -> target.Target:
@@ -180,12 +188,6 @@ def stand_in(rest: Labelled, pile: np.ndarray, asked: target.Target, shadow: int
         layout=asked.bank.layout.only(rows),
     )
     return target.Target(pile, np.asarray(asked.bank.values[shadow]), outside, bank, asked.ids)
-
-
-def null_scores(known: Labelled, dev: target.Target, null: np.ndarray, options: Options, draws: int) -> np.ndarray:
-    """Log odds [slice] of the pool's slices `null`, bool [image], on a pile of the target `dev`, each by an attack that
-    was fitted without its group."""
-    return target.score_pools(known, [dev], options, draws)[0][null]
 
 
 def numbered(*groups: Sequence[str]) -> list[np.ndarray]:

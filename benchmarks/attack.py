@@ -62,7 +62,7 @@ def head(values: dict[str, Any]) -> str:
 def summary(name: str, case: Case) -> dict[str, Any]:
     """Ours beside the baseline that is best on the shadows."""
     ours, best = row(case, "ours"), case.best
-    two_way, foreseen, expected = (case.evaluation[name] for name in ("two_way", "confidence", "expected"))
+    two_way, asked, expected = (case.evaluation[name] for name in ("two_way", "candidates", "expected"))
     gap = ranking.delong_paired(case.scores["ours"], case.scores[best], case.truth)
     areas = {key: ranking.auc(score, case.truth) for key, score in case.scores.items() if key in case.on_shadows}
     oracle = max(areas, key=lambda key: areas[key])
@@ -78,15 +78,18 @@ def summary(name: str, case: Case) -> dict[str, Any]:
         "its F1": row(case, best)["f1"],
         "Brier": ours["brier"],
         "ECE": ours["ece"],
-        "two-way": f"{two_way['auc']:.3f} {_ends(two_way['prediction_interval'])}",
-        "confidence": f"{foreseen['auc']:.3f} {_ends(foreseen['interval'])}",
-        "expected": f"{expected['auc']:.3f} {_ends(expected['interval'])} {expected['from']}",
+        "two-way": _stated(two_way, "prediction_interval"),
+        "candidates": _stated(asked),
+        "expected": f"{_stated(expected)} {expected['from']}",
         "verdict": case.evaluation["verdict"]["level"],
     }
 
 
-def _ends(limits: list[float] | None) -> str:
-    return "-" if limits is None else f"[{limits[0]:.3f}, {limits[1]:.3f}]"
+def _stated(node: dict[str, Any], interval: str = "interval") -> str:
+    """An AUC with its interval; a dash where it is withheld."""
+    area, limits = node["auc"], node[interval]
+    ends = "-" if limits is None else f"[{limits[0]:.3f}, {limits[1]:.3f}]"
+    return f"{'-' if area is None else f'{area:.3f}'} {ends}"
 
 
 def _world(case: str) -> str:
@@ -97,7 +100,7 @@ def coverage(cases: dict[str, Case]) -> None:
     """How often the intervals held the AUC on the truth, and the calibration over all candidates."""
     for title, place, key in (
         ("prediction interval of the two-way estimate", "two_way", "prediction_interval"),
-        ("interval that the confidence in the candidates foresees", "confidence", "interval"),
+        ("interval by how far the candidates stand above slices known not to be used", "candidates", "interval"),
         ("interval of the expected AUC", "expected", "interval"),
     ):
         held, widths, errors = [], [], []
@@ -106,14 +109,16 @@ def coverage(cases: dict[str, Case]) -> None:
             area = ranking.auc(case.scores["ours"], case.truth)
             held.append(low <= area <= high)
             widths.append(high - low)
-            errors.append(case.evaluation[place]["auc"] - area)
+            if case.evaluation[place]["auc"] is not None:
+                errors.append(case.evaluation[place]["auc"] - area)
         print(f"{title}: covers {sum(held)} of {len(held)}, median width {np.median(widths):.2f}; ", end="")
-        print(f"the AUC is off by {np.abs(errors).mean():.3f} on average, {np.mean(errors):+.3f} with its sign")
+        off = f"{np.abs(errors).mean():.3f} on average, {np.mean(errors):+.3f} with its sign" if errors else "-"
+        print(f"the AUC is off by {off} (withheld in {len(held) - len(errors)})")
     truth = np.concatenate([case.truth for case in cases.values()])
     chance = np.concatenate([case.probability for case in cases.values()])
     flagged = np.concatenate([case.flagged for case in cases.values()])
     alarms, non_members = int(flagged[truth == 0].sum()), int((truth == 0).sum())
-    # the non-members of a world share the dev slices that set its threshold, so they say less than as many strangers
+    # the non-members of a world share the slices that set its threshold, so they say less than as many strangers
     world = [_world(name) for name, case in cases.items() for _ in case.truth]
     low, high = intervals.proportion_interval(flagged[truth == 0], np.array(world)[truth == 0])
     print(
@@ -125,18 +130,18 @@ def coverage(cases: dict[str, Case]) -> None:
 
 
 def false_alarms(cases: dict[str, Case]) -> None:
-    """Realised false positive rates beside those to expect where so many dev slices set the threshold.
+    """Realised false positive rates beside those to expect where so many known slices set the threshold.
 
-    A world's cases ask about the same slices, so one draw stands for all of them (as if they agreed in everything); dev
-    slices are taken for independent.
+    A world's cases ask about the same slices, so one draw stands for all of them (as if they agreed in everything);
+    slices known not to be used are taken for independent.
     """
     rng, inside = np.random.default_rng(0), []
     realised: dict[str, list[float]] = {}
     expected: dict[str, np.ndarray] = {}
     for name, case in cases.items():
-        dev, world = case.evaluation["dev"], _world(name)
-        law = recalibration.fpr_distribution(dev["non_members"], case.evaluation["fpr"])
-        if law is None or (dev.get("recalibration") or {}).get("threshold_used_from") != "dev":
+        limits, world = case.evaluation["thresholds"], _world(name)
+        law = recalibration.fpr_distribution(limits["nulls"], limits["share"])
+        if law is None:  # the probabilities set it
             continue
         wrong, others = int(case.flagged[case.truth == 0].sum()), int((case.truth == 0).sum())
         low, high = stats.betabinom.ppf((0.025, 0.975), others, *law)
@@ -147,7 +152,9 @@ def false_alarms(cases: dict[str, Case]) -> None:
     if inside:
         mean, drawn = np.mean([np.mean(rates) for rates in realised.values()]), np.mean(list(expected.values()), axis=0)
         low, high = np.quantile(drawn, (0.025, 0.975))
-        print(f"realised FPR inside its 95 % prediction interval, given the dev slices: {sum(inside)} of {len(inside)}")
+        print(
+            f"realised FPR inside its 95 % prediction interval, given the known slices: {sum(inside)} of {len(inside)}"
+        )
         print(f"mean of {len(realised)} worlds {mean:.3f}, expected {drawn.mean():.3f} [{low:.3f}, {high:.3f}]")
 
 

@@ -44,7 +44,7 @@ def read(folder: Path, config: Config) -> Case:
     data = manifest.read(folder / "manifest.csv", folder / "challenge")
     kept = store.read(folder, data, config)
     evaluation = launching.evaluation(folder)
-    step = evaluation["regime"]["step"]
+    step, limits = evaluation["regime"]["step"], evaluation["thresholds"]
     rows = {row["id"]: row for row in csv.DictReader((folder / "challenge" / "sealed" / "truth.csv").open())}
     predictions = list(csv.DictReader((folder / "predictions.csv").open()))
     said = dict(csv.reader((folder / "submission.csv").open()))
@@ -75,7 +75,7 @@ def read(folder: Path, config: Config) -> Case:
         np.array([float(row["probability"]) for row in predictions]),
         np.array([row["decision"] == "used" for row in predictions])
         if evaluation["verdict"]["level"] == "leak"
-        else scores["ours"] >= (np.inf if evaluation["threshold_used"] is None else evaluation["threshold_used"]),
+        else scores["ours"] >= (np.inf if limits["used"] is None else limits["used"]),
         max(means, key=lambda name: means[name]),
         signal,
         means,

@@ -26,6 +26,6 @@ def launch(*arguments: str) -> None:
 def evaluation(workdir: Path) -> dict[str, Any]:
     """What a finished run says of its target. UserError where an older version predicted, which said less."""
     found: dict[str, Any] = json.loads((workdir / "attack" / "evaluation.json").read_text())
-    if "confidence" not in found:
+    if "candidates" not in found:
         raise UserError(f"{workdir}: predicted by an older version; remove attack/predict.done.json there")
     return found

@@ -51,14 +51,22 @@ def check(folder, names):
     lines = (folder / "submission.csv").read_text().splitlines()
     assert sorted(line.split(",")[0] for line in lines) == names
     evaluation = json.loads((folder / "attack/evaluation.json").read_text())
+    page = (folder / "report.html").read_text()
     assert evaluation["dev"]["auc"] is None
-    foreseen = evaluation["confidence"]
-    assert len(foreseen["trials"]["auc"]) == evaluation["shadows_used"]
-    assert 0 <= foreseen["interval"][0] <= foreseen["auc"] <= foreseen["interval"][1] <= 1
-    assert evaluation["expected"] == {name: foreseen[name] for name in ("auc", "interval")} | {"from": "confidence"}
+    assert evaluation["same_generator"] == {"counts": False, "why": "there are no labelled slices of a generator"}
+    assert evaluation["verdict"]["level"] == "cannot tell"  # the pile is noise
+    asked, expected = evaluation["candidates"], evaluation["expected"]
+    assert expected["from"] == "candidates"
+    if evaluation["null"]["known"] + evaluation["null"]["unknown"] < 10:
+        assert (expected["auc"], expected["interval"]) == (asked["auc"], asked["interval"]) == (None, None)
+        assert "too few to compare" in asked["why"]
+        assert asked["why"] in page
+    else:
+        assert expected["interval"][0] <= 0.5 <= expected["interval"][1]
+        assert expected["auc"] == min(max(asked["auc"], 0.0), 1.0)
+    assert all(abs(float(row["probability"]) - 0.5) < 5e-3 for row in rows)
     blind = next(row for row in evaluation["controls"] if row["name"] == "blind")
     assert blind["auc"] is None
-    page = (folder / "report.html").read_text()
     assert "no used and not-used slices are labelled" in page
     assert "there are no labelled slices of a generator" in page
     return evaluation, page
@@ -82,7 +90,7 @@ def attacked(data, folder, online=False):
     """The attack on `data` by eight shadows whose piles hold their members: nothing is trained."""
     recipe = tiny_recipe.get_config()
     recipe.membership.candidates = online
-    recipe.data.root, recipe.data.edition, recipe.attack.same_generator = str(data), "own", False
+    recipe.data.root, recipe.data.edition, recipe.attack.same_generator = str(data), "own", "auto"
     Run(folder, recipe).plan()
     found = manifest.read(folder / "manifest.csv", data)
     names, member = fleet.pool_ids(found, recipe), np.load(folder / "membership.npy")
@@ -172,7 +180,7 @@ def test_bad_own_data_are_named(own, tmp_path):
     recipe.data.edition = "own"
     with pytest.raises(UserError, match=r"data\.root"):
         QuickRun(tmp_path / "run", recipe)
-    recipe.data.root, recipe.attack.same_generator = str(own), True
+    recipe.data.root, recipe.attack.same_generator = str(own), "true"
     with pytest.raises(UserError, match=r"attack\.same_generator"):
         QuickRun(tmp_path / "run", recipe)
     data = tmp_path / "data"
@@ -182,7 +190,7 @@ def test_bad_own_data_are_named(own, tmp_path):
     found = manifest.build(data, "own", "", 0.5)
     for online in (False, True):  # candidates are units of the shadows, and of no use where they are all there is
         recipe.membership.candidates, recipe.fleet.shadows, recipe.fleet.pack = online, 8, 4
-        with pytest.raises(UserError, match="only 1 independent units among the dev images"):
+        with pytest.raises(UserError, match="all 1 dev images are of one patient"):
             conduct.plan(tmp_path, data, recipe)
     shutil.rmtree(data / "candidates")
     with pytest.raises(UserError, match="no folder for the role unknown: edition own needs"):

@@ -15,7 +15,7 @@ def said(level):
     return verdict.Verdict(level, "", 0.1, None, 0.01)
 
 
-NOBODY = unlabelled.Placebo(np.zeros(0), ())
+NOBODY = unlabelled.Placebo((), ())
 
 
 def test_without_labels_the_auc_is_that_of_the_comparison():

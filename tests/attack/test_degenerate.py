@@ -100,9 +100,9 @@ def test_nothing_to_see_is_no_number_that_is_none(images, tmp_path, spoil, colla
     said = sentence.verdict(evaluation, evaluation["submission"]["candidates"]).sentence
     assert "no leakage could be shown" in said
     assert {row["decision"] for row in rows.values()} == {"undetermined"}
-    if collapsed in ("all to the same", "all to black"):  # no pile knows a member: no candidate may stand out
+    np.testing.assert_allclose([float(row["probability"]) for row in rows.values()], 0.5, atol=5e-3)
+    if collapsed in ("all to the same", "all to black"):  # no pile knows a member
         columns = [i for i, name in enumerate(names["signals"]) if name.startswith("discriminator")]
         shadows = [i for i, name in enumerate(names["piles"]) if name[0].isdigit()]
         assert len(columns) == len(SHADOWS)
         np.testing.assert_allclose(values[shadows][..., columns], 0, atol=1e-6)
-        assert len({row["probability"] for row in rows.values()}) == 1

@@ -10,6 +10,7 @@ from shadow import keys
 
 OPTIONS = Options(references=8, folds=2, ridge=1.0, seed=0)
 SIZE = controls.Size()
+ASKED, POOL = 1000 + np.arange(SIZE.test), np.arange(SIZE.dev)  # every slice is a patient
 
 
 def by_hand(score, null, group, null_group):
@@ -110,9 +111,15 @@ def test_one_patient_is_no_comparison():
 
 def test_the_variance_is_widened_and_never_narrowed():
     found = unlabelled.contrast(*made(np.random.default_rng(0)))
-    assert found.widened(found.variance / 2, 3.0) == found
-    wide = found.widened(found.variance * 4, 3.0)
-    assert (wide.variance, wide.freedom) == (found.variance * 4, 3.0)
+    assert found.inflated(0.5) == found
+    assert found.inflated(4.0).variance == found.variance * 4
+
+
+def test_the_inflation_is_the_mean_square_of_standardised_areas():
+    far = [unlabelled.Contrast(0.5 + z * 0.1, 0.01, 9.0, 50, 50, 10, 10) for z in (1.0, -2.0, 2.0)]
+    assert unlabelled.Placebo(tuple(far), ()).inflation == pytest.approx(3.0)
+    assert unlabelled.Placebo(tuple(far[:1]), ()).inflation == 1.0
+    assert unlabelled.Placebo((), ()).inflation == 1.0
 
 
 def test_names_of_patients_are_numbered_together():
@@ -127,8 +134,8 @@ def null():
 
 
 def test_a_placebo_compares_the_candidates_with_each_shadows_non_members(null):
-    found = unlabelled.placebo(null.data, null.asked, OPTIONS, 1)
-    assert found.area.shape == (SIZE.shadows,)
+    found = unlabelled.placebo(null.data, null.asked, OPTIONS, 1, ASKED, POOL)
+    assert len(found.contrasts) == SIZE.shadows
     assert [above.shape for above in found.above] == [(SIZE.test,)] * SIZE.shadows
     assert 0 < np.min(found.above) <= np.max(found.above) <= 1
     # shadow 2 by hand: it stands for the target, and is a reference of nobody
@@ -146,25 +153,27 @@ def test_a_placebo_compares_the_candidates_with_each_shadows_non_members(null):
     score = target.score(rest, asked, target.fit_draws(rest, alone, 1), alone)
     pool = target.Target(own, own, outside, rest.bank, rest.ids)
     nulls = target.score_pools(rest, [pool], alone, 1)[0][outside]
-    assert found.area[k] == pytest.approx(np.mean(score[:, None] > nulls[None]) + np.mean(score[:, None] == nulls) / 2)
+    area = np.mean(score[:, None] > nulls[None]) + np.mean(score[:, None] == nulls) / 2
+    assert found.contrasts[k].area == pytest.approx(area)
+    assert (found.contrasts[k].candidates, found.contrasts[k].nulls) == (SIZE.test, outside.sum())
     above = np.array([(1 + (nulls >= s).sum()) / (1 + len(nulls)) for s in score])
     np.testing.assert_allclose(found.above[k], above)
 
 
 def test_a_placebo_of_candidates_like_the_others_shows_nothing(null):
-    found = unlabelled.placebo(null.data, null.asked, OPTIONS, 1)
-    assert abs(found.area.mean() - 0.5) < 0.1
-    assert found.variance == pytest.approx(np.mean((found.area - 0.5) ** 2))
+    found = unlabelled.placebo(null.data, null.asked, OPTIONS, 1, ASKED, POOL)
+    assert abs(np.mean([one.area for one in found.contrasts]) - 0.5) < 0.1
+    assert 1.0 <= found.inflation < 3.0
     assert found.flagged(0.1).shape == (SIZE.shadows,)
     assert 0.0 < found.share(0.1) <= 0.1
 
 
 def test_candidates_that_shadows_would_flag_too_often_get_a_smaller_share():
     rng = keys.generator(0, "test")
-    odd = unlabelled.Placebo(np.full(4, 0.5), tuple(rng.random((4, 1000)) ** 2))  # .32 of them in the highest tenth
+    odd = unlabelled.Placebo((), tuple(rng.random((4, 1000)) ** 2))  # .32 of them in the highest tenth
     assert odd.flagged(0.1).mean() == pytest.approx(np.sqrt(0.1), abs=0.02)
     assert odd.share(0.1) == pytest.approx(0.01, abs=0.004)
     assert odd.flagged(odd.share(0.1)).mean() <= 0.1
-    fair = unlabelled.Placebo(np.full(4, 0.5), tuple(rng.integers(1, 22, (4, 60)) / 21))  # with 20 non-members
+    fair = unlabelled.Placebo((), tuple(rng.integers(1, 22, (4, 60)) / 21))  # with 20 non-members
     assert fair.share(0.1) == 0.1  # what is not clearly more is chance
-    assert unlabelled.Placebo(np.zeros(0), ()).share(0.1) == 0.1
+    assert unlabelled.Placebo((), ()).share(0.1) == 0.1
