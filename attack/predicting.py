@@ -19,6 +19,7 @@ from shadow.config import Config
 from shadow.data.manifest import Manifest
 
 _TEST = "generated_test"
+_PLACEBO_DRAWS = 1  # orders of references: with four an inflation was 1.65 instead of 1.69, at four times the cost
 _UNFAIR = 0.01  # p of the classifier that tells candidates from slices known not to be used, by their pixels
 
 
@@ -97,7 +98,11 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
             "all_ones": bool(labelling.all_ones),
         },
         "verdict": dataclasses.asdict(said)
-        | {"smallest_auc": smallest_auc(data, on_test, labels is not None, attack.prior, attack.seed)},
+        | {
+            "smallest_auc": smallest_auc(
+                data, on_test, labels is not None, against.placebo.inflation, attack.prior, attack.seed
+            )
+        },
     }
     with files.replacing(folder / "on_target.npz") as part, part.open("wb") as stream:
         null_group = np.array(data.groups[: len(data.pool)])[data.null]
@@ -128,7 +133,7 @@ def _compare(
     attack, dev, pool = config.attack, len(data.dev), len(data.pool)
     asked_group, pool_group = unlabelled.numbered(data.groups[dev:], data.groups[:pool])
     null_group = pool_group[data.null]
-    placebo = unlabelled.placebo(known, asked, options(config), attack.draws, asked_group, pool_group)
+    placebo = unlabelled.placebo(known, asked, options(config), _PLACEBO_DRAWS, asked_group, pool_group)
     if min(len(score), int(data.null.sum())) < unlabelled.LEAST:
         why = f"{len(score)} candidates and {data.null.sum()} slices known not to be used are too few to compare"
         return Against(None, f"{why}: {unlabelled.LEAST} of each are needed", placebo, None)
@@ -184,7 +189,9 @@ def labelled_p(labels: Labels) -> float | None:
         return None
 
 
-def smallest_auc(data: store.Store, on_test: np.ndarray, labelled: bool, prior: float, seed: int) -> float | None:
+def smallest_auc(
+    data: store.Store, on_test: np.ndarray, labelled: bool, inflation: float, prior: float, seed: int
+) -> float | None:
     """The weakest leak that this verdict would call, see `verdict.smallest_auc`; None where there is no comparison."""
     dev = len(data.dev)
     if min(len(data.test), int(data.null.sum())) < unlabelled.LEAST:
@@ -197,7 +204,7 @@ def smallest_auc(data: store.Store, on_test: np.ndarray, labelled: bool, prior: 
     if min(len(np.unique(asked)), len(np.unique(nulls))) < 2:
         return None
     alike = verdict.correlation(on_test[null], nulls)
-    return verdict.smallest_auc(verdict.Slices(asked, nulls, labels), alike, prior, seed)
+    return verdict.smallest_auc(verdict.Slices(asked, nulls, labels), alike, prior, seed, inflation)
 
 
 def _rounded(values: np.ndarray) -> list[str]:

@@ -90,11 +90,12 @@ def correlation(score: np.ndarray, group: np.ndarray) -> float:
     return float(np.clip(part / max(part + within, 1e-12), 0.0, 0.9))
 
 
-def smallest_auc(slices: Slices, alike: float, prior: float, seed: int) -> float | None:
+def smallest_auc(slices: Slices, alike: float, prior: float, seed: int, inflation: float = 1.0) -> float | None:
     """The AUC, to .01, of a leak that `decide` calls in `POWER` of simulated runs; None where it misses a complete one.
 
     Scores are normal, a share `alike` of their variance is the patient's; a share `prior` of the candidates, by chance,
-    lies higher. All AUCs share the same draws, so that the power rises with the AUC.
+    lies higher; the variance of their comparison is multiplied by `inflation` (`unlabelled.Placebo`), as in the run.
+    All AUCs share the same draws, so that the power rises with the AUC.
     """
     rng = keys.generator(seed, "smallest auc")
     parts = (slices.candidates, slices.null, slices.used)
@@ -111,7 +112,7 @@ def smallest_auc(slices: Slices, alike: float, prior: float, seed: int) -> float
         called = 0
         for trial in range(_TRIALS):
             score = asked[trial] + shift * member[trial]
-            found = unlabelled.contrast(score, null[trial], slices.candidates, slices.null)
+            found = unlabelled.contrast(score, null[trial], slices.candidates, slices.null).inflated(inflation)
             labelled = None
             if len(used[trial]):
                 labelled = unlabelled.contrast(used[trial] + shift, null[trial], slices.used, slices.null).p

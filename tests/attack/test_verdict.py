@@ -84,4 +84,5 @@ def test_fewer_slices_and_patients_that_are_alike_miss_more():
     assert many < (alike or 1.0)
     assert verdict.smallest_auc(slices(12, 12), 0.1, 0.5, 0) is None  # even a complete leak is missed too often
     labelled = verdict.smallest_auc(slices(200, 200, used=200), 0.1, 0.5, 0)
+    assert verdict.smallest_auc(slices(200, 200), 0.1, 0.5, 0, 3.0) > many
     assert labelled <= many  # labels that agree allow the larger level
