@@ -89,9 +89,10 @@ def contrast(score: np.ndarray, null: np.ndarray, group: np.ndarray, null_group:
     """Compares scores of candidates [candidate] with those of slices known not to be used, null [slice].
 
     group, null_group: patient numbers of both, from one numbering. The variance sums DeLong's influences by patient
-    (DeLong, DeLong and Clarke-Pearson 1988; Obuchowski 1997 for clustered data) and is never below that of as many
-    independent slices as there are patients would leave by chance alone where all scores tie. ValueError where there
-    are fewer than two patients on a side.
+    (DeLong, DeLong and Clarke-Pearson 1988; Obuchowski 1997 for clustered data), and Student's t has the degrees of
+    freedom of a sum of two variances, one of each side's patients (Satterthwaite 1946). Next to complete separation
+    the influences vanish; the variance is at least that of one in twelve for each of the fewer side's patients.
+    ValueError where there are fewer than two patients on a side.
     """
     patients, null_patients = len(np.unique(group)), len(np.unique(null_group))
     if min(patients, null_patients) < 2:
@@ -99,19 +100,17 @@ def contrast(score: np.ndarray, null: np.ndarray, group: np.ndarray, null_group:
     values, asked = np.concatenate([score, null]), np.arange(len(score) + len(null)) < len(score)
     area, influence = estimate.weighted_placements(values, asked, np.ones(len(values)))
     numbers = np.unique(np.concatenate([group, null_group]), return_inverse=True)[1]
-    sums, count = np.bincount(numbers, influence), int(numbers.max()) + 1
-    variance = float((sums**2).sum()) * count / max(count - 1, 1)
-    # next to complete separation the influences vanish: no estimate from m units has a smaller spread than 1 / m
-    floor = (0.5 / min(patients, null_patients)) ** 2 / 3
-    return Contrast(
-        area,
-        max(variance, floor),
-        float(min(patients, null_patients) - 1),
-        len(score),
-        len(null),
-        patients,
-        null_patients,
-    )
+    count = int(numbers.max()) + 1
+    mine, theirs = (np.bincount(numbers[side], influence[side], count) for side in (asked, ~asked))
+    of_asked = float((mine**2).sum()) * patients / (patients - 1)
+    of_nulls = float((theirs**2).sum()) * null_patients / (null_patients - 1)
+    variance = of_asked + of_nulls + 2 * float(mine @ theirs)  # patients on both sides
+    floor, least = (0.5 / min(patients, null_patients)) ** 2 / 3, float(min(patients, null_patients) - 1)
+    freedom = least
+    if of_asked + of_nulls > 0:
+        parts = of_asked**2 / (patients - 1) + of_nulls**2 / (null_patients - 1)
+        freedom = max((of_asked + of_nulls) ** 2 / parts, least)
+    return Contrast(area, max(variance, floor), freedom, len(score), len(null), patients, null_patients)
 
 
 @dataclass(frozen=True)
@@ -127,10 +126,17 @@ class Placebo:
 
     @property
     def inflation(self) -> float:
-        """By how much the comparison varies more than its own variance says, at least 1: the mean square of the
-        standardised areas, which is 1 where nothing is to be seen and patients are all that varies (as genomic control
-        does for tests of association, Devlin and Roeder 1999)."""
-        squares = [(found.area - 0.5) ** 2 / found.variance for found in self.contrasts]
+        """By how much the comparison varies more than its own variance says, at least 1.
+
+        It is the mean square of the standardised areas, in units of that of Student's t, f / (f - 2): 1 where nothing
+        is to be seen and patients are all that varies. Genomic control does so for tests of association (Devlin and
+        Roeder 1999).
+        """
+        squares = [
+            (found.area - 0.5) ** 2 / found.variance * (found.freedom - 2) / found.freedom
+            for found in self.contrasts
+            if found.freedom > 2
+        ]
         return max(1.0, float(np.mean(squares))) if squares else 1.0
 
     def flagged(self, share: float) -> np.ndarray:

@@ -14,17 +14,17 @@ ASKED, POOL = 1000 + np.arange(SIZE.test), np.arange(SIZE.dev)  # every slice is
 
 
 def by_hand(score, null, group, null_group):
-    """Area and variance by naive loops: influences summed by patient."""
+    """Area, variance and degrees of freedom by naive loops: influences summed by patient, each side with its own."""
     area = np.mean([[(a > b) + 0.5 * (a == b) for b in null] for a in score])
-    influence = {}
+    mine, theirs = {}, {}
     for a, g in zip(score, group, strict=True):
-        part = (np.mean([(a > b) + 0.5 * (a == b) for b in null]) - area) / len(score)
-        influence[g] = influence.get(g, 0.0) + part
+        mine[g] = mine.get(g, 0.0) + (np.mean([(a > b) + 0.5 * (a == b) for b in null]) - area) / len(score)
     for b, g in zip(null, null_group, strict=True):
-        part = (np.mean([(a > b) + 0.5 * (a == b) for a in score]) - area) / len(null)
-        influence[g] = influence.get(g, 0.0) + part
-    count = len(influence)
-    return area, sum(v**2 for v in influence.values()) * count / (count - 1)
+        theirs[g] = theirs.get(g, 0.0) + (np.mean([(a > b) + 0.5 * (a == b) for a in score]) - area) / len(null)
+    parts = [sum(v**2 for v in side.values()) * len(side) / (len(side) - 1) for side in (mine, theirs)]
+    both = 2 * sum(mine[g] * theirs[g] for g in mine.keys() & theirs.keys())
+    freedom = sum(parts) ** 2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, (mine, theirs), strict=True))
+    return area, sum(parts) + both, freedom
 
 
 def made(rng, patients=20, slices=4, null_patients=15, alike=0.5, shift=0.0, share=0.5):
@@ -40,7 +40,8 @@ def test_the_area_and_its_variance_are_those_of_a_naive_loop():
     score, null = rng.integers(0, 6, 17).astype(float), rng.integers(0, 6, 12).astype(float)  # with ties
     group, null_group = rng.integers(0, 6, 17), rng.integers(4, 9, 12)  # some patients are on both sides
     found = unlabelled.contrast(score, null, group, null_group)
-    area, variance = by_hand(score, null, group, null_group)
+    area, variance, freedom = by_hand(score, null, group, null_group)
+    assert found.freedom == pytest.approx(freedom)
     assert found.area == pytest.approx(area)
     assert found.variance == pytest.approx(variance)
     assert found.p == pytest.approx(stats.t.sf((area - 0.5) / np.sqrt(variance), found.freedom))
@@ -116,8 +117,11 @@ def test_the_variance_is_widened_and_never_narrowed():
 
 
 def test_the_inflation_is_the_mean_square_of_standardised_areas():
-    far = [unlabelled.Contrast(0.5 + z * 0.1, 0.01, 9.0, 50, 50, 10, 10) for z in (1.0, -2.0, 2.0)]
-    assert unlabelled.Placebo(tuple(far), ()).inflation == pytest.approx(3.0)
+    far = [unlabelled.Contrast(0.5 + z * 0.1, 0.01, 10.0, 50, 50, 10, 10) for z in (1.0, -2.0, 2.0)]
+    assert unlabelled.Placebo(tuple(far), ()).inflation == pytest.approx(3.0 * 0.8)
+    t = stats.t.rvs(10, size=20_000, random_state=0)  # where patients are all that varies there is none
+    calm = [unlabelled.Contrast(0.5 + z * 0.1, 0.01, 10.0, 50, 50, 10, 10) for z in t]
+    assert unlabelled.Placebo(tuple(calm), ()).inflation == pytest.approx(1.0, abs=0.05)
     assert unlabelled.Placebo(tuple(far[:1]), ()).inflation == 1.0
     assert unlabelled.Placebo((), ()).inflation == 1.0
 
