@@ -25,7 +25,8 @@ _Z = 1.959964
 @dataclass(frozen=True)
 class Expected:
     """The AUC to expect on the candidates, in [0, 1], and its 95 % interval for these candidates; None and `why` where
-    nothing can be said. source: "dev" (labelled dev slices of the same generator) or "candidates"."""
+    nothing can be said. source: "dev" (labelled dev slices of the same generator, with a leak together with the
+    candidates) or "candidates"."""
 
     auc: float | None
     interval: Interval | None
@@ -38,19 +39,21 @@ def expect(
     why_not: str,
     said: verdict.Verdict,
     dev: tuple[float, Interval] | None,
+    pooled: unlabelled.Pooled | None,
     candidates: int,
     prior: float,
 ) -> Expected:
     """The AUC to expect of used against unused candidates.
 
-    found: their comparison, None for the reason `why_not`; dev: AUC and interval of the labelled dev slices, None where
-    no labels count. Labels lead, with the chance of judging on other slices, unless they stand apart and the candidates
-    do not: then the interval reaches from what the candidates say to what the labels say. Without a leak it holds one
-    half.
+    found: their comparison, None for the reason `why_not`; dev: AUC and interval of the labelled dev slices, and
+    pooled: the AUC by labels and candidates together, both None where no labels count. With a leak the pooled one is
+    stated, or without labels that of the comparison. Without a leak the interval holds one half: it is that of the
+    labels, with the chance of judging on other slices, or where they alone stand apart it reaches from what the
+    candidates say to what the labels say.
     """
     held = None if dev is None else _for_candidates(*dev, candidates)
-    if said.level == verdict.LEAK and held is not None and dev is not None:
-        return Expected(dev[0], held, DEV)
+    if said.level == verdict.LEAK and pooled is not None:
+        return Expected(pooled.auc, pooled.interval(), DEV)
     if held is not None and dev is not None and said.level == verdict.CANNOT_TELL:
         return Expected(dev[0], (min(held[0], 0.5), max(held[1], 0.5)), DEV)
     if found is None:

@@ -39,9 +39,19 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     score = candidate_score(folder, known, asked, config)
     against = _compare(data, manifest, config, known, asked, score, on_test)
     said = verdict.decide(against.contrast, against.why, None if labels is None else labelled_p(labels))
-    leak = said.level == verdict.LEAK
     held = None if labels is None else (float(dev["auc"]), (float(dev["interval"][0]), float(dev["interval"][1])))
-    expected = claims.expect(against.contrast, against.why, said, held, len(asked.ids), attack.prior)
+    both = None
+    if labels is not None and said.level == verdict.LEAK:
+        both = _pooled(data, score, labels, on_test, against.placebo.inflation, attack.prior)
+
+    def stated_auc(said: verdict.Verdict) -> claims.Expected:
+        return claims.expect(against.contrast, against.why, said, held, both, len(asked.ids), attack.prior)
+
+    expected = stated_auc(said)
+    if expected.interval is not None:
+        said = verdict.unless_held(said, expected.interval[0])
+        expected = stated_auc(said)
+    leak = said.level == verdict.LEAK
     resampled = target.bootstrap_scores(known, asked, options(config), attack.draws, attack.bootstrap)
     if labels is not None and attack.recalibrate != "none":
         stated = claims.labelled_probabilities(
@@ -178,6 +188,21 @@ def _contrast_figures(against: Against, prior: float, fpr: float) -> dict[str, A
         "p": against.contrast.p,
         **dataclasses.asdict(against.contrast),
     }
+
+
+def _pooled(
+    data: store.Store, score: np.ndarray, labels: Labels, on_test: np.ndarray, inflation: float, prior: float
+) -> unlabelled.Pooled:
+    """The AUC by dev labels and by candidates together, see `unlabelled.pooled`."""
+    dev, used = len(data.dev), labels.label == 1
+    asked_group, pool_group = unlabelled.numbered(data.groups[dev:], data.groups[: len(data.pool)])
+    return unlabelled.pooled(
+        unlabelled.Slices(score, asked_group),
+        unlabelled.Slices(on_test[data.null], pool_group[data.null]),
+        unlabelled.Slices(labels.score[used], pool_group[:dev][used]),
+        prior,
+        inflation,
+    )
 
 
 def labelled_p(labels: Labels) -> float | None:

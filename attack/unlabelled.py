@@ -19,6 +19,7 @@ from scipy import optimize, stats
 from attack import estimate, target
 from attack.crossfit import Labelled, Options
 from attack.statistics.intervals import Interval
+from attack.statistics.ranking import hanley_mcneil
 
 _FAR = 40.0  # standard errors: a mean so far below leaves only the lower end of the interval
 LEAST = 10  # candidates, and slices known not to be used: fewer stand above each other by chance
@@ -111,6 +112,63 @@ def contrast(score: np.ndarray, null: np.ndarray, group: np.ndarray, null_group:
         parts = of_asked**2 / (patients - 1) + of_nulls**2 / (null_patients - 1)
         freedom = max((of_asked + of_nulls) ** 2 / parts, least)
     return Contrast(area, max(variance, floor), freedom, len(score), len(null), patients, null_patients)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The AUC by labelled slices and by candidates together: auc in [0, 1], its variance and the degrees of freedom of
+    Student's t."""
+
+    auc: float
+    variance: float
+    freedom: float
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """Student's t interval, cut to [0, 1]."""
+        half = float(stats.t.ppf((1 + level) / 2, self.freedom) * np.sqrt(self.variance))
+        return float(np.clip(self.auc - half, 0, 1)), float(np.clip(self.auc + half, 0, 1))
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Scores of slices and their patient numbers, both [slice]."""
+
+    score: np.ndarray
+    group: np.ndarray
+
+
+def pooled(asked: Slices, null: Slices, used: Slices, prior: float, inflation: float) -> Pooled:
+    """The AUC of used against unused slices from `used` and `null` dev slices, and from candidates `asked`, of which a
+    share `prior` was used; each weighs by the inverse of its variance. All patients are numbered together.
+
+    Both estimates share the slices `null`, so the variance is that of the weighted influences, summed by patient. The
+    candidates' part has `inflation` times its variance, and the labels' part the chance of judging on other slices, as
+    many as the candidates (Hanley and McNeil 1982). ValueError as `contrast`.
+    """
+    by_label, by_asked = (contrast(side.score, null.score, side.group, null.group) for side in (used, asked))
+    half = max(len(asked.score) // 2, 1)
+    other = hanley_mcneil(float(np.clip(by_label.area, 0.02, 0.98)), half, half)
+    variances = np.array([by_label.variance + other, inflation * by_asked.variance / prior**2])
+    weight = (1 / variances) / (1 / variances).sum()
+    auc = float(weight @ [by_label.area, by_asked.auc(prior)])
+    places = np.concatenate([asked.group, null.group, used.group])
+    numbers = np.unique(places, return_inverse=True)[1]
+    influence = np.zeros(len(places))
+    ends = len(asked.score), len(asked.score) + len(null.score)
+    _, of_asked = estimate.weighted_placements(
+        np.concatenate([asked.score, null.score]), np.arange(ends[1]) < ends[0], np.ones(ends[1])
+    )
+    _, of_used = estimate.weighted_placements(
+        np.concatenate([null.score, used.score]),
+        np.arange(len(null.score) + len(used.score)) >= len(null.score),
+        np.ones(len(null.score) + len(used.score)),
+    )
+    influence[: ends[1]] += weight[1] * np.sqrt(inflation) / prior * of_asked
+    influence[ends[0] :] += weight[0] * of_used
+    sums = np.bincount(numbers, influence)
+    variance = float((sums**2).sum()) * len(sums) / (len(sums) - 1) + weight[0] ** 2 * other
+    freedom = 1 / float(weight**2 @ [1 / by_label.freedom, 1 / by_asked.freedom])
+    return Pooled(float(np.clip(auc, 0, 1)), max(variance, float(1 / (1 / variances).sum())), freedom)
 
 
 @dataclass(frozen=True)

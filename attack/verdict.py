@@ -9,7 +9,7 @@ known not to be used cannot be compared with them, and show nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special, stats
@@ -61,6 +61,15 @@ def decide(found: unlabelled.Contrast | None, why_not: str, p_labelled: float | 
         return Verdict(CANNOT_TELL, why, found.p, p_labelled, limit)
     why = f"the candidates stand above slices known not to be used (one-sided p {found.p:.2g})"
     return Verdict(LEAK, why, found.p, p_labelled, limit)
+
+
+def unless_held(said: Verdict, low: float) -> Verdict:
+    """No leak where the interval of the stated AUC, which begins at `low`, holds one half."""
+    if said.level != LEAK or low > 0.5:
+        return said
+    labelled = said.p_labelled is not None and said.p_labelled < LABELLED_LEVEL
+    why = f"{said.why}, but the interval of the AUC holds one half"
+    return replace(said, level=LABELLED_ONLY if labelled else CANNOT_TELL, why=why)
 
 
 @dataclass(frozen=True)

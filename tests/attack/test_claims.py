@@ -19,7 +19,7 @@ NOBODY = unlabelled.Placebo((), ())
 
 
 def test_without_labels_the_auc_is_that_of_the_comparison():
-    found = claims.expect(contrast(), "", said("leak"), None, 100, 0.5)
+    found = claims.expect(contrast(), "", said("leak"), None, None, 100, 0.5)
     assert (found.auc, found.source) == (contrast().auc_after(0.01, 0.5), "candidates")
     assert 0.7 < found.auc < 0.8
     half = stats.t.ppf(0.975, 60) * 0.04 / 0.5
@@ -30,36 +30,44 @@ def test_an_interval_holds_one_half_unless_leakage_is_found():
     for area in (0.42, 0.5, 0.58, 0.7):
         for dev in (None, (0.9, (0.85, 0.95)), (0.52, (0.41, 0.63))):
             for level in ("cannot tell", "labelled only"):
-                low, high = claims.expect(contrast(area), "", said(level), dev, 100, 0.5).interval
+                low, high = claims.expect(contrast(area), "", said(level), dev, None, 100, 0.5).interval
                 assert low <= 0.5 <= high
 
 
-def test_labels_lead_with_the_chance_of_judging_on_other_slices():
-    found = claims.expect(contrast(), "", said("leak"), (0.85, (0.78, 0.90)), 100, 0.5)
-    assert (found.auc, found.source) == (0.85, "dev")
-    assert found.interval[0] < 0.78
-    assert found.interval[1] > 0.90
-    wider = claims.expect(contrast(), "", said("leak"), (0.85, (0.78, 0.90)), 20, 0.5)
-    assert wider.interval[0] < found.interval[0]
+def test_with_a_leak_labels_and_candidates_speak_together():
+    both = unlabelled.Pooled(0.83, 0.03**2, 40.0)
+    found = claims.expect(contrast(), "", said("leak"), (0.85, (0.78, 0.90)), both, 100, 0.5)
+    assert (found.auc, found.interval, found.source) == (0.83, both.interval(), "dev")
+
+
+def test_labels_that_show_nothing_have_the_chance_of_judging_on_other_slices():
+    found, few = (
+        claims.expect(contrast(), "", said("cannot tell"), (0.55, (0.45, 0.65)), None, n, 0.5) for n in (100, 20)
+    )
+    assert (found.auc, found.source) == (0.55, "dev")
+    assert few.interval[0] < found.interval[0] < 0.45
+    assert few.interval[1] > found.interval[1] > 0.65
 
 
 def test_next_to_certainty_the_interval_is_no_wider_than_the_slices_make_it():
-    low, high = claims.expect(contrast(0.74), "", said("leak"), (1.0, (0.83, 1.0)), 60, 0.5).interval
+    low, high = claims.expect(contrast(0.5), "", said("labelled only"), (1.0, (0.83, 1.0)), None, 60, 0.5).interval
+    assert high == 1.0
+    low, high = claims._for_candidates(1.0, (0.83, 1.0), 60)
     assert 0.7 < low <= 0.83
     assert high == 1.0
 
 
 def test_labelled_slices_alone_reach_from_the_candidates_to_the_labels():
-    found = claims.expect(contrast(0.5), "", said("labelled only"), (0.9, (0.85, 0.94)), 100, 0.5)
+    found = claims.expect(contrast(0.5), "", said("labelled only"), (0.9, (0.85, 0.94)), None, 100, 0.5)
     assert found.source == "candidates"
     assert found.auc == pytest.approx(0.5)
     assert found.interval[1] >= 0.94
 
 
 def test_where_nothing_can_be_said_that_is_said():
-    found = claims.expect(None, "they are too few", said("cannot tell"), None, 5, 0.5)
+    found = claims.expect(None, "they are too few", said("cannot tell"), None, None, 5, 0.5)
     assert (found.auc, found.interval, found.why) == (None, None, "they are too few")
-    found = claims.expect(None, "they are too few", said("labelled only"), (0.9, (0.8, 0.95)), 5, 0.5)
+    found = claims.expect(None, "they are too few", said("labelled only"), (0.9, (0.8, 0.95)), None, 5, 0.5)
     assert found.auc is None
     assert found.interval[0] <= 0.5
 

@@ -69,6 +69,27 @@ def test_the_auc_of_used_against_unused_candidates_is_found_without_a_label():
     assert held >= 0.9 * 200
 
 
+def test_labels_and_candidates_together_find_the_auc_with_the_right_spread():
+    shift, held, found, variance = 1.2, 0, [], []
+    truth = stats.norm.cdf(shift / np.sqrt(2))
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        score, null, group, null_group = made(rng, 50, 2, 20, 0.3, shift)
+        labelled = made(rng, 20, 2, 2, 0.3, shift, 1.0)[0]  # all of them used
+        used = unlabelled.Slices(labelled, 10_000 + np.repeat(np.arange(20), 2))
+        sides = unlabelled.Slices(score, group), unlabelled.Slices(null, null_group), used
+        both = unlabelled.pooled(*sides, 0.5, 1.0)
+        low, high = both.interval()
+        held += low <= truth <= high
+        found.append(both.auc)
+        variance.append(both.variance)
+    assert np.mean(found) == pytest.approx(truth, abs=0.01)
+    assert held >= 0.92 * 300
+    # the chance of judging on other slices is in the variance, and not in this spread
+    assert 1.0 < np.mean(variance) / np.var(found) < 2.0
+    assert unlabelled.pooled(*sides, 0.5, 4.0).variance > both.variance
+
+
 def test_another_prior_means_another_auc():
     found = unlabelled.contrast(*made(np.random.default_rng(0), shift=1.0))
     assert found.auc(0.25) - 0.5 == pytest.approx(2 * (found.auc(0.5) - 0.5))

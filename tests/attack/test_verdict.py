@@ -29,6 +29,15 @@ def test_the_rule(z, p_labelled, level):
     assert said.limit == (verdict.LEVEL if p_labelled is None else verdict.LEVEL_WITH_LABELS)
 
 
+def test_no_leak_where_the_interval_holds_one_half():
+    leak = verdict.decide(contrast(4.0), "", 0.001)
+    assert verdict.unless_held(leak, 0.51) == leak
+    held = verdict.unless_held(leak, 0.5)
+    assert (held.level, held.why.endswith("holds one half")) == ("labelled only", True)
+    assert verdict.unless_held(verdict.decide(contrast(4.0), "", None), 0.4).level == "cannot tell"
+    assert verdict.unless_held(verdict.decide(contrast(0.0), "", None), 0.4).why.startswith("the candidates do not")
+
+
 def test_without_a_fair_comparison_nothing_is_found():
     assert verdict.decide(None, "they are too few", None).level == "cannot tell"
     said = verdict.decide(None, "they are too few", 1e-9)
