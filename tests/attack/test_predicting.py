@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
 from attack import fitting, measuring, predicting, store, tempering, verdict
 from shadow import files, fleet, membership, piles
@@ -204,16 +205,19 @@ def test_copies_of_candidates_in_the_pile_are_found(leaking, labels):
 
 
 def test_the_comparison_is_that_of_the_scores_written(leaking):
-    """By a loop over what on_target.npz and predictions.csv hold."""
+    """By hand from what on_target.npz and predictions.csv hold; every slice is a patient of its own here."""
     said = leaking.said(same_generator="false")
     score, found = said.column("score"), said.evaluation["candidates"]
-    assert len(said.null) == NOT_USED == found["nulls"]
-    area = np.mean([[(a > b) + (a == b) / 2 for b in said.null] for a in score])
-    assert found["area"] == pytest.approx(area)
-    assert found["auc"] == pytest.approx(0.5 + (area - 0.5) / PRIOR)
-    assert found["variance"] >= np.mean((np.array(found["placebo"]) - 0.5) ** 2)
+    assert len(said.null) == NOT_USED == found["nulls"] == said.evaluation["thresholds"]["nulls"]
+    placed = np.array([[(a > b) + (a == b) / 2 for b in said.null] for a in score])
+    assert found["area"] == pytest.approx(placed.mean())
+    assert found["auc"] == pytest.approx(0.5 + (placed.mean() - 0.5) / PRIOR)
+    variance = sum(placed.mean(side).var(ddof=1) / placed.shape[1 - side] for side in (0, 1))  # DeLong's
     assert len(found["placebo"]) == SHADOWS
-    assert said.evaluation["thresholds"]["nulls"] == NOT_USED
+    assert found["inflation"] >= 1
+    assert found["variance"] == pytest.approx(found["inflation"] * variance)
+    p = stats.t.sf((found["area"] - 0.5) / np.sqrt(found["variance"]), found["freedom"])
+    assert said.evaluation["verdict"]["p"] == pytest.approx(p)
 
 
 def test_probabilities_imply_the_auc_that_is_stated(leaking):

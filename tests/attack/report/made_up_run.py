@@ -118,6 +118,7 @@ EVALUATION = {
         "patients": 6,
         "null_patients": 15,
         "placebo": [0.5, 0.47, 0.52, 0.51],
+        "inflation": 1.0,
         "placebo_flagged": 0.09,
     },
     "expected": {"auc": 0.76, "interval": [0.62, 0.9], "from": "candidates", "why": ""},
