@@ -139,8 +139,8 @@ def _f1(labels: np.ndarray, truth: np.ndarray) -> float:
 def replicates(kept: Path, groups: np.ndarray, evaluation: dict[str, Any]) -> np.ndarray:
     """Whether leakage would be called of halves of a null's candidates, by patient, bool [half]; two halves of a split
     share no patient. What is not of the candidates (dev labels, fairness) is as in the whole."""
-    with np.load(kept / "attack" / "on_target.npz", allow_pickle=False) as found:
-        score, null, null_group = found["candidate"], found["null"], found["null_group"]
+    with np.load(kept / "attack" / "on_target.npz", allow_pickle=False) as kept_scores:
+        score, null, null_group = (kept_scores[name] for name in ("candidate", "null", "null_group"))
     if evaluation["candidates"]["auc"] is None:
         return np.zeros(_HALVES, bool)
     names, numbers = np.unique(groups, return_inverse=True)
@@ -151,6 +151,7 @@ def replicates(kept: Path, groups: np.ndarray, evaluation: dict[str, Any]) -> np
             mine = half[numbers]
             group, others = unlabelled.numbered(groups[mine].tolist(), null_group.tolist())
             found = unlabelled.contrast(score[mine], null, group, others)
+            found = found.inflated(evaluation["candidates"]["inflation"])
             said = verdict.decide(found, "", evaluation["verdict"]["p_labelled"])
             called.append(said.level == verdict.LEAK)
     return np.array(called)
