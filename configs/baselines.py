@@ -3,7 +3,7 @@
 Data      --config.data.root=FOLDER of edition 2023 or 2025 (--config.data.edition)
 Hardware  2 CPU cores
 Time      about a minute of processor time for a 2023 folder (docs/results.md)
-Expected  scores.csv, submission.csv and report.html; no probability and no verdict
+Expected  scores.csv, submission.csv and report.html; no verdict, and probabilities only where dev labels count
 Command   python launch.py run --config=configs/baselines.py --workdir=runs/quick --config.data.root=FOLDER
 """
 

@@ -285,7 +285,7 @@ def _validate_attack(config: Config) -> None:
         if not 0 < value < below:
             raise UserError(f"attack.{name} = {value}: must lie between 0 and {below}")
     if attack.recalibrate == "dev" and not config.fleet.shadows:
-        raise UserError("attack.recalibrate = 'dev': only with shadows; baselines have no probabilities")
+        raise UserError("attack.recalibrate = 'dev': only with shadows; leave it 'auto' for baselines")
     if attack.recalibrate == "dev" and attack.same_generator != "true":
         raise UserError(
             "attack.recalibrate = 'dev': labels of the dev slices say nothing of another generator; use 'none', or set "
