@@ -69,12 +69,12 @@ def of_dev(
         return Dev(dict(UNLABELLED), None, {"counts": False, "why": UNLABELLED["why"]})
     if not 0 < label.sum() < len(label):
         raise UserError("the dev folder holds only one class: both used and not used slices are needed")
-    dev, group = len(data.dev), data.labelled(step, "generated_dev").group[: len(data.dev)]
-    known = data.labelled(step, "generated_dev")
-    on_dev_pile = target.score_pools(
-        known, [data.pool_target(step, "generated_dev")], fitting_options(config), attack.draws
-    )[0][:dev]
-    own, test = Labels(on_dev_pile, label, group), Labels(on_test[:dev], label, group)
+    dev, known = len(data.dev), data.labelled(step, "generated_dev")
+    own = test = Labels(on_test[:dev], label, known.group[:dev])
+    if attack.same_generator != "true":
+        piles = [data.pool_target(step, "generated_dev")]
+        on_dev = target.score_pools(known, piles, fitting_options(config), attack.draws)[0]
+        own = Labels(on_dev[:dev], label, known.group[:dev])
     if attack.same_generator == "auto":
         same = provenance(workdir, data, manifest, config, step, own, test)
     else:
