@@ -42,7 +42,8 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     held = None if labels is None else (float(dev["auc"]), (float(dev["interval"][0]), float(dev["interval"][1])))
     both = None
     if labels is not None and said.level == verdict.LEAK:
-        both = _pooled(data, score, labels, on_test, against.placebo.inflation, attack.prior)
+        reach = float(dev["auc"]) - float(dev["interval"][0])
+        both = _pooled(data, score, labels, on_test, reach, against.placebo.inflation, attack.prior)
 
     def stated_auc(said: verdict.Verdict) -> claims.Expected:
         return claims.expect(against.contrast, against.why, said, held, both, len(asked.ids), attack.prior)
@@ -191,7 +192,13 @@ def _contrast_figures(against: Against, prior: float, fpr: float) -> dict[str, A
 
 
 def _pooled(
-    data: store.Store, score: np.ndarray, labels: Labels, on_test: np.ndarray, inflation: float, prior: float
+    data: store.Store,
+    score: np.ndarray,
+    labels: Labels,
+    on_test: np.ndarray,
+    reach: float,
+    inflation: float,
+    prior: float,
 ) -> unlabelled.Pooled:
     """The AUC by dev labels and by candidates together, see `unlabelled.pooled`."""
     dev, used = len(data.dev), labels.label == 1
@@ -200,6 +207,7 @@ def _pooled(
         unlabelled.Slices(score, asked_group),
         unlabelled.Slices(on_test[data.null], pool_group[data.null]),
         unlabelled.Slices(labels.score[used], pool_group[:dev][used]),
+        reach,
         prior,
         inflation,
     )

@@ -21,6 +21,7 @@ from attack.crossfit import Labelled, Options
 from attack.statistics.intervals import Interval
 from attack.statistics.ranking import hanley_mcneil
 
+_Z = 1.959964  # of a 95 % interval
 _FAR = 40.0  # standard errors: a mean so far below leaves only the lower end of the interval
 LEAST = 10  # candidates, and slices known not to be used: fewer stand above each other by chance
 
@@ -137,18 +138,20 @@ class Slices:
     group: np.ndarray
 
 
-def pooled(asked: Slices, null: Slices, used: Slices, prior: float, inflation: float) -> Pooled:
+def pooled(asked: Slices, null: Slices, used: Slices, reach: float, prior: float, inflation: float) -> Pooled:
     """The AUC of used against unused slices from `used` and `null` dev slices, and from candidates `asked`, of which a
     share `prior` was used; each weighs by the inverse of its variance. All patients are numbered together.
 
     Both estimates share the slices `null`, so the variance is that of the weighted influences, summed by patient. The
-    candidates' part has `inflation` times its variance, and the labels' part the chance of judging on other slices, as
-    many as the candidates (Hanley and McNeil 1982). ValueError as `contrast`.
+    candidates' part has `inflation` times its variance. The labels' part has that of a 95 % interval which reaches
+    `reach` below their AUC, since influences vanish next to 1, and the chance of judging on other slices, as many as
+    the candidates (Hanley and McNeil 1982). ValueError as `contrast`.
     """
     by_label, by_asked = (contrast(side.score, null.score, side.group, null.group) for side in (used, asked))
     half = max(len(asked.score) // 2, 1)
     other = hanley_mcneil(float(np.clip(by_label.area, 0.02, 0.98)), half, half)
-    variances = np.array([by_label.variance + other, inflation * by_asked.variance / prior**2])
+    of_labels = max(by_label.variance, (reach / _Z) ** 2)
+    variances = np.array([of_labels + other, inflation * by_asked.variance / prior**2])
     weight = (1 / variances) / (1 / variances).sum()
     auc = float(weight @ [by_label.area, by_asked.auc(prior)])
     places = np.concatenate([asked.group, null.group, used.group])
@@ -164,9 +167,10 @@ def pooled(asked: Slices, null: Slices, used: Slices, prior: float, inflation: f
         np.ones(len(null.score) + len(used.score)),
     )
     influence[: ends[1]] += weight[1] * np.sqrt(inflation) / prior * of_asked
-    influence[ends[0] :] += weight[0] * of_used
+    influence[ends[0] :] += weight[0] * np.sqrt(of_labels / by_label.variance) * of_used
     sums = np.bincount(numbers, influence)
     variance = float((sums**2).sum()) * len(sums) / (len(sums) - 1) + weight[0] ** 2 * other
+    # where influences vanish: as if nothing were shared
     freedom = 1 / float(weight**2 @ [1 / by_label.freedom, 1 / by_asked.freedom])
     return Pooled(float(np.clip(auc, 0, 1)), max(variance, float(1 / (1 / variances).sum())), freedom)
 

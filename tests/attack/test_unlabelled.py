@@ -78,7 +78,7 @@ def test_labels_and_candidates_together_find_the_auc_with_the_right_spread():
         labelled = made(rng, 20, 2, 2, 0.3, shift, 1.0)[0]  # all of them used
         used = unlabelled.Slices(labelled, 10_000 + np.repeat(np.arange(20), 2))
         sides = unlabelled.Slices(score, group), unlabelled.Slices(null, null_group), used
-        both = unlabelled.pooled(*sides, 0.5, 1.0)
+        both = unlabelled.pooled(*sides, 0.0, 0.5, 1.0)
         low, high = both.interval()
         held += low <= truth <= high
         found.append(both.auc)
@@ -87,7 +87,22 @@ def test_labels_and_candidates_together_find_the_auc_with_the_right_spread():
     assert held >= 0.92 * 300
     # the chance of judging on other slices is in the variance, and not in this spread
     assert 1.0 < np.mean(variance) / np.var(found) < 2.0
-    assert unlabelled.pooled(*sides, 0.5, 4.0).variance > both.variance
+    assert unlabelled.pooled(*sides, 0.0, 0.5, 4.0).variance > both.variance
+
+
+def test_labels_that_stand_apart_perfectly_are_no_certainty():
+    """Of 20 and 20 slices next to none of their own spread is left; an interval for them reaches down to .83."""
+    rng = np.random.default_rng(0)
+    null, used = rng.normal(size=20), rng.normal(size=20) + 50
+    score = np.concatenate([rng.normal(size=30), rng.normal(size=30) + 50])
+    sides = [
+        unlabelled.Slices(values, 100 * i + np.arange(len(values))) for i, values in enumerate((score, null, used))
+    ]
+    both = unlabelled.pooled(*sides, 1 - 0.8316, 0.5, 1.0)
+    low, high = both.interval()
+    assert both.auc > 0.97
+    assert 0.8 < low < 0.93
+    assert high == 1.0
 
 
 def test_another_prior_means_another_auc():
