@@ -99,12 +99,16 @@ def probabilities(
     if len(score) < 2:
         flat = np.full(len(score), prior)
         return Probabilities(flat, np.zeros(len(score)), np.ones(len(score)), None)
-    claimed = expected.auc if leak and expected.auc is not None else 0.5
+    # so few candidates cannot know an AUC nearer to 1, and no slice is certain
+    claimed = min(expected.auc, 1 - 1 / len(score)) if leak and expected.auc is not None else 0.5
     chance = tempering.temper(score, claimed, prior).probability(score)
     rng = keys.generator(seed, "tempered")
     aucs = _drawn(expected, rng.random(len(resampled)))
     spread = np.array(
-        [tempering.temper(row, auc, prior).probability(row) for row, auc in zip(resampled, aucs, strict=True)]
+        [
+            tempering.temper(row, min(auc, 1 - 1 / len(score)), prior).probability(row)
+            for row, auc in zip(resampled, aucs, strict=True)
+        ]
     )
     return _with_limits(score, chance, spread, prior, leak)
 

@@ -36,14 +36,15 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     on_test = target.score_pools(known, [data.pool_target(step, _TEST)], options(config), attack.draws)[0]
     found = transfer.of_dev(workdir, data, manifest, config, step, on_test, before)
     labels, dev = found.labels, found.figures
-    score = candidate_score(folder, known, asked, config)
-    against = _compare(data, manifest, config, known, asked, score, on_test)
+    # one fit scores candidates and the pool's slices: fits on fewer slices have another scale
+    score, pool = (fitted_score(folder, known, each, config) for each in (asked, data.pool_target(step, _TEST)))
+    against = _compare(data, manifest, config, known, asked, score, pool)
     said = verdict.decide(against.contrast, against.why, None if labels is None else labelled_p(labels))
     held = None if labels is None else (float(dev["auc"]), (float(dev["interval"][0]), float(dev["interval"][1])))
     both = None
     if labels is not None and said.level == verdict.LEAK:
         reach = float(dev["auc"]) - float(dev["interval"][0])
-        both = _pooled(data, score, labels, on_test, reach, against.placebo.inflation, attack.prior)
+        both = _pooled(data, score, pool, reach, against.placebo.inflation, attack.prior)
 
     def stated_auc(said: verdict.Verdict) -> claims.Expected:
         return claims.expect(against.contrast, against.why, said, held, both, len(asked.ids), attack.prior)
@@ -64,8 +65,8 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     limits = claims.thresholds(
         score,
         stated.probability,
-        np.zeros(0) if data.presumed else on_test[data.null],
-        np.zeros(0) if labels is None else labels.score[labels.label == 1],
+        np.zeros(0) if data.presumed else pool[data.null],
+        np.zeros(0) if labels is None else pool[: len(data.dev)][data.used],
         against.placebo,
         attack.fpr,
     )
@@ -111,13 +112,13 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
         "verdict": dataclasses.asdict(said)
         | {
             "smallest_auc": smallest_auc(
-                data, on_test, labels is not None, against.placebo.inflation, attack.prior, attack.seed
+                data, pool, labels is not None, against.placebo.inflation, attack.prior, attack.seed
             )
         },
     }
     with files.replacing(folder / "on_target.npz") as part, part.open("wb") as stream:
         null_group = np.array(data.groups[: len(data.pool)])[data.null]
-        np.savez(stream, candidate=score, null=on_test[data.null], null_group=null_group)
+        np.savez(stream, candidate=score, null=pool[data.null], null_group=null_group)
     files.write_json(folder / "evaluation.json", summary)
 
 
@@ -139,7 +140,7 @@ def _compare(
     known: Labelled,
     asked: target.Target,
     score: np.ndarray,
-    on_test: np.ndarray,
+    pool_score: np.ndarray,
 ) -> Against:
     attack, dev, pool = config.attack, len(data.dev), len(data.pool)
     asked_group, pool_group = unlabelled.numbered(data.groups[dev:], data.groups[:pool])
@@ -149,7 +150,7 @@ def _compare(
         why = f"{len(score)} candidates and {data.null.sum()} slices known not to be used are too few to compare"
         return Against(None, f"{why}: {unlabelled.LEAST} of each are needed", placebo, None)
     try:
-        contrast = unlabelled.contrast(score, on_test[data.null], asked_group, null_group)
+        contrast = unlabelled.contrast(score, pool_score[data.null], asked_group, null_group)
     except ValueError as error:
         return Against(None, str(error), placebo, None)
     contrast = contrast.inflated(placebo.inflation)
@@ -192,21 +193,15 @@ def _contrast_figures(against: Against, prior: float, fpr: float) -> dict[str, A
 
 
 def _pooled(
-    data: store.Store,
-    score: np.ndarray,
-    labels: Labels,
-    on_test: np.ndarray,
-    reach: float,
-    inflation: float,
-    prior: float,
+    data: store.Store, score: np.ndarray, pool: np.ndarray, reach: float, inflation: float, prior: float
 ) -> unlabelled.Pooled:
-    """The AUC by dev labels and by candidates together, see `unlabelled.pooled`."""
-    dev, used = len(data.dev), labels.label == 1
+    """The AUC by dev labels and by candidates together, see `unlabelled.pooled`; pool: log odds [image of the pool]."""
+    dev = len(data.dev)
     asked_group, pool_group = unlabelled.numbered(data.groups[dev:], data.groups[: len(data.pool)])
     return unlabelled.pooled(
         unlabelled.Slices(score, asked_group),
-        unlabelled.Slices(on_test[data.null], pool_group[data.null]),
-        unlabelled.Slices(labels.score[used], pool_group[:dev][used]),
+        unlabelled.Slices(pool[data.null], pool_group[data.null]),
+        unlabelled.Slices(pool[:dev][data.used], pool_group[:dev][data.used]),
         reach,
         prior,
         inflation,
@@ -223,7 +218,7 @@ def labelled_p(labels: Labels) -> float | None:
 
 
 def smallest_auc(
-    data: store.Store, on_test: np.ndarray, labelled: bool, inflation: float, prior: float, seed: int
+    data: store.Store, pool: np.ndarray, labelled: bool, inflation: float, prior: float, seed: int
 ) -> float | None:
     """The weakest leak that this verdict would call, see `verdict.smallest_auc`; None where there is no comparison."""
     dev = len(data.dev)
@@ -236,7 +231,7 @@ def smallest_auc(
     )
     if min(len(np.unique(asked)), len(np.unique(nulls))) < 2:
         return None
-    alike = verdict.correlation(on_test[null], nulls)
+    alike = verdict.correlation(pool[null], nulls)
     return verdict.smallest_auc(verdict.Slices(asked, nulls, labels), alike, prior, seed, inflation)
 
 
@@ -257,9 +252,9 @@ def held_pairs(folder: Path) -> Pairs:
         return Pairs(found["score"], found["label"])
 
 
-def candidate_score(folder: Path, known: Labelled, asked: target.Target, config: Config) -> np.ndarray:
-    """Log odds [candidate] by the fitted attack in `folder`: a function of the candidate, the piles and the shadows'
-    pool alone, whoever else is asked about."""
+def fitted_score(folder: Path, known: Labelled, asked: target.Target, config: Config) -> np.ndarray:
+    """Log odds [image] by the fitted attack in `folder`: a function of the image, the piles and the shadows' pool
+    alone, whoever else is asked about."""
     content = json.loads((folder / "model.json").read_text())
     combiners, _ = model.from_json(content)
     pooled = [np.array(p) for p in content["pooled_variance"]]

@@ -220,7 +220,7 @@ def placebo(
     known: Labelled, asked: target.Target, options: Options, draws: int, group: np.ndarray, pool_group: np.ndarray
 ) -> Placebo:
     """Every shadow in turn stands for a target that never saw the candidates: the attack is fitted on the others and
-    compares them with the shadow's non-members.
+    compares them with the shadow's non-members. One fit scores both, since fits on fewer slices have another scale.
 
     group [candidate] and pool_group [image of the pool]: patient numbers from one numbering. Shadows without ten of
     both, or with one patient on a side, are left out.
@@ -236,9 +236,9 @@ def placebo(
             continue
         rest = known.only([j for j in range(len(known.bank.member)) if j != k])
         stands = stand_in(rest, known.bank.values[k], asked, k, outside)
-        score = target.score(rest, stands, target.fit_draws(rest, alone, draws), alone)[free]
         own = dataclasses.replace(stands, pile_candidates=stands.pile_pool, bank=rest.bank, ids=rest.ids)
-        null = target.score_pools(rest, [own], alone, draws)[0][outside]
+        fitted = target.fit_draws(rest, alone, draws)
+        score, null = target.score(rest, stands, fitted, alone)[free], target.score(rest, own, fitted, alone)[outside]
         contrasts.append(contrast(score, null, group[free], pool_group[outside]))
         above.append((1 + len(null) - np.searchsorted(np.sort(null), score, "left")) / (1 + len(null)))
     return Placebo(tuple(contrasts), tuple(above))

@@ -137,7 +137,7 @@ def test_a_score_does_not_depend_on_the_other_candidates(finished, members, othe
 
     def scored(only):
         asked = data.target("generated_test", step, only=only)
-        return asked.ids, predicting.candidate_score(finished / "attack", known, asked, recipe)
+        return asked.ids, predicting.fitted_score(finished / "attack", known, asked, recipe)
 
     label = truth(finished)
     rng = np.random.default_rng(members)

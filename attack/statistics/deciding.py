@@ -102,7 +102,7 @@ def decide(probability: ArrayLike, objective: str = "f1") -> Decision:
     best = int(np.flatnonzero(expected >= expected.max() - 1e-12)[0])
     labels = np.zeros(len(values), dtype=np.int64)
     labels[order[:best]] = 1
-    return Decision(labels, objective, float(expected[best]), best, best == len(values))
+    return Decision(labels, objective, min(float(expected[best]), 1.0), best, best == len(values))
 
 
 def expected_f1_decision(probability: ArrayLike) -> tuple[np.ndarray, float]:

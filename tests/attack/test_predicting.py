@@ -360,7 +360,7 @@ def test_a_score_does_not_depend_on_the_other_candidates(leaking):
 
     def scored(only: list[str] | None) -> dict[str, float]:
         asked = data.target("generated_test", config.train.steps, only)
-        score = predicting.candidate_score(leaking.folder / "attack", known, asked, config)
+        score = predicting.fitted_score(leaking.folder / "attack", known, asked, config)
         return dict(zip(asked.ids, score.tolist(), strict=True))
 
     every = scored(None)

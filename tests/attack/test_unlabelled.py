@@ -190,9 +190,10 @@ def test_a_placebo_compares_the_candidates_with_each_shadows_non_members(null):
     )
     own = null.data.bank.values[k]
     asked = target.Target(own, null.asked.bank.values[k], outside, bank, null.asked.ids)
-    score = target.score(rest, asked, target.fit_draws(rest, alone, 1), alone)
+    fitted = target.fit_draws(rest, alone, 1)
+    score = target.score(rest, asked, fitted, alone)
     pool = target.Target(own, own, outside, rest.bank, rest.ids)
-    nulls = target.score_pools(rest, [pool], alone, 1)[0][outside]
+    nulls = target.score(rest, pool, fitted, alone)[outside]
     area = np.mean(score[:, None] > nulls[None]) + np.mean(score[:, None] == nulls) / 2
     assert found.contrasts[k].area == pytest.approx(area)
     assert (found.contrasts[k].candidates, found.contrasts[k].nulls) == (SIZE.test, outside.sum())
