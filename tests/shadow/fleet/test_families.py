@@ -128,6 +128,7 @@ def test_families_are_locked_and_come_back_from_the_file(whole):
 def test_no_families_leave_the_hashes_as_they_were():
     """What they were before there was the field: the digest of the others."""
     config = make_config()
+    config.membership.unit = "mixed"  # the default of then
     assert workdirs.flatten({"a": [{"b": 1}, {"b": (2,)}], "c": ()}) == {"a[0].b": 1, "a[1].b": [2], "c": []}
     fields = workdirs.flatten(workdirs.dataclasses.asdict(config))
     free = ("data.root", "data.patients", "challenge.pool", "challenge.patients")
