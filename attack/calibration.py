@@ -56,6 +56,17 @@ class Bank:
         """Columns of z."""
         return self.layout.names
 
+    def only(self, shadows: Sequence[int] | np.ndarray) -> Bank:
+        """As if the other shadows, by their rows, had never been trained."""
+        rows = np.asarray(shadows, int)
+        return dataclasses.replace(
+            self,
+            values=self.values[rows],
+            member=self.member[rows],
+            touched=self.touched[rows],
+            layout=self.layout.only(rows),
+        )
+
 
 def kinds(member: np.ndarray, ratio: str) -> tuple[np.ndarray, ...]:
     """Of each kind of references that `ratio` needs, the shadows that are none of an image, bool [shadow, image].

@@ -41,15 +41,8 @@ class Labelled:
 
     def only(self, shadows: Sequence[int] | np.ndarray) -> Labelled:
         """As if the other shadows had never been trained."""
-        rows, bank = np.asarray(shadows, int), self.bank
-        left = dataclasses.replace(
-            bank,
-            values=bank.values[rows],
-            member=bank.member[rows],
-            touched=bank.touched[rows],
-            layout=bank.layout.only(rows),
-        )
-        return dataclasses.replace(self, bank=left, family=self.family[rows])
+        rows = np.asarray(shadows, int)
+        return dataclasses.replace(self, bank=self.bank.only(rows), family=self.family[rows])
 
     def outside(self, out: np.ndarray) -> Labelled:
         """As if there were no images of the groups `out`, bool [group]; the others keep their numbers."""

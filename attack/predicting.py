@@ -33,8 +33,7 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     before = model.from_json(json.loads((folder / "model.json").read_text()))[1]
     pairs = held_pairs(folder)
 
-    on_test = target.score_pools(known, [data.pool_target(step, _TEST)], options(config), attack.draws)[0]
-    found = transfer.of_dev(workdir, data, manifest, config, step, on_test, before)
+    found = transfer.of_dev(workdir, data, manifest, config, step, before)
     labels, dev = found.labels, found.figures
     # one fit scores candidates and the pool's slices: fits on fewer slices have another scale
     score, pool = (fitted_score(folder, known, each, config) for each in (asked, data.pool_target(step, _TEST)))

@@ -55,35 +55,36 @@ def of_dev(
     manifest: Manifest,
     config: Config,
     step: int,
-    on_test: np.ndarray,
     before: Recalibration,
 ) -> Dev:
     """The labelled dev slices, and whether their labels are labels of the target (`attack.same_generator`).
 
-    on_test: log odds [image of the pool] on the test pile, each by an attack fitted without its group. Where the labels
-    do not count, the figures are those of the dev pile, whose generator they are of. UserError where there is one class
-    only.
+    Each slice is scored by an attack fitted without its group. Where the labels do not count, the figures are those of
+    the dev pile, whose generator they are of. UserError where there is one class only.
     """
     attack, label = config.attack, data.used.astype(int)
     if "generated_dev" not in data.sizes:
         return Dev(dict(UNLABELLED), None, {"counts": False, "why": UNLABELLED["why"]})
     if not 0 < label.sum() < len(label):
         raise UserError("the dev folder holds only one class: both used and not used slices are needed")
-    dev, known = len(data.dev), data.labelled(step, "generated_dev")
-    own = test = Labels(on_test[:dev], label, known.group[:dev])
-    if attack.same_generator != "true":
-        piles = [data.pool_target(step, "generated_dev")]
-        on_dev = target.score_pools(known, piles, fitting_options(config), attack.draws)[0]
-        own = Labels(on_dev[:dev], label, known.group[:dev])
+
+    def scored(pile: str) -> Labels:
+        known, dev = data.labelled(step, pile), len(data.dev)
+        score = target.score_pools(known, [data.pool_target(step, pile)], fitting_options(config), attack.draws)[0]
+        return Labels(score[:dev], label, known.group[:dev])
+
     if attack.same_generator == "auto":
+        own, test = scored("generated_dev"), scored(_TEST)
         same = provenance(workdir, data, manifest, config, step, own, test)
+        labels = test if same["counts"] else own
     else:
         said = f"attack.same_generator = {attack.same_generator!r} says so"
         same = {"counts": attack.same_generator == "true", "why": said}
+        labels = scored(_TEST if same["counts"] else "generated_dev")
     counts = bool(same["counts"])
-    figures = measured(test if counts else own, before, counts, attack.seed)
+    figures = measured(labels, before, counts, attack.seed)
     figures["images"] = data.seen[_TEST if counts else "generated_dev"]
-    return Dev(figures, test if counts else None, same)
+    return Dev(figures, labels if counts else None, same)
 
 
 def measured(dev: Labels, shadows: Recalibration, same_generator: bool, seed: int) -> dict[str, Any]:

@@ -170,9 +170,9 @@ def pooled(asked: Slices, null: Slices, used: Slices, reach: float, prior: float
     influence[ends[0] :] += weight[0] * np.sqrt(of_labels / by_label.variance) * of_used
     sums = np.bincount(numbers, influence)
     variance = float((sums**2).sum()) * len(sums) / (len(sums) - 1) + weight[0] ** 2 * other
-    # where influences vanish: as if nothing were shared
+    apart = float(1 / (1 / variances).sum())  # as if nothing were shared: the least, where influences vanish
     freedom = 1 / float(weight**2 @ [1 / by_label.freedom, 1 / by_asked.freedom])
-    return Pooled(float(np.clip(auc, 0, 1)), max(variance, float(1 / (1 / variances).sum())), freedom)
+    return Pooled(float(np.clip(auc, 0, 1)), max(variance, apart), freedom)
 
 
 @dataclass(frozen=True)
@@ -247,14 +247,7 @@ def placebo(
 def stand_in(rest: Labelled, pile: np.ndarray, asked: target.Target, shadow: int, outside: np.ndarray) -> target.Target:
     """Shadow number `shadow` in the place of the target: its pile's evidence about the pool, `pile` [image, number],
     and about the candidates, with the shadows of `rest` as references."""
-    rows = [j for j in range(len(asked.bank.member)) if j != shadow]
-    bank = dataclasses.replace(
-        asked.bank,
-        values=asked.bank.values[rows],
-        member=asked.bank.member[rows],
-        touched=asked.bank.touched[rows],
-        layout=asked.bank.layout.only(rows),
-    )
+    bank = asked.bank.only([j for j in range(len(asked.bank.member)) if j != shadow])
     return target.Target(pile, np.asarray(asked.bank.values[shadow]), outside, bank, asked.ids)
 
 
