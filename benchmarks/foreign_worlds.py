@@ -106,13 +106,13 @@ def _table() -> tuple[World, ...]:
             publish_patients=False, epochs=6000, batch=64, learning_rate=2e-4, dev_pile=500, test_pile=2000,
         ),
         World(
-            *("judge-dit", "judging", "dit", j[3]), training=400, dev_used=60, dev_not_used=40, test_used=80,
-            test_not_used=80, slices_a_patient=3, epochs=900, batch=64, learning_rate=2e-3, flip=True,
-            sampler="ddim 50", dev_pile=300, test_pile=800,
+            *("judge-dit", "judging", "dit", j[3]), training=800, dev_used=80, dev_not_used=80, test_used=100,
+            test_not_used=100, slices_a_patient=3, epochs=600, batch=64, learning_rate=2e-3, sampler="ddim 25",
+            dev_pile=500, test_pile=2000,
         ),
         World(
             *("judge-v-attn", "judging", "v-attn", j[4]), training=90, sharing="group", epochs=1500, ema=0.995,
-            sampler="dpm 20", dev_pile=400, test_pile=500, second=True,
+            flip=True, sampler="dpm 20", dev_pile=400, test_pile=500, second=True,
         ),
         World(
             *("judge-eps-attn", "judging", "eps-attn", j[5], "real"), training=120, dev_used=50, dev_not_used=30,
