@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attack.baselines import vcmi
+from attack.baselines.clusters import cmla
 from attack.baselines.density import domias
 from attack.baselines.inputs import Inputs
 from attack.baselines.logan import logan
@@ -40,6 +41,7 @@ def _registry() -> dict[str, Baseline]:
         "gan_leaks_calibrated": Baseline(partial(calibrated, space="raw"), _LEAKS, needs_reference=True),
         "monte_carlo.pca": Baseline(partial(monte_carlo, space="pca"), _CARLO),
         "monte_carlo_log.raw": Baseline(partial(monte_carlo, space="raw", weighted=True), _CARLO),
+        "cmla": Baseline(cmla, "Mustaqim et al. 2025, arXiv 2512.06062"),
         "domias": Baseline(domias, _DOMIAS, needs_reference=True),
         "logan_d1": Baseline(partial(logan, network=True), _LOGAN, needs_reference=True),
         "logan_d1_linear": Baseline(partial(logan, network=False), _LOGAN, needs_reference=True),

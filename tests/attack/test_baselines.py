@@ -11,7 +11,7 @@ from scipy.stats import gaussian_kde, multivariate_normal
 from skimage.metrics import structural_similarity
 from sklearn.decomposition import PCA
 
-from attack.baselines import BASELINES, Inputs, Turn, decisions, inputs, score_all, score_inputs
+from attack.baselines import BASELINES, Inputs, Turn, clusters, decisions, inputs, score_all, score_inputs
 from attack.baselines.density import log_density
 from attack.statistics.metrics import auc
 from attack.vectors.embeddings import embed
@@ -114,6 +114,37 @@ def test_components_are_whitened_principal_components(images):
     wanted = pca.transform(embed("pixels", candidates)) * np.sqrt(len(fitted) / (len(fitted) - 1))
     found = Inputs(*images).components("candidates")[:, ::-1]  # eigh's order is rising
     np.testing.assert_allclose(np.abs(found), np.abs(wanted), atol=1e-3)
+
+
+def test_cmla_is_the_distance_to_the_middle_of_a_dense_region():
+    """Two tight clouds among scattered images: their medoids are found, and nothing else counts."""
+    rng = np.random.default_rng(2)
+    clouds = [rng.normal(centre, 0.05, (12, 4)) for centre in (-3.0, 4.0)]
+    points = np.concatenate([*clouds, rng.uniform(-30, 30, (9, 4))]).astype(np.float32)
+    found = clusters.medoids(points)
+    wanted = [cloud[np.linalg.norm(cloud[:, None] - cloud[None], axis=2).sum(1).argmin()] for cloud in clouds]
+    np.testing.assert_allclose(sorted(found.tolist()), sorted(np.array(wanted).tolist()), atol=1e-5)
+
+
+def test_cmla_of_a_pile_without_a_dense_region_counts_every_image(images):
+    candidates, pile, reference = images
+    for few in (pile[:1], pile[:4], np.zeros((20, 16, 16), np.float32)):
+        seen = Inputs(candidates, few, reference)
+        near = np.linalg.norm(seen.components("candidates")[:, None] - seen.components("pile")[None], axis=2).min(1)
+        np.testing.assert_allclose(score_inputs(seen, names=["cmla"])["cmla"], -near, atol=1e-3)
+
+
+def test_cmla_needs_no_reference_and_finds_what_the_pile_repeats(images):
+    candidates, pile, _ = images
+    copies = np.repeat(candidates[:5], 8, axis=0) + np.random.default_rng(3).normal(0, 5, (40, 16, 16))
+    pile = np.concatenate([pile, copies]).clip(0, 255).astype(np.float32)
+    found = score_all(candidates, pile, names=["cmla"])["cmla"]
+    assert found[:5].min() > found[5:].max()
+    seen = Inputs(candidates, pile)
+    middles = clusters.medoids(seen.components("pile"))
+    assert len(middles) < len(pile)
+    wanted = -np.linalg.norm(seen.components("candidates")[:, None] - middles[None], axis=2).min(1)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 def test_domias_is_the_ratio_of_densities(images, scores):
