@@ -1,16 +1,14 @@
 """Shadow calibration: every signal relative to piles without the candidate, in units of the pile's known non-members.
 
-For a pile P and a candidate x: r = s(x, P) relative to R references, drawn among shadows that do not hold x (whether
-they hold other slices of its patient or not, as the pile asked about may: a reference without them would take every
-relative of a member for a member); then z = (r - mean) / sd, mean and sd over images known not to be in P's
-training set. So z of a non-member has mean 0 and sd 1 under every generator, whatever its architecture. Two rules
-keep the estimate from flattering itself. A pile is never its own reference, and members, non-members and test
-candidates get the same number R of references. And the mean and sd of a pile are the same for all its candidates: an
-affine map cannot change how one signal ranks them. (To leave a non-member out of its own mean, as one might, breaks
-ties in favour of members, whose value is in no mean: the null self-test then shows an AUC of .535.)
-
-With a `ratio` r is not the difference itself but a likelihood ratio made of it (`likelihood`), whose prior is fitted on
-the shadows' pool.
+For a pile P and a candidate x: r = s(x, P) minus what is expected of x (`expectation`) from the mean of s over R
+references at every training step. References are drawn among shadows that do not hold x (whether they hold other slices
+of its patient or not, as the pile asked about may: a reference without them would take every relative of a member for a
+member). Then z = (r - mean) / sd, mean and sd over images known not to be in P's training set. So z of a non-member has
+mean 0 and sd 1 under every generator, whatever its architecture. Two rules keep the estimate from flattering itself. A
+pile is never its own reference, and members, non-members and test candidates get the same number R of references. And
+the mean and sd of a pile are the same for all its candidates: an affine map cannot change how one signal ranks them.
+(To leave a non-member out of its own mean, as one might, breaks ties in favour of members, whose value is in no mean:
+the null self-test then shows an AUC of .535.)
 """
 
 from __future__ import annotations
@@ -22,9 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attack import likelihood
-from attack.layout import Layout
-from attack.signals import SIGNALS
+from attack import expectation
+from attack.expectation import Expectation
 from shadow import keys
 from shadow.errors import UserError
 
@@ -36,25 +33,19 @@ LEAST_SHADOWS = 6
 
 @dataclass(frozen=True)
 class Bank:
-    """The shadows' evidence about all candidates.
+    """The shadows' signals of all candidates.
 
-    values: float32 [shadow, candidate, number], numbers as in `layout`; member: bool [shadow, candidate], True where
-    the shadow holds the candidate; touched: bool [shadow, candidate], True where it holds anything of the candidate's
-    group. ratio: attack.ratio, what is made of the difference to the references. whole: a pile's unit is the mean and
-    spread of all images that the shadows were drawn from, not of its known non-members.
+    values: float64 [shadow, candidate, column], of the piles at the training step attacked with; references: float64
+    [step, shadow, candidate, column], of the piles at every step, rising; names: of the columns. member: bool [shadow,
+    candidate], True where the shadow holds the candidate; touched: bool [shadow, candidate], True where it holds
+    anything of the candidate's group.
     """
 
     values: np.ndarray
+    references: np.ndarray
     member: np.ndarray
     touched: np.ndarray
-    layout: Layout
-    ratio: str = likelihood.NONE
-    whole: bool = False
-
-    @property
-    def names(self) -> list[str]:
-        """Columns of z."""
-        return self.layout.names
+    names: tuple[str, ...]
 
     def only(self, shadows: Sequence[int] | np.ndarray) -> Bank:
         """As if the other shadows, by their rows, had never been trained."""
@@ -62,37 +53,29 @@ class Bank:
         return dataclasses.replace(
             self,
             values=self.values[rows],
+            references=self.references[:, rows],
             member=self.member[rows],
             touched=self.touched[rows],
-            layout=self.layout.only(rows),
+        )
+
+    def about(self, images: np.ndarray) -> Bank:
+        """As if there were no images but these, int [image]."""
+        return dataclasses.replace(
+            self,
+            values=self.values[:, images],
+            references=self.references[:, :, images],
+            member=self.member[:, images],
+            touched=self.touched[:, images],
         )
 
 
-def kinds(member: np.ndarray, ratio: str) -> tuple[np.ndarray, ...]:
-    """Of each kind of references that `ratio` needs, the shadows that are none of an image, bool [shadow, image].
+def reference_count(member: np.ndarray, most: int, aside: int = ASIDE) -> int:
+    """R: what every pair can have when itself and one held-out shadow (`aside` in all) stand aside.
 
-    OUT references do not hold it; IN ones, of `online` alone, do. member: bool [shadow, image].
+    member: bool [shadow, image]. The image that the fewest shadows lack decides for all: half of them in a complete
+    fleet, fewer where some are missing.
     """
-    return (member, ~member) if ratio == likelihood.ONLINE else (member,)
-
-
-def reference_count(member: np.ndarray, most: int, ratio: str = likelihood.NONE, aside: int = ASIDE) -> int:
-    """R, of each kind: what every pair can have when itself and one held-out shadow (`aside` in all) stand aside.
-
-    member: bool [shadow, image]. The image that the fewest shadows lack (or hold, for `online`) decides for all:
-    half of them in a complete fleet, fewer where some are missing.
-    """
-    return max(1, min(most, least(member, ratio) - aside))
-
-
-def least(member: np.ndarray, ratio: str) -> int:
-    """The number of shadows that can be references of an image, of the image and the kind where it is least."""
-    return min(least_without(barred) for barred in kinds(member, ratio))
-
-
-def needed(ratio: str) -> int:
-    """References of each kind without which there is no score: a ratio asks what they differ by."""
-    return 1 if ratio == likelihood.NONE else likelihood.LEAST
+    return max(1, min(most, least_without(member) - aside))
 
 
 def least_without(member: np.ndarray) -> int:
@@ -100,27 +83,22 @@ def least_without(member: np.ndarray) -> int:
     return int((~member).sum(0).min())
 
 
-def enough(member: np.ndarray, ratio: str = likelihood.NONE) -> bool:
-    """Do these shadows, bool [shadow, image], leave every pair the references that it needs?"""
-    return least(member, ratio) >= ASIDE + needed(ratio)
+def enough(member: np.ndarray) -> bool:
+    """Do these shadows, bool [shadow, image], leave every pair a reference?"""
+    return least_without(member) > ASIDE
 
 
-def check_enough(member: np.ndarray, ids: Sequence[str], ratio: str = likelihood.NONE) -> None:
+def check_enough(member: np.ndarray, ids: Sequence[str]) -> None:
     """Raises UserError where the attack cannot work with these shadows, bool [shadow, image `ids`]."""
     shadows, without = len(member), (~member).sum(0)
     if shadows < LEAST_SHADOWS:
         raise UserError(f"{shadows} shadows are too few, at least {LEAST_SHADOWS} are needed")
-    wanted, why = ASIDE + needed(ratio), ""
-    if ratio != likelihood.NONE:
-        why = f" with attack.ratio = {ratio!r}; use more shadows, or 'none'"
-    for barred, how in zip(kinds(member, ratio), ("without", "on"), strict=False):
-        free = (~barred).sum(0)
-        image = int(free.argmin())
-        if free[image] < wanted:
-            raise UserError(
-                f"{free[image]} of these {shadows} shadows were trained {how} {ids[image]}, and at least {wanted} are "
-                f"needed for every image{why}"
-            )
+    image = int(without.argmin())
+    if without[image] <= ASIDE:
+        raise UserError(
+            f"{without[image]} of these {shadows} shadows were trained without {ids[image]}, and at least {ASIDE + 1} "
+            "are needed for every image"
+        )
     if without.max() == shadows:
         raise UserError(f"none of these {shadows} shadows was trained on {ids[without.argmax()]}")
 
@@ -136,8 +114,7 @@ def priorities(ids: tuple[str, ...], shadows: int, seed: int, draw: int) -> np.n
 
 def ranked_references(member: np.ndarray, order: np.ndarray) -> np.ndarray:
     """The shadows of each candidate by their turn as its references, int [candidate, shadow]; -1 for those that hold
-    it, member bool [shadow, candidate], which come last; or that are none for another reason (`kinds`). `order`
-    [candidate, shadow]: see `priorities`."""
+    it, member bool [shadow, candidate], which come last. `order` [candidate, shadow]: see `priorities`."""
     cost = np.where(member.T, np.inf, order)
     ranked = np.argsort(cost, axis=1, kind="stable")
     return np.where(np.isfinite(np.take_along_axis(cost, ranked, 1)), ranked, -1)
@@ -162,108 +139,87 @@ def choose_references(bank: Bank, order: np.ndarray, count: int, banned: Sequenc
     return _first(ranked_references(bank.member, order), count, banned)
 
 
-def residuals(bank: Bank, own: np.ndarray, references: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
-    """Signals relative to the references: float64 [candidate, column].
+def reference_means(bank: Bank, references: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
+    """Mean signals of the references at every training step: float64 [step, candidate, column].
 
-    own: [candidate, number] of the pile asked about; references: int [candidate, R] into the bank;
-    columns: int [candidate], which of the bank's candidates they are (all in turn where None).
+    references: int [candidate, R] into the bank's shadows; columns: int [candidate], which of the bank's candidates
+    they are (all in turn where None).
     """
-    columns = (np.arange(len(own)) if columns is None else columns)[:, None]
-    result = []
-    for signal, embedding in bank.layout.columns:
-        mine = bank.layout.evidence(own, (signal, embedding))
-        theirs = bank.layout.chosen(bank.values, (signal, embedding), references, columns)
-        result.append(SIGNALS[signal].calibrated(mine, theirs))
-    return np.concatenate(result, axis=-1)
-
-
-def spreads(bank: Bank, references: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
-    """What the references differ by: float64 [candidate, column], see `likelihood.sum_of_squares`; as `residuals`."""
-    places = (np.arange(len(references)) if columns is None else columns)[:, None]
-    result = []
-    for column in bank.layout.columns:
-        theirs = bank.layout.chosen(bank.values, column, references, places)
-        result.append(likelihood.sum_of_squares(SIGNALS[column[0]].calibrated, theirs))
-    return np.concatenate(result, axis=-1)
-
-
-def _parts(
-    bank: Bank, own: np.ndarray, references: Sequence[np.ndarray], columns: np.ndarray | None = None
-) -> np.ndarray:
-    """float64 [part, candidate, column], see `Relative`; `references`: of each kind."""
-    found = []
-    for chosen in references:
-        found.append(residuals(bank, own, chosen, columns))
-        if bank.ratio != likelihood.NONE:
-            found.append(spreads(bank, chosen, columns))
-    return np.stack(found)
+    columns = (np.arange(len(references)) if columns is None else columns)[:, None]
+    return np.stack([step[references, columns].mean(1) for step in bank.references])
 
 
 @dataclass(frozen=True)
 class Relative:
-    """Piles relative to R references, or to R of each kind.
+    """Piles beside their references: own float64 [..., candidate, column], and the `reference_means` of each, float64
+    [step, ..., candidate, column]."""
 
-    parts: float64 [part, ..., candidate, column], of each of the `kinds` the signals relative to the references and,
-    where there is a ratio, what these differ by. A ratio's prior is of one pile, and of the images that it may know.
-    """
+    own: np.ndarray
+    means: np.ndarray
 
-    parts: np.ndarray
-    count: int
+    def expected(self, left: np.ndarray) -> Expectation:
+        """Of each pile, fitted without the candidates `left`, bool [candidate]."""
+        return expectation.fit(self.own, self.means, ~left)
 
-    def priors(self, left: np.ndarray) -> list[likelihood.Prior]:
-        """Fitted without the candidates `left`, bool [candidate]."""
-        return likelihood.priors(self.parts, self.count, ~left)
-
-    def scores(self, priors: Sequence[likelihood.Prior]) -> np.ndarray:
+    def residuals(self, expected: Expectation) -> np.ndarray:
         """float64 [..., candidate, column]."""
-        return likelihood.scores(self.parts, self.count, priors)
+        return expectation.residual(self.own, self.means, expected)
 
     def outside(self, left: np.ndarray) -> np.ndarray:
-        """Scores of all, with priors that know nothing of the candidates `left`, bool [candidate]."""
-        return self.scores(self.priors(left))
+        """Residuals of all, with expectations that know nothing of the candidates `left`, bool [candidate]."""
+        return self.residuals(self.expected(left))
+
+    def held_out(self, fold: np.ndarray, left: np.ndarray) -> np.ndarray:
+        """Residuals of all, each by an expectation that knows nothing of the candidate's fold, int [candidate], nor of
+        the candidates `left`, bool [candidate]: it is as new to it as one that was never in the pool."""
+        found = np.empty(self.own.shape)
+        for f in range(fold.max() + 1):
+            here = fold == f
+            found[..., here, :] = self.outside(left | here)[..., here, :]
+        return found
 
     @property
     def value(self) -> np.ndarray:
-        """Scores of all, with priors that know them all."""
-        return self.outside(np.zeros(self.parts.shape[-2], bool))
+        """Residuals of all, with expectations that know them all."""
+        return self.outside(np.zeros(self.own.shape[-2], bool))
 
 
 def relative(bank: Bank, piles: Sequence[np.ndarray] | np.ndarray, order: np.ndarray, count: int) -> Relative:
-    """`piles`, each [candidate, number], of none of the bank's shadows: parts [part, pile, candidate, column]. `order`
+    """`piles`, each [candidate, column], of none of the bank's shadows: own [pile, candidate, column]. `order`
     [candidate, shadow]: see `priorities`. Raises ValueError as `choose_references` does."""
-    chosen = [_first(ranked_references(barred, order), count, ()) for barred in kinds(bank.member, bank.ratio)]
-    return Relative(np.stack([_parts(bank, own, chosen) for own in piles], axis=1), count)
+    means = reference_means(bank, choose_references(bank, order, count))
+    own = np.asarray(piles, np.float64)
+    return Relative(own, np.broadcast_to(means[:, None], (len(means), *own.shape)))
 
 
 @dataclass(frozen=True)
 class ShadowResiduals(Relative):
-    """Every shadow's own pile relative to others: parts [part, shadow, candidate, column]. Of each kind of references:
-    references, int [shadow, candidate, R], never the shadow itself, and ranked, see `ranked_references`."""
+    """Every shadow's own pile beside others: own [shadow, candidate, column]. references: int [shadow, candidate, R],
+    never the shadow itself, and ranked, see `ranked_references`."""
 
     bank: Bank
-    ranked: tuple[np.ndarray, ...]
-    references: tuple[np.ndarray, ...]
+    ranked: np.ndarray
+    references: np.ndarray
 
     def without(self, held_out: int) -> ShadowResiduals:
         """The same with `held_out` among no references. Only pairs that had it are worked out anew: in a large fleet
         they are few, and to hold out every shadow in turn would else take the square of their number."""
-        parts, references = self.parts.copy(), tuple(kind.copy() for kind in self.references)
-        for k, own in enumerate(self.bank.values):
-            columns = np.flatnonzero(np.any([(kind[k] == held_out).any(1) for kind in references], axis=0))
+        means, references = self.means.copy(), self.references.copy()
+        count = references.shape[-1]
+        for k in range(len(self.own)):
+            columns = np.flatnonzero((references[k] == held_out).any(1))
             if len(columns):
-                for kind, ranked in zip(references, self.ranked, strict=True):
-                    kind[k, columns] = _first(ranked[columns], self.count, (k, held_out))
-                chosen = [kind[k, columns] for kind in references]
-                parts[:, k, columns] = _parts(self.bank, own[columns], chosen, columns)
-        return dataclasses.replace(self, parts=parts, references=references)
+                references[k, columns] = _first(self.ranked[columns], count, (k, held_out))
+                means[:, k, columns] = reference_means(self.bank, references[k, columns], columns)
+        return dataclasses.replace(self, means=means, references=references)
 
 
 def shadow_residuals(bank: Bank, order: np.ndarray, count: int) -> ShadowResiduals:
     """`order` [candidate, shadow]: see `priorities`. Raises ValueError as `choose_references` does."""
-    ranked = tuple(ranked_references(barred, order) for barred in kinds(bank.member, bank.ratio))
-    references = tuple(np.stack([_first(kind, count, (k,)) for k in range(len(bank.values))]) for kind in ranked)
-    parts = [_parts(bank, own, chosen) for own, *chosen in zip(bank.values, *references, strict=True)]
-    return ShadowResiduals(np.stack(parts, axis=1), count, bank, ranked, references)
+    ranked = ranked_references(bank.member, order)
+    references = np.stack([_first(ranked, count, (k,)) for k in range(len(bank.values))])
+    means = np.stack([reference_means(bank, chosen) for chosen in references], axis=1)
+    return ShadowResiduals(bank.values, means, bank, ranked, references)
 
 
 @dataclass(frozen=True)

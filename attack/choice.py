@@ -61,7 +61,7 @@ def _halves(data: Labelled, options: Options) -> dict[str, np.ndarray]:
     the other half of both. A shadow may be a reference of any other, unlike in `crossfit`: these figures choose and are
     never reported."""
     member = data.bank.member
-    count = calibration.reference_count(member, options.references, data.bank.ratio, aside=1)
+    count = calibration.reference_count(member, options.references, aside=1)
     order = calibration.priorities(data.ids, len(member), options.seed, 0)
     found = calibration.shadow_residuals(data.bank, order, count)
     fold = crossfit.folds(data.group, _FOLDS, options.seed)
@@ -83,8 +83,8 @@ def _halves(data: Labelled, options: Options) -> dict[str, np.ndarray]:
 def blocks(data: Labelled) -> list[np.ndarray]:
     """The shadows, dealt in turn into at most BLOCKS blocks, none so large that a pair of the others is left without
     the references that it needs."""
-    shadows, ratio = len(data.bank.member), data.bank.ratio
-    spare = max(1, calibration.least(data.bank.member, ratio) - 1 - calibration.needed(ratio))
+    shadows = len(data.bank.member)
+    spare = max(1, calibration.least_without(data.bank.member) - 2)
     size = min(-(-shadows // BLOCKS), spare)
     return np.array_split(np.arange(shadows), -(-shadows // size))
 

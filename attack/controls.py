@@ -17,7 +17,6 @@ from scipy import stats
 from sklearn import decomposition, pipeline, preprocessing
 
 from attack import calibration, choice, crossfit, estimate, layout, model, target
-from attack.combiners import MAXIMUM
 from attack.crossfit import Labelled, Options
 from attack.estimate import MeanAuc
 from attack.signals.sight import Sight
@@ -95,16 +94,16 @@ def evidence_of(copies: float, seed: int, size: Size) -> Case:
     piles.append(_pile(np.concatenate([dev[dev_used], test[label]]), copies, size, rng))
 
     names, ids = AttackConfig().embeddings, (*dev_ids, *test_ids)
-    plan = layout.plan(names, ("nearest", "ball", "mosaic", "votes"))
+    plan = layout.plan(names, ("nearest", "ratio", "mosaic", "votes"))
     real = {e: embeddings.embed(e, np.concatenate([dev, test])) for e in names}
 
     def measured(pile: np.ndarray) -> np.ndarray:
-        return plan.measure(lambda e: [Sight(real[e], size.dev, ids, embeddings.embed(e, pile))])
+        return plan.signals(plan.measure(lambda e: [Sight(real[e], size.dev, ids, embeddings.embed(e, pile))]))
 
     values = np.stack([measured(pile) for pile in piles])
     shadows, nobody = values[:-1], np.zeros((size.shadows, size.test), bool)
-    bank = calibration.Bank(shadows[:, : size.dev], held, held, plan)
-    other = calibration.Bank(shadows[:, size.dev :], nobody, nobody, plan)
+    about = calibration.Bank(shadows, shadows[None], np.hstack([held, nobody]), np.hstack([held, nobody]), plan.names)
+    bank, other = about.about(np.arange(size.dev)), about.about(size.dev + np.arange(size.test))
     asked = Target(values[-1, : size.dev], values[-1, size.dev :], ~dev_used, other, test_ids)
     return Case(Labelled(bank, dev_ids, np.arange(size.dev)), asked, label.astype(int))
 
@@ -113,9 +112,6 @@ def run(copies: float, seed: int, size: Size | None = None, model_name: str = "l
     """One experiment: `copies = 0` is the null (nothing to find), 1 plants every member."""
     size = size or Size()
     case = evidence_of(copies, seed, size)
-    if model_name == MAXIMUM:
-        whole = dataclasses.replace(case.data.bank, whole=True)
-        case = dataclasses.replace(case, data=dataclasses.replace(case.data, bank=whole))
     options = Options(references=8, folds=size.folds, ridge=1.0, seed=seed, model=model_name)
     models = choice.nested(case.data, options)
     held = [crossfit.two_way(case.data, options, draw, models) for draw in range(size.draws)]
@@ -176,7 +172,7 @@ def redraw(
     found: list[Redraw] = []
     for i in range(_TRIES * redraws):
         held = membership.draw(groups, whole, config, options.seed + 1_000_003 * (i + 1))[rows]
-        if not calibration.enough(held, data.bank.ratio):
+        if not calibration.enough(held):
             continue
         bank = dataclasses.replace(data.bank, member=held, touched=membership.touched(held, groups, groups))
         other = dataclasses.replace(data, bank=bank)

@@ -1,7 +1,8 @@
 """Two-way cross-fitting: every held-out score is of a pair (shadow k, image x) where neither k nor x's group was seen.
 
 When k is held out its pile leaves everything that is fitted: the weights, the references of other pairs, the pooled
-variances, the priors of ratios. That is the situation of the test: an unseen generator and unseen patients.
+variances. What is expected of x (`expectation`) knows no slice of x's fold. That is the situation of the test: an
+unseen generator and unseen patients.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attack import calibration, likelihood
+from attack import calibration
 from attack.calibration import Bank, Nulls, Relative
 from attack.model import Combiner, fit_combiner
 from shadow import keys
@@ -46,11 +47,10 @@ class Labelled:
 
     def outside(self, out: np.ndarray) -> Labelled:
         """As if there were no images of the groups `out`, bool [group]; the others keep their numbers."""
-        kept, bank = np.flatnonzero(~out[self.group]), self.bank
-        left = dataclasses.replace(
-            bank, values=bank.values[:, kept], member=bank.member[:, kept], touched=bank.touched[:, kept]
+        kept = np.flatnonzero(~out[self.group])
+        return dataclasses.replace(
+            self, bank=self.bank.about(kept), ids=tuple(self.ids[i] for i in kept), group=self.group[kept]
         )
-        return dataclasses.replace(self, bank=left, ids=tuple(self.ids[i] for i in kept), group=self.group[kept])
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Options:
     aside: int = calibration.ASIDE
 
     def count(self, bank: Bank) -> int:
-        """References of each kind that every pair has."""
-        return calibration.reference_count(bank.member, self.references, bank.ratio, self.aside)
+        """References that every pair has."""
+        return calibration.reference_count(bank.member, self.references, self.aside)
 
 
 @dataclass(frozen=True)
@@ -104,22 +104,21 @@ def folds(group: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def shadow_nulls(residuals: np.ndarray, data: Labelled) -> list[Nulls]:
-    """Sums over the images that each shadow does not hold, or over all (`Bank.whole`)."""
+    """Sums over the images that each shadow does not hold."""
     return [
-        calibration.null_sums(residuals[k], ~data.bank.member[k] | data.bank.whole, data.group, data.groups)
+        calibration.null_sums(residuals[k], ~data.bank.member[k], data.group, data.groups)
         for k in range(len(residuals))
     ]
 
 
 def by_fold(found: Relative, data: Labelled, fold: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, list[Nulls]]]:
     """For each fold of groups, `fold` int [group]: the groups in it, bool [group], the residuals [shadow, candidate,
-    column] with priors that know nothing of them, and the `shadow_nulls` of these. `found`: all piles of `data`."""
+    column] with expectations that know nothing of them, and the `shadow_nulls` of these. `found`: all piles of
+    `data`."""
     for f in range(fold.max() + 1):
         out = fold == f
-        if f == 0 or data.bank.ratio != likelihood.NONE:  # a plain difference is the same in every fold
-            residuals = found.outside(out[data.group])
-            nulls = shadow_nulls(residuals, data)
-        yield out, residuals, nulls
+        residuals = found.outside(out[data.group])
+        yield out, residuals, shadow_nulls(residuals, data)
 
 
 @dataclass(frozen=True)

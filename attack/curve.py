@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attack import calibration, crossfit, importance, likelihood
+from attack import calibration, crossfit, importance
 from attack.crossfit import HeldOut, Labelled, Options
 from shadow import keys
 
@@ -16,14 +16,11 @@ _FLEETS = 4  # of each size
 _TRIES = 20
 
 
-def sub_fleets(
-    member: np.ndarray, shadows: Sequence[int], block: int, size: int, seed: int, ratio: str = likelihood.NONE
-) -> list[np.ndarray]:
+def sub_fleets(member: np.ndarray, shadows: Sequence[int], block: int, size: int, seed: int) -> list[np.ndarray]:
     """Up to four different random choices of `size` shadows, each int [size] of rows of member bool [shadow, image].
 
     `shadows`: their numbers in the fleet. Whole blocks of the membership matrix where `size` holds them, so that every
-    image is in half of a choice, else any shadows. Choices that leave a pair without the references that `ratio`
-    needs are passed over.
+    image is in half of a choice, else any shadows. Choices that leave a pair without a reference are passed over.
     """
     numbers = np.asarray(shadows) // block
     whole = [b for b in np.unique(numbers) if (numbers == b).sum() == block]
@@ -35,7 +32,7 @@ def sub_fleets(
             rows = np.flatnonzero(np.isin(numbers, rng.permutation(whole)[: size // block]))
         else:
             rows = np.sort(rng.permutation(len(numbers))[:size])
-        if calibration.enough(member[rows], ratio) and not any((rows == other).all() for other in found):
+        if calibration.enough(member[rows]) and not any((rows == other).all() for other in found):
             found.append(rows)
         if len(found) == _FLEETS:
             break
@@ -61,7 +58,7 @@ def figures(
     for size in SIZES:
         if size < count:
             found = []
-            for chosen in sub_fleets(data.bank.member, shadows, block, size, options.seed, data.bank.ratio):
+            for chosen in sub_fleets(data.bank.member, shadows, block, size, options.seed):
                 part = data.only(chosen)
                 held = crossfit.two_way(part, options, 0, [models[k] for k in chosen])
                 found.append(importance.auc_row(part, held.logit))

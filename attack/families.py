@@ -27,10 +27,8 @@ from attack.model import Combiner
 
 def possible(data: Labelled) -> bool:
     """Are there two families or more, each of which leaves every pair of the others the references that it needs?"""
-    found, member, ratio = np.unique(data.family), data.bank.member, data.bank.ratio
-    return len(found) > 1 and all(
-        calibration.least(member[data.family != f], ratio) > calibration.needed(ratio) for f in found
-    )
+    found, member = np.unique(data.family), data.bank.member
+    return len(found) > 1 and all(calibration.least_without(member[data.family != f]) > 1 for f in found)
 
 
 def leave_one_out(data: Labelled, options: Options, draw: int, recipes: Sequence[Recipe]) -> list[HeldOut]:
@@ -52,7 +50,7 @@ def leave_one_out(data: Labelled, options: Options, draw: int, recipes: Sequence
     for family in np.unique(data.family):
         others, asked = np.flatnonzero(data.family != family), np.flatnonzero(data.family == family)
         known, turns = data.only(others), order[:, others]
-        count = calibration.reference_count(known.bank.member, options.references, known.bank.ratio, aside=1)
+        count = calibration.reference_count(known.bank.member, options.references, aside=1)
         fitted_on = by_fold(calibration.shadow_residuals(known.bank, turns, count), known, fold)
         mine = data.only(asked)
         judged = by_fold(calibration.relative(known.bank, mine.bank.values, turns, count), mine, fold)

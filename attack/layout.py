@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from attack.signals import SIGNALS
-from attack.signals.evidence import Evidence
 from attack.signals.scene import PileBlock, Scene
 from attack.signals.sight import Block, Sight
 from attack.vectors import embeddings
@@ -61,19 +59,15 @@ def key(block: str, embedding: str) -> str:
 @dataclass(frozen=True)
 class Layout:
     """columns: (signal, embedding), in the order of the columns of z. numbers: the names of the numbers of each block,
-    by `key(block, embedding)`, in the order in which they are stored. step: (which, of how many) training steps of the
-    piles is attacked with, for blocks that have numbers for each. places: of the bank's shadows among those that a
-    block has numbers for, where the bank holds some of them alone; all in turn where empty."""
+    by `key(block, embedding)`, in the order in which they are stored."""
 
     columns: tuple[tuple[str, str], ...]
     numbers: Mapping[str, tuple[str, ...]]
-    step: tuple[int, int] = (0, 1)
-    places: tuple[int, ...] = ()
 
     @property
-    def names(self) -> list[str]:
-        """Columns of z."""
-        return [key(c, e) for s, e in self.columns for c in SIGNALS[s].columns]
+    def names(self) -> tuple[str, ...]:
+        """Columns of `signals`."""
+        return tuple(key(c, e) for s, e in self.columns for c in SIGNALS[s].columns)
 
     @property
     def stored(self) -> list[str]:
@@ -88,11 +82,6 @@ class Layout:
     def blocks(self) -> list[tuple[Block | PileBlock, str]]:
         """(block, embedding) that the columns need, each once, in order."""
         return list(dict.fromkeys((SIGNALS[s].block, e) for s, e in self.columns))
-
-    @property
-    def by_step(self) -> bool:
-        """Does a column need numbers that a shadow's pile has for its own training step alone?"""
-        return any(isinstance(block, PileBlock) and block.by_step for block, _ in self.blocks)
 
     def measure(
         self, sights: Callable[[str], Sequence[Sight]], whole: Mapping[str, np.ndarray] | None = None
@@ -114,34 +103,13 @@ class Layout:
             first += len(numbers)
         raise KeyError(key(block, embedding))
 
-    def _part(self, column: tuple[str, str]) -> tuple[str, slice]:
-        """The block that a column is computed from, and where it lies."""
-        block = SIGNALS[column[0]].block
-        place = self.place(block.name, column[1])
-        if isinstance(block, PileBlock) and block.by_step:
-            width = (place.stop - place.start) // self.step[1]
-            first = place.start + width * self.step[0]
-            place = slice(first, first + width)
-        return block.name, place
-
-    def evidence(self, values: np.ndarray, column: tuple[str, str]) -> Evidence:
-        """What `column` (signal, embedding) is computed from, of values [..., number]: a view."""
-        block, place = self._part(column)
-        return Evidence({block: values[..., place]})
-
-    def chosen(
-        self, bank: np.ndarray, column: tuple[str, str], shadows: np.ndarray, candidates: np.ndarray
-    ) -> Evidence:
-        """The same of `bank` [shadow, candidate, number] for references `shadows` int [..., R] about `candidates` int
-        [..., 1]."""
-        block, place = self._part(column)
-        named = np.asarray(self.places)[shadows] if self.places else shadows
-        return Evidence({block: bank[..., place][shadows, candidates]}, named)
-
-    def only(self, shadows: Sequence[int] | np.ndarray) -> Layout:
-        """For a bank of these rows, int [row], of the present one alone: their numbers stay where they are."""
-        kept = np.asarray(self.places)[shadows] if self.places else np.asarray(shadows)
-        return dataclasses.replace(self, places=tuple(kept.tolist()))
+    def signals(self, values: np.ndarray) -> np.ndarray:
+        """float64 [..., column] of values [..., number]."""
+        found = []
+        for signal, embedding in self.columns:
+            known = SIGNALS[signal]
+            found.append(known.value(values[..., self.place(known.block.name, embedding)]))
+        return np.concatenate(found, axis=-1)
 
 
 def together(block: Block, sights: Sequence[Sight]) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from attack import calibration, layout, likelihood, measuring, proxies, store
+from attack import calibration, layout, measuring, proxies, store
 from attack.report import sentence
 from attack.vectors import embeddings, encoders, supplied
 from shadow import fleet, hub, workdir
@@ -221,8 +221,6 @@ class Run:
         """UserError where what the stages rest on is not there; `first`: the first of them asks."""
         if first:
             self._check_fleet()
-        if self.config.attack.ratio != likelihood.NONE:  # may have changed after the signals were measured
-            self._check_references(self._manifest())
         fleet.Fleet(self.folder, self.data_root, self.config).check_members()
 
     def _check_fleet(self) -> None:
@@ -246,7 +244,7 @@ class Run:
     def _check_references(self, manifest: manifest.Manifest) -> None:
         """UserError where the shadows that are there leave pairs fewer references than they need."""
         member = store.membership_of(self.folder, encoders.measured(self.folder, self.config))
-        calibration.check_enough(member, fleet.pool_ids(manifest, self.config), self.config.attack.ratio)
+        calibration.check_enough(member, fleet.pool_ids(manifest, self.config))
 
     def _manifest(self) -> manifest.Manifest:
         path = self.folder / "manifest.csv"

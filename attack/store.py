@@ -7,7 +7,6 @@ by `measuring`.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from attack import calibration, layout
-from attack.combiners import MAXIMUM
 from attack.crossfit import Labelled
 from attack.layout import Layout
 from attack.target import Target, stand_ins
@@ -105,14 +103,14 @@ class Store:
     def labelled(self, step: int, like: str) -> Labelled:
         """The shadows' piles of one training step about the pool, at the size of the target pile `like`."""
         pool = len(self.pool)
-        bank = self._bank(step, like, slice(pool), self.member)
+        bank = self._bank(step, like, np.arange(pool), self.member)
         family = np.array([fleet.family_of(self.config, k) for k in self.shadows])
         return Labelled(bank, self.pool, group_numbers(self.groups)[:pool], family)
 
     def target(self, name: str, step: int, only: Sequence[str] | None = None) -> Target:
         """The target's pile `name` about the test candidates (`only` some of them)."""
         attack, dev, pool = self.config.attack, len(self.dev), len(self.pool)
-        pile = self.values[self.piles.index(name)]
+        pile = self.layout.signals(self.values[self.piles.index(name)])
         wanted = set(self.test if only is None else only)
         ids = tuple(name for name in self.test if name in wanted)
         chosen = [dev + i for i, name in enumerate(self.test) if name in wanted]
@@ -127,21 +125,19 @@ class Store:
 
     def pool_target(self, step: int, name: str = "generated_dev") -> Target:
         """The target's pile `name` about the pool's images themselves."""
-        data, pile = self.labelled(step, name), self.values[self.piles.index(name)]
-        about = pile[: len(self.pool)]
+        data = self.labelled(step, name)
+        about = self.layout.signals(self.values[self.piles.index(name), : len(self.pool)])
         return Target(about, about, self.null, data.bank, self.pool, self.presumed)
 
-    def _bank(self, step: int, like: str, chosen: slice | list[int], member: np.ndarray) -> calibration.Bank:
-        """The shadows' piles about the images `chosen` of dev and test in a row (of a slice the evidence is a view);
-        member: bool [shadow, image], no reference of it."""
-        pool, attack = len(self.pool), self.config.attack
-        touched = membership.touched(self.member, self.groups[:pool], np.asarray(self.groups)[chosen].tolist())
-        evidence, whole = self._evidence(step, like), attack.model == MAXIMUM
-        return calibration.Bank(evidence[:, chosen], member, touched, self._layout(step), attack.ratio, whole)
-
-    def _layout(self, step: int) -> Layout:
+    def _bank(self, step: int, like: str, chosen: Sequence[int] | np.ndarray, member: np.ndarray) -> calibration.Bank:
+        """The shadows' signals of the images `chosen` of dev and test in a row; member: bool [shadow, image], no
+        reference of it."""
+        touched = membership.touched(
+            self.member, self.groups[: len(self.pool)], np.asarray(self.groups)[chosen].tolist()
+        )
         steps = list(fleet.pile_steps(self.config))
-        return dataclasses.replace(self.layout, step=(steps.index(step), len(steps)))
+        of_steps = np.stack([self.layout.signals(self._evidence(s, like)[:, chosen]) for s in steps])
+        return calibration.Bank(of_steps[steps.index(step)], of_steps, member, touched, self.layout.names)
 
     def _evidence(self, step: int, like: str) -> np.ndarray:
         """Of the shadows' piles, [shadow, candidate, number]: a view, not a copy of the store."""

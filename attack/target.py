@@ -18,9 +18,9 @@ from shadow import keys
 class Target:
     """One pile of the target and the candidates asked about.
 
-    pile_pool, pile_candidates: its evidence [image, number] about the shadows' pool and the candidates; null: bool
+    pile_pool, pile_candidates: its signals [image, column] of the shadows' pool and of the candidates; null: bool
     [image of the pool], known not to be in its training set, or where that is `presumed` images of which most are not;
-    bank: the shadows' evidence about the candidates. Its members are the shadows that hold a candidate, where they may;
+    bank: the shadows' signals of the candidates. Its members are the shadows that hold a candidate, where they may;
     else `stand_ins`, or nobody.
     """
 
@@ -58,8 +58,9 @@ def stand_ins(
 def candidate_z(
     data: Labelled, target: Target, pooled: np.ndarray, options: Options, draw: int, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """z [candidate, column] for one draw of references; of each candidate alone. The priors of a ratio know nothing of
-    images of the groups `out`, bool [group]."""
+    """z [candidate, column] for one draw of references; of each candidate alone. What is expected of a candidate
+    (`expectation`) knows nothing of images of the groups `out`, bool [group], and of a slice of the pool nothing of its
+    fold: it is as new to it as a candidate is."""
     shadows = len(data.bank.values)
     left = np.zeros(len(data.ids), bool) if out is None else out[data.group]
     # as many as every pair has
@@ -70,17 +71,20 @@ def candidate_z(
         return calibration.relative(bank, own[None], order, count)
 
     seen = relative(data.bank, data.ids, target.pile_pool)
-    priors = seen.priors(left)
-    known = seen.scores(priors)[0]
+    known = seen.held_out(crossfit.folds(data.group, options.folds, options.seed)[data.group], left)[0]
     if not target.null.any():
         raise ValueError("no slice stands for the non-members of the target's pile")
-    if data.bank.whole or not target.presumed:
-        nulls = calibration.null_sums(known, target.null | data.bank.whole, data.group, data.groups)
-    else:
+    if target.presumed:
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
         residuals = calibration.shadow_residuals(data.bank, order, count).outside(left)
         nulls = calibration.presumed_nulls(known[target.null], residuals, ~data.bank.member, pooled)
-    asked = relative(target.bank, target.ids, target.pile_candidates).scores(priors)[0]
+    else:
+        nulls = calibration.null_sums(known, target.null, data.group, data.groups)
+    asked = relative(target.bank, target.ids, target.pile_candidates).residuals(seen.expected(left))[0]
+    place = {name: i for i, name in enumerate(data.ids)}
+    for i, name in enumerate(target.ids):
+        if name in place:
+            asked[i] = known[place[name]]
     return calibration.standardise(asked, nulls, pooled)
 
 

@@ -13,12 +13,12 @@ from shadow.config import Config
 def get_config() -> Config:
     config = Config()
     config.fleet.shadows = 16
-    # 80 members a shadow: 8 x 7,000 images are 700 a member, enough to leak clearly (docs/results.md)
-    config.train.steps = 7000
-    config.train.checkpoint_every = 1000
+    # 80 members a shadow: 40, 160 and 400 images a member, from "nothing is learned" to "all is copied"
+    config.train.steps = 4000
+    config.train.checkpoint_every = 800
     config.train.log_every = 100
-    config.train.ema_halflife_images = 8000
-    config.pile.count = config.attack.pile = 1000
+    config.train.ema_halflife_images = 4000
+    config.pile.count = config.attack.pile = 500
     config.pile.batch_size = 100
-    config.pile.steps = (2500, 4500, 7000)
+    config.pile.steps = (400, 1600, 4000)
     return config

@@ -23,8 +23,7 @@ _CHOICES = {
     "attack.recalibrate": ("auto", "none", "dev"),
     "attack.same_generator": ("auto", "true", "false"),
     "attack.proxy.prediction": ("v", "epsilon", "sample"),
-    "attack.model": ("logistic", "boosting", "mean", "maximum", "auto"),
-    "attack.ratio": ("none", "offline", "online"),
+    "attack.model": ("logistic", "boosting", "mean", "auto"),
 }
 _NOT_NEGATIVE = (
     *("train.shift", "warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge", "target_pile"),
@@ -177,25 +176,6 @@ def _validate_encoders(config: Config) -> None:
         )
 
 
-def _validate_ratio(config: Config) -> None:
-    """Refuses likelihood ratios where a pair has fewer than two references, or candidates have none that hold them."""
-    attack, shadows = config.attack, config.fleet.shadows
-    said = f"attack.ratio = {attack.ratio!r}"
-    if not shadows:
-        raise UserError(f"{said}: only with shadows; baselines do not use it")
-    if attack.references < 2:
-        raise UserError(f"{said}: needs two references or more, attack.references = {attack.references}; use 'none'")
-    spared = config.membership.block if FEATURES in attack.embeddings else 0
-    if shadows - spared < 8:
-        besides = f" besides the {spared} that {FEATURES!r} sets apart" if spared else ""
-        raise UserError(
-            f"{said}: needs two references for every pair, and so fleet.shadows = 8 or more{besides}, not {shadows}; "
-            "or use 'none'"
-        )
-    if attack.ratio == "online" and not config.membership.candidates:
-        raise UserError(f"{said}: needs shadows that hold candidates; set membership.candidates, or use 'offline'")
-
-
 def _validate_subsamples(config: Config) -> None:
     """Refuses several lots of a pile where there are not enough images, or what is measured knows one lot only."""
     attack = config.attack
@@ -277,8 +257,6 @@ def _validate_attack(config: Config) -> None:
         raise UserError(f"attack.baseline = {attack.baseline!r}: only without shadows, with fleet.shadows = 0")
     if attack.subsamples > 1:
         _validate_subsamples(config)
-    if attack.ratio != "none":
-        _validate_ratio(config)
     if config.fleet.shadows and attack.pile > config.pile.count:
         raise UserError(f"attack.pile = {attack.pile} is above pile.count = {config.pile.count}: shadows have no more")
     for name, value, below in (("prior", attack.prior, 1.0), ("fpr", attack.fpr, 0.5)):

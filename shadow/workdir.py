@@ -44,7 +44,6 @@ _NAMED = 6  # changed fields that an error names
 _SINCE: dict[str, Any] = {
     "fleet.families": [],
     "attack.subsamples": 1,
-    "attack.ratio": "none",
     "membership.candidates": False,
 }
 # The unit of membership that older runs were made with by default, and what "auto" counts as in hashes: the plan

@@ -11,11 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from attack.combiners import boosting, logistic, maximum, mean
+from attack.combiners import boosting, logistic, mean
 
 MODELS = ("mean", "logistic", "boosting")  # the simplest first
 AUTO = "auto"  # of the config: one of them, chosen on the shadows
-MAXIMUM = maximum.NAME  # has units of its own, so it is not among those that are chosen from
 
 
 class Combiner(Protocol):
@@ -44,7 +43,7 @@ def fit_combiner(
     weight: np.ndarray | None = None,
     model: str = "logistic",
 ) -> Combiner:
-    """The combiner `model`, of MODELS or MAXIMUM, fitted on z [pair, column], label 0/1 [pair] and weight >= 0 [pair].
+    """The combiner `model`, of MODELS, fitted on z [pair, column], label 0/1 [pair] and weight >= 0 [pair].
 
     `ridge` is of the logistic model alone. Raises ValueError on another name.
     """
@@ -54,9 +53,7 @@ def fit_combiner(
         return boosting.fit(z, label, names, weight)
     if model == "mean":
         return mean.fit(z, label, names, weight)
-    if model == MAXIMUM:
-        return maximum.fit(z, label, names, weight)
-    raise ValueError(f"{model!r} is no combiner: {', '.join((*MODELS, MAXIMUM))}")
+    raise ValueError(f"{model!r} is no combiner: {', '.join(MODELS)}")
 
 
 def from_json(content: dict[str, Any]) -> Combiner:
@@ -65,4 +62,4 @@ def from_json(content: dict[str, Any]) -> Combiner:
         return logistic.Logistic.from_json(content)
     if content["model"] == "boosting":
         return boosting.Boosting.from_json(content)
-    return (maximum.Maximum if content["model"] == MAXIMUM else mean.Mean).from_json(content)
+    return mean.Mean.from_json(content)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attack import calibration, layout, store
+from attack import calibration, crossfit, layout, store
 from attack.compare.subjects import Source
 from attack.layout import Layout
 from attack.signals import SIGNALS
@@ -108,19 +108,16 @@ class Bank:
         count = min(config.references, calibration.least_without(np.delete(bank.member, aside, axis=0)))
         if count < 1:
             raise _UncalibratedError("some images are in all other shadows")
-        found, rows = [], np.arange(len(mine))[:, None]
+        found = []
+        place = [bank.names.index(name) for name in own.names]
+        fold = crossfit.folds(known.group, config.folds, config.seed)[known.group]
         for draw in range(config.draws):
             order = calibration.priorities(known.ids, len(bank.member), config.seed, draw)
-            chosen = calibration.choose_references(bank, order, count, aside)
-            columns = [
-                SIGNALS[column[0]].calibrated(
-                    own.evidence(mine, column), bank.layout.chosen(bank.values, column, chosen, rows)
-                )
-                for column in own.columns
-            ]
-            found.append(np.concatenate(columns, axis=-1))
+            means = calibration.reference_means(bank, calibration.choose_references(bank, order, count, aside))
+            beside = calibration.Relative(own.signals(mine), means[..., place])
+            found.append(beside.held_out(fold, np.zeros(len(fold), bool)))
         how = f"relative to {count} other shadows at step {step}, {len(pile)} images each"
-        return _leak(tuple(own.names), np.mean(found, axis=0), True, how, left_out)
+        return _leak(own.names, np.mean(found, axis=0), True, how, left_out)
 
     def _uncalibrated(self, pile: np.ndarray, why: str) -> Leak:
         config = self.source.config.attack

@@ -1,13 +1,18 @@
-"""The nearest generated images: the block of evidence that `nearest` and `ball` are computed from."""
+"""The nearest generated images: the block of evidence that `nearest` and `ratio` are computed from."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from attack.signals.evidence import closeness_of
 from attack.signals.sight import Block, Sight
 
 NEAREST = 50  # generated images that are kept
+FLOOR = 1e-4  # of a distance, before its logarithm: below the rounding of 8-bit pixels
+
+
+def closeness_of(distance: np.ndarray) -> np.ndarray:
+    """-log distance, any shape; a distance counts as FLOOR at least."""
+    return -np.log(np.maximum(distance, FLOOR))
 
 
 def measure(sight: Sight) -> np.ndarray:

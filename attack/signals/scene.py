@@ -69,11 +69,8 @@ class PileBlock(NamedTuple):
 
     numbers(scene): their names. measure(scene) -> float [pile, candidate, number], of all piles at once: they may be
     compared with each other, or trained on together. No row may depend on which other candidates there are.
-    by_step: the numbers are as many for each training step of `pile.steps`, one step after the other, and a signal is
-    given those of the step that is attacked with.
     """
 
     name: str
     numbers: Callable[[Scene], tuple[str, ...]]
     measure: Callable[[Scene], np.ndarray]
-    by_step: bool = False
