@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import threadpoolctl
 from absl import logging
 
 from attack import calibration, layout, measuring, proxies, store
@@ -156,7 +157,10 @@ class Run:
     def _attack_stage(self, stage: str, work: Any) -> None:
         with self._stage(stage) as wanted:
             if wanted:
-                work(self.folder, self._manifest(), self.config)
+                with threadpoolctl.threadpool_limits(
+                    1, user_api="blas"
+                ):  # its systems are small, see docs/decisions.md
+                    work(self.folder, self._manifest(), self.config)
 
     def report(self) -> None:
         from attack.report.write import write_report  # matplotlib and jinja2 are needed here only

@@ -174,14 +174,14 @@ class AttackConfig:
     subsamples: int = 1  # disjoint lots of so many images of each pile; evidence is the mean over them
     embeddings: tuple[str, ...] = ("pixels", "highpass", "laplacian")
     embeddings_from: str = ""  # NPZ of vectors of an encoder of your own, by the ids of `launch.py images`
-    signals: tuple[str, ...] = ("nearest", "ratio", "mosaic")  # others (proxy takes minutes): docs/method.md, section 6
+    signals: tuple[str, ...] = ("ratio", "mosaic")  # others (proxy takes minutes): docs/method.md, section 6
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     references: int = 8  # OUT shadows a calibration uses at most
     stand_ins: bool = False  # a candidate's references lack a dev slice of its group, as a dev slice's lack itself
     draws: int = 4  # repetitions with other OUT references
     folds: int = 5  # folds over groups of the two-way cross-fitting
     model: str = "logistic"  # combiner of signals: logistic | boosting | mean | auto (one of these)
-    ridge: float = 0.1  # pull of the logistic weights towards equal weights
+    ridge: float = 1.0  # pull of the logistic weights towards equal weights
     ablation: bool = False  # also measure what each part of the attack is worth: models, signals, number of shadows
     prior: float = 0.5  # probability of membership before looking
     fpr: float = 0.1  # false positive rate of the decision `used`
