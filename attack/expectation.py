@@ -43,8 +43,9 @@ def fit(own: np.ndarray, references: np.ndarray, known: np.ndarray) -> Expectati
     rest = np.moveaxis(y - level, -2, -1) - x[..., 0]
     square = x.swapaxes(-1, -2) @ x
     size = np.trace(square, axis1=-2, axis2=-1)[..., None, None] / x.shape[-1] / x.shape[-2]
-    # a reference that is the same for all images has no weight to be fitted: 1 there keeps the system solvable
-    penalty = PRIOR_WEIGHT * size + (size == 0)
+    # where references are the same for all images, up to rounding, there is no weight to be fitted
+    alike = size <= np.moveaxis(1e-20 * (1 + levels**2).max(0), -1, -2)[..., None]
+    penalty = np.where(alike, 1.0, PRIOR_WEIGHT * size)
     found = np.linalg.solve(square + penalty * np.eye(x.shape[-1]), x.swapaxes(-1, -2) @ rest[..., None])[..., 0]
     found[..., 0] += 1
     weight = np.moveaxis(found, -1, 0)[..., None, :]
@@ -56,4 +57,7 @@ def residual(own: np.ndarray, references: np.ndarray, expected: Expectation) -> 
 
     Shapes as of `fit`, of any images.
     """
-    return own - expected.level - (expected.weight * references).sum(0)
+    found = own - expected.level
+    for weight, mean in zip(expected.weight, references, strict=True):  # a sum over steps may round by the other axes
+        found = found - weight * mean
+    return found

@@ -67,23 +67,6 @@ def test_too_many_missing_shadows_are_refused_whatever_was_allowed(run, gone, re
     assert str(error.value).startswith(f"{8 - len(gone)} of 8 shadows are there (missing: {listed}), and without the")
 
 
-def test_a_ratio_needs_more_of_them(run):
-    """It may be asked for before the signals are measured, or after."""
-    lose(run, 3)
-    one = opened(run, allow=True)
-    one.config.attack.ratio = "offline"
-    before = snapshot(run)
-    said = r"3 of these 7 shadows were trained without .*, and at least 4 are needed .*attack\.ratio = 'offline'; use"
-    with pytest.raises(UserError, match=r"^7 of 8 shadows are there .*the attack cannot work: " + said):
-        one.signals()
-    assert snapshot(run) == before
-    opened(run, allow=True).signals()
-    before = snapshot(run)
-    with pytest.raises(UserError, match=f"^{said}"):
-        one.fit()
-    assert snapshot(run) == before
-
-
 def test_allowed_it_says_how_many_it_had(tiny, run, caplog):
     before = answers(run)
     lose(run, 3)

@@ -37,13 +37,14 @@ def test_vectors_of_an_encoder_enter_the_attack(run, tiny, tmp_path):
     given = (f"--config.attack.embeddings_from={path}", SIGNALS)
     assert "vectors.npz: cannot read this file" in fails(tiny("run", run, *given))
     embed(out, path)
-    assert "vectors are for the signals nearest" in fails(tiny("run", run, given[0]))
+    alone = "--config.attack.signals=('mosaic',)"
+    assert "vectors are for the signals nearest, ratio, votes;" in fails(tiny("run", run, given[0], alone))
     result = tiny("run", run, *given)
     assert (result.returncode, result.stderr) == (0, "")
     names = json.loads((run / "signals/names.json").read_text())
     assert "closeness.1@supplied" in names["signals"]
     assert "mosaic@supplied" not in names["signals"]
-    assert "nearest.1@supplied" in (run / "attack/model.json").read_text()
+    assert "nearest@supplied" in (run / "attack/model.json").read_text()
 
     moved = path.with_name("moved.npz")
     shutil.move(path, moved)

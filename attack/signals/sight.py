@@ -106,7 +106,8 @@ class Block(NamedTuple):
     """Numbers that are measured once for every (pile, candidate) in one embedding.
 
     numbers: their names. measure(sight) -> float [candidate, number], each row of its candidate alone, to the last bit,
-    whoever else is asked about. kind: that embeddings must be of (`embeddings.Embedding`); any where it is empty.
+    whoever else is asked about; but for `votes`, whose rivals are all real images of the run. kind: that embeddings
+    must be of (`embeddings.Embedding`); any where it is empty.
     """
 
     name: str

@@ -1,38 +1,40 @@
-"""Generated images that have the candidate as their nearest real image (retrieval, as in the best similarity run of
-ImageCLEFmedical GANs 2023), among the candidate and a fixed set of known real images.
+"""Generated images that are nearest to the candidate of all real images, each weighted by how far it stands out.
 
-Known images of the candidate's own group stand aside, so that a neighbour does not take its votes.
+A generated image near to a candidate shows nothing if it is nearer to another real slice, of the same patient perhaps,
+whose copy it may be. So all real slices of a run, dev slices and candidates, are rivals. A slice that was used takes
+the images that show it from its neighbours. After the best similarity run of ImageCLEFmedical GANs 2023 (Montenegro et
+al., CEUR-WS Vol-3497), which counted whole votes. The price: the number depends on which other slices are in the run.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from attack.signals.closeness import FLOOR
 from attack.signals.sight import Block, Sight
 
 COLUMNS = ("votes",)
+_LEAST = 0.01  # of the weight below, before its logarithm: a hundredth of a slice's even share of distinct images
 
 
 def measure(sight: Sight) -> np.ndarray:
-    """log(1 + votes): [candidate, 1]."""
-    rivals, groups = sight.distances[: sight.known], np.asarray(sight.groups)
-    number = np.unique(groups, return_inverse=True)[1]
-    best, second = np.full((2, len(sight.pile)), np.inf, np.float32)
-    owner = np.full(len(sight.pile), -1)
-    if len(rivals):  # the nearest of all known images, and the nearest of another group than that one's
-        owner = number[rivals.argmin(0)]
-        best = rivals.min(0)
-        second = np.where(number[: sight.known, None] == owner, np.float32(np.inf), rivals).min(0)
-    counts = [
-        np.count_nonzero(d < np.where(owner == number[i], second, best))
-        for i, d in zip(sight.rows, sight.to_asked, strict=True)
-    ]
-    return np.log1p(np.array(counts, np.float64))[:, None]
+    """log(.01 + the weight of the votes): [candidate, 1].
+
+    Each image of the pile votes for its nearest real slice with log(d_2 / d_1), its distances to the second nearest and
+    the nearest. The weight is a slice's sum of these, times real slices over images of the pile. 0 for a lone slice.
+    """
+    real, images = sight.distances.shape
+    weight = np.zeros(real)
+    if real > 1:
+        first, second = np.maximum(np.partition(sight.distances, 1, axis=0)[:2], FLOOR).astype(np.float64)
+        margin = np.log(second) - np.log(first)
+        weight = np.bincount(sight.distances.argmin(0), margin, minlength=real) * real / images
+    return np.log(_LEAST + weight[sight.rows])[:, None]
 
 
-BLOCK = Block("votes", ("votes",), measure)
+BLOCK = Block("votes", ("votes",), measure, "pictures")
 
 
 def signal(numbers: np.ndarray) -> np.ndarray:
-    """log(1 + votes): [..., 1] of the block's numbers [..., 1]."""
+    """The block's number: [..., 1] of [..., 1]."""
     return numbers.astype(np.float64)

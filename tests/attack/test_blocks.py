@@ -5,13 +5,12 @@ import json
 
 import numpy as np
 import pytest
-from scipy import optimize, stats
+from scipy import stats
 from skimage.metrics import structural_similarity
 from test_store import SIZE, make_fleet, recipe
 
-from attack import layout, measuring, store
-from attack.signals import SIGNALS, density, discriminator, structure, tiles
-from attack.signals.evidence import Evidence
+from attack import layout, measuring
+from attack.signals import SIGNALS, density, structure, tiles
 from attack.signals.sight import Sight
 from attack.vectors import distances, embeddings, pca, spaces
 from attack.vectors.embeddings import EMBEDDINGS, embed, standardised
@@ -183,30 +182,6 @@ def test_structure_against_a_loop(monkeypatch, all_pairs):
     assert (few == few[:, :1]).all()
 
 
-def test_log_odds_are_those_of_the_least_loss():
-    pile, other, points = normal(30, 3) + 0.5, normal(30, 3, seed=1), normal(6, 3, seed=2)
-
-    def loss(w):
-        return (
-            np.logaddexp(0, -(pile @ w[:3] + w[3])).sum()
-            + np.logaddexp(0, other @ w[:3] + w[3]).sum()
-            + 10 / 2 * (w[:3] ** 2).sum()
-        )
-
-    w = optimize.minimize(loss, np.zeros(4), tol=1e-10).x
-    found = discriminator.log_odds(points, pile, other)
-    np.testing.assert_allclose(found, points @ w[:3] + w[3], atol=2e-3)
-    np.testing.assert_allclose(discriminator.log_odds(points, other, pile), -found, atol=2e-3)
-    np.testing.assert_allclose(discriminator.log_odds(points, pile, pile), 0, atol=1e-9)
-
-
-def test_discriminator_takes_the_references_it_is_given():
-    own = Evidence({"discriminator": np.arange(12.0).reshape(2, 6)})
-    shadows = np.array([[0, 5], [2, 3]])
-    found = discriminator.signal(own, Evidence({}, shadows))
-    np.testing.assert_array_equal(found, [[2.5], [8.5]])
-
-
 EVERY = {
     "embeddings": ("pixels", "highpass3", "pca"),
     "signals": tuple(s for s in SIGNALS if s != "proxy"),
@@ -219,21 +194,12 @@ def test_everything_is_finite_and_of_its_candidate_alone(images, tmp_path):
         (images / f"dev/generated/generated_{i:04d}.png").unlink()
     config = recipe(pile=24, **EVERY)
     config.pile.steps = (10, 20)
-    found = make_fleet(tmp_path, images, [1, 2, 4, 7, 8, 11], config)
+    make_fleet(tmp_path, images, [1, 2, 4, 7, 8, 11], config)
     whole = np.load(tmp_path / "signals/values.npy")
     names = json.loads((tmp_path / "signals/names.json").read_text())
     assert np.isfinite(whole).all()
     assert len(names["signals"]) == len(set(names["signals"])) == whole.shape[2]
-
-    where = [i for i, name in enumerate(names["signals"]) if name.startswith("discriminator")]
-    assert [names["signals"][i] for i in where[:2]] == ["discriminator.0001/10", "discriminator.0002/10"]
-    rows = [names["piles"].index(store.pile_name(k, 20, 20)) for k in (1, 2)]
-    np.testing.assert_array_equal(whole[rows[0], :, where[7]], -whole[rows[1], :, where[6]])
-    data = store.read(tmp_path, found, config)
-    bank = data.labelled(20, "generated_dev").bank
-    mine = bank.layout.evidence(bank.values, ("discriminator", ""))["discriminator"]
-    np.testing.assert_array_equal(mine[0, :, 1], whole[rows[0], : len(data.dev), where[7]])
-    assert mine.shape[-1] == 6
+    assert {name.partition("@")[0].partition(".")[0] for name in names["signals"]} >= {"closeness", "density", "ssim"}
 
     for i in (1, 2, 5):
         (images / f"test/real_unknown_1/real_unknown_{i:04d}.png").unlink()
@@ -301,7 +267,7 @@ def test_evidence_of_a_pile_that_is_never_embedded_as_a_whole(monkeypatch, kept,
     np.testing.assert_array_equal(
         np.concatenate(list(Sight(vectors, 4, tuple("abcdefghi"), parts).parts)), standardised(pile)
     )
-    for name in ("nearest", "mosaic", "tiles", "votes", "density"):
+    for name in ("nearest", "ratio", "mosaic", "tiles", "votes", "density"):
         sights = [Sight(vectors, 4, tuple("abcdefghi"), made) for made in (parts, standardised(pile))]
         found, wanted = (SIGNALS[name].block.measure(sight) for sight in sights)
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)

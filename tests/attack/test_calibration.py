@@ -4,39 +4,40 @@ import dataclasses
 
 import numpy as np
 import pytest
+from naive_expectation import means, residuals
 
-from attack import calibration, crossfit, estimate, layout
-from attack.signals import SIGNALS
+from attack import calibration, crossfit, estimate
 from attack.statistics import ranking
 from shadow import keys, membership
 from shadow.config import MembershipConfig
 from shadow.errors import UserError
 
 SHADOWS, IMAGES = 8, 24
-SIGNALS_HERE = ("nearest", "ball", "mosaic", "votes")
-PLAN = layout.plan(("pixels",), SIGNALS_HERE)
+COLUMNS = ("nearest@pixels", "ratio@pixels", "votes@pixels")
 
 
-def calibrated(own, references):
-    """All columns of one pair: own [number] against references [R, number]."""
-    row = []
-    for name in SIGNALS_HERE:
-        mine, theirs = (PLAN.evidence(values, (name, "pixels")) for values in (own, references))
-        row += SIGNALS[name].calibrated(mine, theirs).tolist()
-    return row
-
-
-def make(seed=0, leak=0.0, groups=None):
+def make(seed=0, leak=0.0, groups=None, steps=3):
+    """Signals of piles at some training steps, the last of which is attacked with: every image has a level of its own,
+    members show from step to step more, and a column is a count with ties."""
     rng = np.random.default_rng(seed)
     names = groups or [f"g{i}" for i in range(IMAGES)]
     member = membership.draw(names, SHADOWS, MembershipConfig(unit="image", block=SHADOWS), seed)
-    values = np.sort(rng.normal(size=(SHADOWS, IMAGES, PLAN.size)).astype(np.float32), axis=-1)[..., ::-1].copy()
-    values[..., 0] += leak * member
-    values[..., -1] = rng.poisson(2, values.shape[:-1])
+    values = rng.normal(size=(steps, SHADOWS, IMAGES, len(COLUMNS))) + rng.normal(size=(IMAGES, len(COLUMNS)))
+    values += leak * member[:, :, None] * np.linspace(0, 1, steps)[:, None, None, None] * [1, 1, 0]
+    values[..., 2] = np.log1p(rng.poisson(2, values.shape[:-1]))
     touched = membership.touched(member, names, names)
     numbers = np.unique(names, return_inverse=True)[1]
-    bank = calibration.Bank(values, member, touched, PLAN)
+    bank = calibration.Bank(values[-1].copy(), values, member, touched, COLUMNS)
     return crossfit.Labelled(bank, tuple(f"x{i}" for i in range(IMAGES)), numbers)
+
+
+def with_values(data, change):
+    """Other signals: `change(array [..., shadow, image, column])` of both those that are attacked with and those of all
+    steps, in place."""
+    values, references = data.bank.values.copy(), data.bank.references.copy()
+    change(values)
+    change(references)
+    return dataclasses.replace(data, bank=dataclasses.replace(data.bank, values=values, references=references))
 
 
 def test_references_hold_neither_the_candidate_nor_are_banned():
@@ -81,29 +82,90 @@ def test_priorities_are_of_the_id_alone():
     assert (whole != calibration.priorities(ids, 8, 3, 2)).all()
 
 
-def test_residuals_against_a_loop():
+def test_means_of_references_against_a_loop():
     data = make()
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
     chosen = calibration.choose_references(data.bank, order, 2)
-    found = calibration.residuals(data.bank, data.bank.values[3], chosen)
+    found = calibration.reference_means(data.bank, chosen)
+    assert found.shape == (3, IMAGES, len(COLUMNS))
+    for s in range(3):
+        for x in range(IMAGES):
+            one, two = chosen[x]
+            wanted = (data.bank.references[s, one, x] + data.bank.references[s, two, x]) / 2
+            np.testing.assert_array_equal(found[s, x], wanted)
+    some = np.array([4, 20, 7])
+    np.testing.assert_array_equal(calibration.reference_means(data.bank, chosen[some], some), found[:, some])
+
+
+def test_a_part_of_a_bank_is_as_if_the_rest_had_never_been():
+    data = make()
+    rows, images = [1, 4, 6], np.array([20, 3])
+    some = data.bank.only(rows).about(images)
+    np.testing.assert_array_equal(some.values, data.bank.values[rows][:, images])
+    np.testing.assert_array_equal(some.references, data.bank.references[:, rows][:, :, images])
+    np.testing.assert_array_equal(some.member, data.bank.member[rows][:, images])
+    np.testing.assert_array_equal(some.touched, data.bank.touched[rows][:, images])
+    assert some.names == data.bank.names == COLUMNS
+
+
+def naive_residuals(data, k, held_out, known, most=2):
+    """Of shadow k, by a loop: references are the first of the order that do not hold the image and are neither the pile
+    nor held out; what is expected is fitted on the images `known`."""
+    order, chosen = calibration.priorities(data.ids, SHADOWS, 0, 0), []
     for x in range(IMAGES):
-        row = calibrated(data.bank.values[3, x], data.bank.values[chosen[x], x])
-        np.testing.assert_allclose(found[x], row, rtol=1e-12)
+        free = [m for m in range(SHADOWS) if not data.bank.member[m, x] and m not in (k, held_out)]
+        chosen.append(sorted(free, key=lambda m: order[x, m])[:most])
+    return residuals(data.bank.values[k], means(data.bank, chosen), known)
 
 
+@pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("held_out", [None, 0, 5])
-def test_residuals_of_shadows_against_a_loop(held_out):
-    """References are the first of the order that hold no image of it and are neither the pile nor held out."""
-    data = make(groups=[f"g{i // 2}" for i in range(IMAGES)])
+def test_residuals_of_shadows_against_a_loop(held_out, steps):
+    data = make(groups=[f"g{i // 2}" for i in range(IMAGES)], steps=steps)
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
     found = calibration.shadow_residuals(data.bank, order, 2)
-    value = found.value if held_out is None else found.without(held_out).value
+    found = found if held_out is None else found.without(held_out)
+    left = np.arange(IMAGES) % 5 == 0
     for k in range(SHADOWS):
-        for x in range(IMAGES):
-            free = [m for m in range(SHADOWS) if not data.bank.member[m, x] and m not in (k, held_out)]
-            first = sorted(free, key=lambda m: order[x, m])[:2]
-            wanted = calibrated(data.bank.values[k, x], data.bank.values[first, x])
-            np.testing.assert_array_equal(value[k, x], wanted)
+        every, some = (naive_residuals(data, k, held_out, known) for known in (np.ones(IMAGES, bool), ~left))
+        np.testing.assert_allclose(found.value[k], every, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(found.outside(left)[k], some, rtol=1e-9, atol=1e-9)
+
+
+def test_two_way_against_a_loop():
+    """Pair by pair, with nothing shared: z of each by what knows neither its shadow nor its fold, but its shadow's own
+    non-members of other images."""
+    data = make(leak=1.0, groups=[f"g{i // 2}" for i in range(IMAGES)])
+    found = score(data).z
+    fold = crossfit.folds(data.group, 4, 0)[data.group]
+    for held in (0, 5):
+        for f in range(4):
+            each = [naive_residuals(data, k, held, fold != f) for k in range(SHADOWS)]
+            inside, count = np.zeros(len(COLUMNS)), 0
+            for k in range(SHADOWS):
+                known = ~data.bank.member[k] & (fold != f)
+                if k != held:
+                    inside += ((each[k][known] - each[k][known].mean(0)) ** 2).sum(0)
+                    count += known.sum() - 1
+            own = each[held]
+            null = own[~data.bank.member[held]]
+            n = len(null)
+            variance = (((null - null.mean(0)) ** 2).sum(0) + 10 * inside / count) / (n + 10)
+            wanted = np.clip((own - null.mean(0)) / np.sqrt(variance), -8, 8)[fold == f]
+            np.testing.assert_allclose(found[held, fold == f], wanted, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("held", [0, 5])
+def test_a_held_out_shadow_might_never_have_been_there(held):
+    data = make(leak=2.0)
+    order, left = calibration.priorities(data.ids, SHADOWS, 0, 0), np.arange(IMAGES) % 5 == 0
+    found = calibration.shadow_residuals(data.bank, order, 2).without(held).outside(left)
+    others = [k for k in range(SHADOWS) if k != held]
+    less = data.only(others)
+    wanted = calibration.shadow_residuals(less.bank, order[:, others], 2).outside(left)
+    np.testing.assert_allclose(found[others], wanted, rtol=1e-12, atol=1e-13)
+    alone = calibration.relative(less.bank, data.bank.values[held][None], order[:, others], 2)
+    np.testing.assert_allclose(found[held], alone.outside(left)[0], rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize(("shadows", "block"), [(6, 6), (8, 8), (8, 2), (16, 8), (24, 8), (32, 16)])
@@ -129,8 +191,9 @@ def test_every_pair_of_an_incomplete_fleet_has_as_many_references(gone):
         if held != k
     ]
     assert count == min(left)  # none has fewer, and one has no more
-    values = np.random.default_rng(0).normal(size=(len(member), IMAGES, PLAN.size)).astype(np.float32)
-    bank = calibration.Bank(values, member, member, PLAN)
+    values = np.random.default_rng(0).normal(size=(2, len(member), IMAGES, len(COLUMNS)))
+    bank = calibration.Bank(values[1], values, member, member, COLUMNS)
+    assert calibration.enough(member) == (min(left) > 0)
     data = crossfit.Labelled(bank, tuple(names), np.arange(IMAGES))
     assert np.isfinite(score(data, references=99).logit).all()
     order = calibration.priorities(tuple(names), len(member), 0, 0)
@@ -185,9 +248,11 @@ def score(data, **options):
 def test_a_held_out_shadow_changes_nothing_it_may_not():
     """Garbage in shadow 5's pile moves only scores of shadow 5 itself where 5 is held out of everything fitted."""
     data = make(leak=2.0)
-    values = data.bank.values.copy()
-    values[5] = np.random.default_rng(9).normal(size=values[5].shape) * 50
-    other = dataclasses.replace(data, bank=dataclasses.replace(data.bank, values=values))
+
+    def garble(values):
+        values[..., 5, :, :] = np.random.default_rng(9).normal(size=values[..., 5, :, :].shape) * 50
+
+    other = with_values(data, garble)
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
     a, b = (calibration.shadow_residuals(d.bank, order, 2).without(5).value for d in (data, other))
     others = [k for k in range(SHADOWS) if k != 5]
@@ -196,6 +261,10 @@ def test_a_held_out_shadow_changes_nothing_it_may_not():
     one, _ = crossfit.fit_on(a, data, others, out, 1.0)
     two, _ = crossfit.fit_on(b, other, others, out, 1.0)
     np.testing.assert_array_equal(one.weights, two.weights)
+    found = [score(d).combiners for d in (data, other)]
+    for a, b in zip(found[0][5], found[1][5], strict=True):
+        np.testing.assert_array_equal(a.weights, b.weights)
+    assert (found[0][4][0].weights != found[1][4][0].weights).any()
 
 
 def test_a_held_out_group_changes_nothing_that_is_fitted():
@@ -203,15 +272,32 @@ def test_a_held_out_group_changes_nothing_that_is_fitted():
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
     out = crossfit.folds(data.group, 4, 0) == 1
     hidden = out[data.group]
-    values, member = data.bank.values.copy(), data.bank.member.copy()
-    values[:, hidden] = 99.0
-    bank = dataclasses.replace(data.bank, values=values, member=member)
-    residuals = [calibration.shadow_residuals(b, order, 2).without(2).value for b in (data.bank, bank)]
+
+    def garble(values):
+        values[..., hidden, :] = np.random.default_rng(0).normal(0, 9, values[..., hidden, :].shape)
+
+    other = with_values(data, garble)
+    found = [calibration.shadow_residuals(d.bank, order, 2).without(2).outside(hidden) for d in (data, other)]
+    np.testing.assert_array_equal(found[0][:, ~hidden], found[1][:, ~hidden])
     others = [k for k in range(SHADOWS) if k != 2]
-    one, _ = crossfit.fit_on(residuals[0], data, others, out, 1.0)
-    two, _ = crossfit.fit_on(residuals[1], dataclasses.replace(data, bank=bank), others, out, 1.0)
+    one, _ = crossfit.fit_on(found[0], data, others, out, 1.0)
+    two, _ = crossfit.fit_on(found[1], other, others, out, 1.0)
     np.testing.assert_array_equal(one.weights, two.weights)
     assert one.bias == two.bias
+    for a, b in zip(score(data).combiners, score(other).combiners, strict=True):
+        np.testing.assert_array_equal(a[1].weights, b[1].weights)
+        assert (a[0].weights != b[0].weights).any()
+
+
+def test_ties_everywhere_stay_finite():
+    data = make()
+
+    def flatten(values):
+        values[:] = 1.0
+
+    held = score(with_values(data, flatten))
+    assert np.isfinite(held.logit).all()
+    np.testing.assert_allclose(held.logit, 0, atol=1e-9)
 
 
 def test_an_attack_that_memorises_pairs_scores_one_half(monkeypatch):

@@ -61,23 +61,20 @@ COLLAPSED = {
 
 
 @pytest.mark.parametrize(
-    ("spoil", "collapsed", "count", "ratio"),
+    ("spoil", "collapsed", "count"),
     [
-        (flat, "none", 24, "none"),
-        (one_image, "none", 24, "none"),
-        (black, "each to one image", 24, "none"),
-        (one_image, "all to the same", 24, "none"),
-        (black, "all to black", 24, "none"),
-        (flat, "none", 1, "none"),
-        (flat, "none", 24, "offline"),
-        (one_image, "all to the same", 24, "offline"),
-        (black, "all to black", 24, "offline"),
+        (flat, "none", 24),
+        (one_image, "none", 24),
+        (black, "each to one image", 24),
+        (one_image, "all to the same", 24),
+        (black, "all to black", 24),
+        (flat, "none", 1),
     ],
 )
-def test_nothing_to_see_is_no_number_that_is_none(images, tmp_path, spoil, collapsed, count, ratio):
+def test_nothing_to_see_is_no_number_that_is_none(images, tmp_path, spoil, collapsed, count):
     spoil(images)
     signals = tuple(name for name in SIGNALS if name != "proxy")
-    config = recipe(pile=count, embeddings=("pixels", "laplacian", "pca"), signals=signals, ratio=ratio)
+    config = recipe(pile=count, embeddings=("pixels", "laplacian", "pca"), signals=signals)
     found = make_fleet(tmp_path, images, SHADOWS, config)
     if collapsed != "none":
         collapse(tmp_path, COLLAPSED[collapsed])
@@ -101,8 +98,3 @@ def test_nothing_to_see_is_no_number_that_is_none(images, tmp_path, spoil, colla
     assert "no leakage could be shown" in said
     assert {row["decision"] for row in rows.values()} == {"undetermined"}
     np.testing.assert_allclose([float(row["probability"]) for row in rows.values()], 0.5, atol=5e-3)
-    if collapsed in ("all to the same", "all to black"):  # no pile knows a member
-        columns = [i for i, name in enumerate(names["signals"]) if name.startswith("discriminator")]
-        shadows = [i for i, name in enumerate(names["piles"]) if name[0].isdigit()]
-        assert len(columns) == len(SHADOWS)
-        np.testing.assert_allclose(values[shadows][..., columns], 0, atol=1e-6)

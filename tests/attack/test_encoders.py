@@ -110,7 +110,7 @@ def estimate_of_noise(seed, honest):
     held = membership.draw(IDS, 16, MembershipConfig(unit="image", block=8), seed)
     real = rng.normal(size=(len(IDS), 36))
     piles = [standardised(rng.normal(size=(40, 6, 6))) for _ in range(16)]
-    plan = layout.plan(("supplied",), ("nearest", "ball", "votes"))
+    plan = layout.plan(("supplied",), ("nearest", "ratio", "votes"))
 
     def seen_by(encoder):
         return standardised(real.reshape(-1, 6, 6)) * ~held[encoder][:, None]
@@ -126,7 +126,8 @@ def estimate_of_noise(seed, honest):
 
     chosen = encoders.assigned(IDS, held[:8], seed)
     member = held[8:]
-    bank = calibration.Bank(np.stack([evidence(k) for k in range(8, 16)]), member, member, plan)
+    values = np.stack([plan.signals(evidence(k)) for k in range(8, 16)])
+    bank = calibration.Bank(values, values[None], member, member, plan.names)
     data = Labelled(bank, IDS, np.arange(len(IDS)))
     logit = crossfit.two_way(data, Options(8, 3, 0.1, 0), 0).logit
     return estimate.mean_auc(logit, member, data.group, len(IDS)).auc

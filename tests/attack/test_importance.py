@@ -14,10 +14,10 @@ OPTIONS = Options(8, 2, 0.1, 0)
 
 
 def test_parts_are_signals_and_embeddings():
-    names = ("nearest.1@pixels", "nearest.ratio@pixels", "votes@pixels", "votes@highpass", "proxy")
+    names = ("ssim.1@pixels", "ssim.5@pixels", "votes@pixels", "votes@highpass", "proxy")
     found = {(p.kind, p.name): p.columns for p in importance.parts(names)}
     assert found == {
-        ("signal", "nearest"): (0, 1),
+        ("signal", "ssim"): (0, 1),
         ("signal", "votes"): (2, 3),
         ("signal", "proxy"): (4,),
         ("embedding", "pixels"): (0, 1, 2),

@@ -28,7 +28,7 @@ MEMBERS = range(0, CANDIDATES, 2)
 def recipe(**attack: Any) -> Config:
     config = Config()
     config.data.resolution, config.fleet.shadows, config.membership.unit = SIDE, SHADOWS, "image"
-    config.attack.pile, config.attack.embeddings, config.attack.signals = PILE, ("pixels",), ("nearest", "ball")
+    config.attack.pile, config.attack.embeddings, config.attack.signals = PILE, ("pixels",), ("nearest", "ratio")
     config.attack.draws = config.attack.redraws = 1
     config.attack.model = "logistic"
     config.attack.folds, config.attack.bootstrap = 5, 8

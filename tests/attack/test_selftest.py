@@ -1,13 +1,10 @@
 """The self-test with a known answer (docs/method.md): planted copies are found, unrelated piles show nothing."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from scipy import stats
 
-from attack import calibration, controls, crossfit, target
-from attack.crossfit import Options
+from attack import controls
 from attack.statistics import ranking
 
 REPLICATES = 200
@@ -87,29 +84,3 @@ def test_null_does_not_flatter_the_mean_of_the_signals():
     auc = np.array([controls.null(seed, size, "mean").two_way.auc for seed in range(16)])
     assert abs(auc.mean() - 0.5) < 3.5 * auc.std(ddof=1) / np.sqrt(len(auc))
     assert auc.std() < 0.15
-
-
-def test_null_does_not_flatter_the_maximum_of_the_signals():
-    """With the units of the other models it would be .58 (docs/results.md)."""
-    size = controls.Size(dev=24, test=4, pile=30)
-    aucs = [controls.null(seed, size, "maximum").two_way.auc for seed in range(100, 140)]
-    assert abs(np.mean(aucs) - 0.5) < 3 * np.std(aucs, ddof=1) / np.sqrt(len(aucs))
-
-
-def test_the_units_of_the_maximum_do_not_know_who_is_a_member():
-    case = controls.evidence_of(0.5, 0, controls.Size(dev=24, test=6, pile=30))
-    options = Options(references=2, folds=2, ridge=0.1, seed=0, model="maximum")
-    bank = dataclasses.replace(case.data.bank, whole=True)
-    data = dataclasses.replace(case.data, bank=bank)
-    residuals = calibration.shadow_residuals(bank, calibration.priorities(data.ids, 8, 0, 0), 2).value
-    other = dataclasses.replace(data, bank=dataclasses.replace(bank, member=~bank.member))
-    usual = dataclasses.replace(data, bank=dataclasses.replace(bank, whole=False))
-    for mine, theirs, plain in zip(*(crossfit.shadow_nulls(residuals, d) for d in (data, other, usual)), strict=True):
-        np.testing.assert_array_equal(mine.total, theirs.total)
-        assert (mine.count.sum(), plain.count.sum()) == (24, 12)
-    pooled = np.ones(residuals.shape[2])
-    found = [
-        target.candidate_z(data, dataclasses.replace(case.asked, null=null), pooled, options, 0)
-        for null in (case.asked.null, ~case.asked.null)
-    ]
-    np.testing.assert_array_equal(*found)

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attack import layout, signals
-from attack.signals import ball, closeness, mosaic, nearest, votes
-from attack.signals.evidence import Evidence
+from attack.signals import closeness, mosaic, nearest, proxy, ratio, structure, votes
 from attack.signals.sight import Sight, tiles
 from attack.vectors import embeddings
 from attack.vectors.distances import distances
@@ -85,17 +84,12 @@ def look(candidates, groups, pile, reference, reference_groups):
     return Sight(real, len(reference), [*reference_groups, *groups], pile, np.arange(len(reference), len(real)))
 
 
-HERE = ("nearest", "ball", "mosaic", "tiles", "votes")
+HERE = ("nearest", "ratio", "mosaic", "tiles", "votes")
 PLAN = layout.plan(("pixels",), HERE)
 
 
 def measured(sight):
     return PLAN.measure(lambda _: [sight])
-
-
-def blocks(values, shadows=None):
-    """All blocks of values [..., number]."""
-    return Evidence({b.name: values[..., PLAN.place(b.name, e)] for b, e in PLAN.blocks}, shadows)
 
 
 def test_blocks_against_a_loop():
@@ -172,68 +166,83 @@ def test_evidence_of_a_candidate_is_its_own(seed, candidates, pile_size, feature
 def test_a_pile_of_one_and_a_collapsed_pile_are_finite():
     c, groups, pile, reference, reference_groups = draw()
     for odd in (pile[:1], np.repeat(pile[:1], 60, axis=0), np.repeat(c[:1], 60, axis=0)):
-        own = measured(look(c, groups, odd, reference, reference_groups))
-        for signal in (signals.SIGNALS[name] for name in HERE):
-            values = signal.calibrated(blocks(own), blocks(np.stack([own] * 3, axis=1)))
-            assert values.shape == (len(c), len(signal.columns))
-            assert np.isfinite(values).all()
+        found = PLAN.signals(measured(look(c, groups, odd, reference, reference_groups)))
+        assert found.shape == (len(c), len(PLAN.names))
+        assert np.isfinite(found).all()
     with pytest.raises(ValueError, match="empty pile"):
         look(c, groups, pile[:0], reference, reference_groups)
 
 
-def references(seed=3, count=4):
-    c, groups, pile, known, known_groups = draw(seed)
-    own = measured(look(c, groups, pile, known, known_groups))
-    others = [measured(look(c, groups, draw(seed + 10 + i)[2], known, known_groups)) for i in range(count)]
-    return blocks(own), blocks(np.stack(others, axis=1))
+def test_nearest_and_ratio_against_a_loop():
+    """Numbers of any leading axes; what one image shows is not of the others."""
+    shown = np.stack([measured(look(*draw(seed))) for seed in (3, 13)])[..., PLAN.place("closeness", "pixels")]
+    found = nearest.signal(shown), ratio.signal(shown)
+    for i, j in np.ndindex(2, 5):
+        d = [np.exp(-float(v)) for v in shown[i, j]]
+        assert len(d) == closeness.NEAREST == 50
+        assert found[0][i, j] == pytest.approx([-np.log(d[0])], abs=1e-6)
+        assert found[1][i, j] == pytest.approx([-np.log(d[0] / np.mean(d[1:]))], abs=1e-6)
 
 
-def test_nearest_against_a_loop():
-    own, refs = references()
-    found = nearest.signal(own, refs)
-
-    def raw(closeness):
-        d = [np.exp(-float(v)) for v in closeness]
-        means = [-np.mean([np.log(v) for v in d[:k]]) for k in (1, 5, 10, 50)]
-        return np.array([*means, -np.log(d[0] / np.mean(d[1:]))])
-
-    for i in range(len(found)):
-        wanted = raw(own["closeness"][i]) - np.mean([raw(refs["closeness"][i, r]) for r in range(4)], axis=0)
-        np.testing.assert_allclose(found[i], wanted, atol=1e-5)
+def test_a_ratio_asks_whether_one_image_stands_out():
+    """A common kind of image has many near it: that is no copy."""
+    none, crowd, copy = np.full((3, 50), 2.0), np.full((3, 50), 5.0), np.full((3, 50), 2.0)
+    copy[:, 0] = 5.0
+    np.testing.assert_allclose(ratio.signal(none), 0, atol=1e-12)
+    np.testing.assert_allclose(ratio.signal(crowd), 0, atol=1e-12)
+    np.testing.assert_allclose(ratio.signal(copy), 3.0)
+    np.testing.assert_array_equal(nearest.signal(copy), nearest.signal(crowd))
 
 
-def test_ball_against_a_loop():
-    own, refs = references()
-    found = ball.signal(own, refs)
-    for i in range(len(found)):
-        for column, m in enumerate((1, 5)):
-            radius = np.exp(np.mean([-float(refs["closeness"][i, r, m - 1]) for r in range(4)]))
-            inside = sum(np.exp(-float(v)) <= radius * (1 + 1e-7) for v in own["closeness"][i])
-            assert found[i, column] == pytest.approx(np.log1p(inside) - np.log1p(m))
+@pytest.mark.parametrize("name", ["mosaic", "tiles", "votes", "density"])
+def test_a_single_number_is_its_signal(name):
+    numbers = np.random.default_rng(0).normal(size=(2, 3, 1)).astype(np.float32)
+    found = signals.SIGNALS[name].value(numbers)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, numbers)
 
 
-def test_votes_against_a_loop():
-    own, refs = references()
-    found = votes.signal(own, refs)
-    for i in range(len(found)):
-        assert found[i, 0] == pytest.approx(own["votes"][i, 0] - np.mean(refs["votes"][i]), abs=1e-6)
+def test_structure_and_proxy_signals_against_a_loop():
+    numbers = np.random.default_rng(0).normal(size=(2, 3, 10)).astype(np.float32)
+    for i, j in np.ndindex(2, 3):
+        row = [float(v) for v in numbers[i, j]]
+        np.testing.assert_allclose(structure.signal(numbers)[i, j], [sum(row[:k]) / k for k in (1, 5, 10)])
+        np.testing.assert_allclose(proxy.signal(numbers[..., :4])[i, j], [sum(row[:4]) / 4])
 
 
-def test_mosaic_signal_against_a_loop():
-    own, refs = references()
-    found = mosaic.signal(own, refs)
-    for i in range(len(found)):
-        assert found[i, 0] == pytest.approx(own["mosaic"][i, 0] - np.mean(refs["mosaic"][i]), abs=1e-6)
+def test_columns_are_named_in_the_order_of_the_values():
+    plan = layout.plan(("pixels", "laplacian"), ("ratio", "mosaic", "nearest"))
+    names = [f"{s}@{e}" for e in ("pixels", "laplacian") for s in ("ratio", "mosaic", "nearest")]
+    assert list(plan.names) == names
+    numbers = np.random.default_rng(0).normal(size=(2, 5, plan.size)).astype(np.float32)
+    found = plan.signals(numbers)
+    assert (found.shape, found.dtype) == ((2, 5, 6), np.float64)
+    for j, name in enumerate(names):
+        signal, _, embedding = name.partition("@")
+        known = signals.SIGNALS[signal]
+        block = {f"{number}@{embedding}" for number in known.block[1]}
+        mine = np.ascontiguousarray(numbers[..., [name in block for name in plan.stored]])
+        np.testing.assert_array_equal(found[..., j], known.value(mine)[..., 0])
+    few = layout.Layout(plan.columns[1:3], plan.numbers)  # of numbers that were stored for more
+    np.testing.assert_array_equal(few.signals(numbers), found[..., 1:3])
+    with pytest.raises(KeyError, match="votes@pixels"):
+        layout.Layout((("votes", "pixels"),), plan.numbers).signals(numbers)
+
+
+@pytest.mark.parametrize("name", signals.SIGNALS)
+def test_a_signal_has_as_many_columns_as_it_names(name):
+    known = signals.SIGNALS[name]
+    numbers = np.random.default_rng(0).normal(size=(2, 3, 50)).astype(np.float32)
+    width = len(known.block[1]) if isinstance(known.block[1], tuple) else 10
+    found = known.value(numbers[..., :width])
+    assert (found.shape, found.dtype) == ((2, 3, len(known.columns)), np.float64)
+    assert all(column.partition(".")[0] == name for column in known.columns)
+    np.testing.assert_array_equal(known.value(numbers[1, 2:, :width]), found[1, 2:])
 
 
 def test_more_alike_means_more_likely_a_member():
     """Direction of every column: a pile that holds the candidate itself scores higher than one that does not."""
     c, groups, pile, reference, reference_groups = draw()
     copy = np.concatenate([c + 0.01, pile[len(c) :]])
-    without = measured(look(c, groups, pile, reference, reference_groups))
-    refs = blocks(np.stack([without] * 3, axis=1))
-    for signal in (signals.SIGNALS[name] for name in HERE):
-        high = signal.calibrated(blocks(measured(look(c, groups, copy, reference, reference_groups))), refs)
-        low = signal.calibrated(blocks(without), refs)
-        assert (high.mean(0) >= low.mean(0)).all()
-        assert high.mean() > low.mean()
+    high, low = (PLAN.signals(measured(look(c, groups, made, reference, reference_groups))) for made in (copy, pile))
+    assert (high.mean(0) > low.mean(0)).all()

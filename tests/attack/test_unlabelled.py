@@ -185,6 +185,7 @@ def test_a_placebo_compares_the_candidates_with_each_shadows_non_members(null):
     bank = dataclasses.replace(
         null.asked.bank,
         values=null.asked.bank.values[others],
+        references=null.asked.bank.references[:, others],
         member=null.asked.bank.member[others],
         touched=null.asked.bank.touched[others],
     )

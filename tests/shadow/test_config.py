@@ -104,7 +104,7 @@ BAD = [
     *(("diffusion.schedule", "sigmoid"), ("diffusion.prediction", "x0"), ("pile.sampler", "euler")),
     *(("attack.same_generator", value) for value in (True, False, "True", "yes", 1, None)),
     *(("membership.unit", "patient"), ("challenge.split", "patient"), ("attack.objective", "auc")),
-    *(("attack.ratio", "lira"), ("attack.ratio", "online")),  # no shadow holds a candidate
+    *(("attack.model", value) for value in ("maximum", "Mean")),
     *(("fleet.shadows", 5), ("fleet.shadows", -8), ("attack.folds", 1), ("attack.pile", 251), ("attack.fpr", 0.5)),
     *(("membership.block", 7), ("membership.block", 6), ("membership.block", 16)),
     *(("pile.sampler_steps", 1001), ("pile.steps", (0, 10)), ("pile.steps", (10, 1601))),
@@ -180,38 +180,4 @@ def test_the_target_of_a_challenge_is_checked_only_where_one_is_made():
     with pytest.raises(UserError, match=r"must be divisible by challenge\.denoiser\.patch = 8"):
         validate(config)
     config.data.root = "folder"
-    validate(config)
-
-
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"fleet.shadows": 6, "membership.block": 6}, r"needs two references .* fleet\.shadows = 8 or more, not 6"),
-        ({"fleet.shadows": 0}, "only with shadows"),
-        ({"attack.references": 1}, r"two references or more, attack\.references = 1"),
-        (
-            {"attack.embeddings": ("features",), "attack.signals": ("nearest",), "membership.block": 2},
-            "8 or more besides the 2 that 'features' sets apart, not 8",
-        ),
-    ],
-)
-@pytest.mark.parametrize("ratio", ["offline", "online"])
-def test_ratios_ask_for_two_references(ratio, fields, said):
-    config = changed("membership.candidates", fields.get("fleet.shadows") != 0)
-    for name, value in fields.items():
-        part, field = name.split(".")
-        setattr(getattr(config, part), field, value)
-    validate(config)
-    config.attack.ratio = ratio
-    with pytest.raises(UserError, match=rf"^attack\.ratio = '{ratio}': .*{said}"):
-        validate(config)
-
-
-def test_online_ratios_ask_for_shadows_that_hold_candidates():
-    config = changed("attack.ratio", "offline")
-    validate(config)
-    config.attack.ratio = "online"
-    with pytest.raises(UserError, match=r"set membership\.candidates, or use 'offline'"):
-        validate(config)
-    config.membership.candidates = True
     validate(config)

@@ -224,7 +224,7 @@ def families() -> Config:
     return config
 
 
-@pytest.mark.parametrize("name", ["fleet.families", "attack.subsamples", "attack.ratio", "membership.candidates"])
+@pytest.mark.parametrize("name", ["fleet.families", "attack.subsamples", "membership.candidates"])
 def test_a_field_that_came_later_is_in_no_hash_with_the_value_of_before(monkeypatch, name):
     hashes, flatten = workdir.stage_hashes(Config()), workdir.flatten
     assert name in flatten(dataclasses.asdict(Config()))

@@ -8,13 +8,13 @@ from attack.compare import blackbox, table
 @pytest.mark.parametrize(
     ("embeddings", "signals", "columns", "left_out"),
     [
-        (("pixels",), ("nearest", "ball"), (("nearest", "pixels"), ("ball", "pixels")), set()),
+        (("pixels",), ("nearest", "ratio"), (("nearest", "pixels"), ("ratio", "pixels")), set()),
         (("pixels", "pca"), ("nearest",), (("nearest", "pixels"),), {"pca"}),
         (
             ("pixels", "pca"),
-            ("nearest", "proxy", "discriminator"),
+            ("nearest", "proxy", "ssim"),
             (("nearest", "pixels"),),
-            {"pca", "proxy", "discriminator"},
+            {"pca", "proxy", "ssim"},
         ),
         (
             ("pixels", "pca"),

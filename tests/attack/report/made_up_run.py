@@ -57,8 +57,8 @@ EVALUATION = {
         ],
     },
     "signals": [
-        {"name": "nearest.ratio@highpass", "auc": 0.83, "interval": [0.75, 0.9], "weight": 1.1},
-        {"name": "ball@pixels", "auc": 0.7, "interval": [0.6, 0.8], "weight": 0.0},
+        {"name": "ratio@highpass", "auc": 0.83, "interval": [0.75, 0.9], "weight": 1.1},
+        {"name": "votes@pixels", "auc": 0.7, "interval": [0.6, 0.8], "weight": 0.0},
     ],
     "model": {"name": "logistic", "by": "family", "auc": {}, "gain": {}, "nested": {"logistic": 8}},
     "families": {
@@ -89,7 +89,7 @@ EVALUATION = {
             },
             {
                 "kind": "signal",
-                "name": "ball",
+                "name": "votes",
                 "drop": -0.004,
                 "error": None,
                 "left_out": -0.011,

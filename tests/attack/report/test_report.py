@@ -63,7 +63,7 @@ def test_the_sections_of_the_issue_are_there(page):
         "in about 76 of 100 cases (95 % interval 62 to 90)",
         "[0.70, 0.95]",
         "not measurable: 80 non-members cannot show",
-        "nearest.ratio@highpass",
+        "ratio@highpass",
         "The target lies among the shadows",
         "8 of 80 = 10 %",
         "< 0.01",

@@ -1,0 +1,46 @@
+"""The regression of `attack.expectation` again, one pile and one column at a time, for tests to compare with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+PRIOR_IMAGES = 10  # images' worth of weight of "as the earliest references"
+
+
+def fitted(own, references, known):
+    """(level [column], weight [step, column]) of one pile: own [image, column], references [step, image, column].
+
+    Least squares by rows: one for each known image, with a column of ones for the level, and one for each step that
+    pulls its weight to 1 (the earliest) or 0 (others).
+    """
+    steps, _, columns = references.shape
+    first = np.eye(steps)[0]
+    level, weight = np.zeros(columns), np.repeat(first[:, None], columns, 1)
+    if not np.any(known):
+        return level, weight
+    for j in range(columns):
+        seen = references[:, known, j]
+        spread = np.mean([np.mean((row - np.mean(row)) ** 2) for row in seen])
+        pull = np.sqrt(PRIOR_IMAGES * spread) if spread > 0 else 1.0
+        images = np.column_stack([seen.T, np.ones(seen.shape[1])])
+        pulls = np.column_stack([pull * np.eye(steps), np.zeros(steps)])
+        wanted = np.concatenate([own[known, j], pull * first])
+        found = np.linalg.lstsq(np.concatenate([images, pulls]), wanted, rcond=None)[0]
+        weight[:, j], level[j] = found[:steps], found[steps]
+    return level, weight
+
+
+def residuals(own, references, known):
+    """own [image, column] minus what is expected of each image, one at a time."""
+    level, weight = fitted(own, references, known)
+    result = np.zeros(own.shape)
+    for i in range(own.shape[0]):
+        for j in range(own.shape[1]):
+            expected = level[j] + sum(weight[s, j] * references[s, i, j] for s in range(len(references)))
+            result[i, j] = own[i, j] - expected
+    return result
+
+
+def means(bank, references):
+    """[step, candidate, column] of references int [candidate, R], one candidate at a time."""
+    return np.array([[step[chosen, x].mean(0) for x, chosen in enumerate(references)] for step in bank.references])
