@@ -110,7 +110,7 @@ def estimate_of_noise(seed, honest):
     held = membership.draw(IDS, 16, MembershipConfig(unit="image", block=8), seed)
     real = rng.normal(size=(len(IDS), 36))
     piles = [standardised(rng.normal(size=(40, 6, 6))) for _ in range(16)]
-    plan = layout.plan(("supplied",), ("nearest", "ratio", "votes"))
+    plan = layout.plan(("supplied",), ("nearest", "ratio"))
 
     def seen_by(encoder):
         return standardised(real.reshape(-1, 6, 6)) * ~held[encoder][:, None]

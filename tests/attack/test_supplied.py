@@ -70,7 +70,7 @@ def test_scale_and_place_of_the_vectors_do_not_matter(made):
     arrays, columns = encode(out), []
     for factor, shift in ((1, 0), (1e-6, 0), (64, 3)):
         np.savez(folder / "v.npz", id=arrays["id"], vector=(factor * (arrays["vector"] + shift)).astype(np.float32))
-        config = config_of(folder / "v.npz", embeddings=(), signals=("nearest", "votes"))
+        config = config_of(folder / "v.npz", embeddings=(), signals=("nearest", "ratio"))
         measuring.build(folder, found, config, SHADOWS)
         columns.append(np.load(folder / "signals/values.npy"))
     np.testing.assert_allclose(columns[1], columns[0], atol=1e-2)
@@ -178,11 +178,11 @@ def test_a_file_that_is_no_npz_is_refused(made, content):
 
 
 def test_signals_that_need_pictures_are_not_asked_of_vectors():
-    with pytest.raises(UserError, match=r"embeddings_from: vectors are for the signals nearest, ratio, votes;"):
+    with pytest.raises(UserError, match=r"embeddings_from: vectors are for the signals nearest, ratio;"):
         layout.check(("pixels", "supplied"), ("mosaic", "ssim"), 32)
     with pytest.raises(UserError, match=r"'mosaic' needs one of attack\.embeddings = pixels"):
         layout.check(("supplied",), ("mosaic", "nearest"), 32)
-    layout.check(("pixels", "supplied"), ("mosaic", "votes"), 32)
+    layout.check(("pixels", "supplied"), ("mosaic", "nearest"), 32)
     config = recipe(embeddings=("pixels", "supplied"))
     with pytest.raises(UserError, match=r"'supplied' comes with attack\.embeddings_from"):
         checks.validate(config)
