@@ -102,7 +102,7 @@ def test_closeness_against_a_loop():
 
 @pytest.mark.parametrize(("known", "candidates"), [(0, 6), (1, 6), (6, 6), (0, 2), (0, 1)])
 def test_votes_against_a_loop(known, candidates):
-    """Each image votes for its nearest real one, with the log of how much further the second is. Groups do not count."""
+    """Each image votes for its nearest real one, with the log of how much further the second is; of any group."""
     c, groups, pile, _, _ = draw(candidates=candidates)
     found = votes.measure(Sight(c, known, groups, pile))
     weight = [0.0] * candidates
