@@ -174,7 +174,7 @@ class AttackConfig:
     subsamples: int = 1  # disjoint lots of so many images of each pile; evidence is the mean over them
     embeddings: tuple[str, ...] = ("pixels", "highpass", "laplacian")
     embeddings_from: str = ""  # NPZ of vectors of an encoder of your own, by the ids of `launch.py images`
-    signals: tuple[str, ...] = ("mosaic", "votes")  # others (proxy takes minutes): docs/method.md, section 6
+    signals: tuple[str, ...] = ("ratio", "mosaic", "votes")  # others (proxy takes minutes): docs/method.md, section 6
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     references: int = 8  # OUT shadows a calibration uses at most
     stand_ins: bool = False  # a candidate's references lack a dev slice of its group, as a dev slice's lack itself
