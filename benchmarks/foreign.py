@@ -87,6 +87,9 @@ def attack(folder: Path, data: Path, mode: str, reuse: Path | None) -> None:
     options = [f"--config={_CONFIG.value}", f"--workdir={folder / 'run'}", f"--config.data.root={data}"]
     options += [f"--config.{override}" for override in _SET.value]
     options.append(f"--config.attack.same_generator={MODES[mode]}")
+    if reuse is not None:  # cases of a world share its fleet, and so its unit
+        unit = json.loads((reuse / "plan.json").read_text())["unit"]["unit"]
+        options.append(f"--config.membership.unit={unit}")
     if reuse is not None and not (folder / "run" / "shadows").exists():
         launching.launch("plan", *options)
         launching.launch("sample", *options, f"--reuse={reuse}")
