@@ -1,8 +1,8 @@
 """Structural similarity to the nearest generated images (Wang et al. 2004), as in retrieval attacks on generated
 images (VCMI, ImageCLEFmedical GANs 2023).
 
--log(1 - SSIM), the mean over the 1, 5 and 10 most similar. Of a pile of more than ALL_PAIRS pixels SSIM is computed with
-the NEAREST images by standardised pixels.
+-log(1 - SSIM), the mean over the 1, 5 and 10 most similar. Of a pile of more than ALL_PAIRS pixels SSIM is computed
+with the NEAREST images by standardised pixels.
 """
 
 from __future__ import annotations
