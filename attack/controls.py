@@ -93,12 +93,12 @@ def evidence_of(copies: float, seed: int, size: Size) -> Case:
     piles = [_pile(dev[held[k]], copies, size, rng) for k in range(size.shadows)]
     piles.append(_pile(np.concatenate([dev[dev_used], test[label]]), copies, size, rng))
 
-    names, ids = AttackConfig().embeddings, (*dev_ids, *test_ids)
+    names = AttackConfig().embeddings
     plan = layout.plan(names, ("nearest", "ratio", "mosaic", "votes"))
     real = {e: embeddings.embed(e, np.concatenate([dev, test])) for e in names}
 
     def measured(pile: np.ndarray) -> np.ndarray:
-        return plan.signals(plan.measure(lambda e: [Sight(real[e], size.dev, ids, embeddings.embed(e, pile))]))
+        return plan.signals(plan.measure(lambda e: [Sight(real[e], embeddings.embed(e, pile))]))
 
     values = np.stack([measured(pile) for pile in piles])
     shadows, nobody = values[:-1], np.zeros((size.shadows, size.test), bool)

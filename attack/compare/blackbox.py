@@ -100,7 +100,7 @@ class Bank:
 
         def sights(name: str, made: np.ndarray) -> list[Sight]:
             real = self._real(name)
-            return [Sight(real, len(data.dev), self.source.groups, embeddings.embed(name, made))]
+            return [Sight(real, embeddings.embed(name, made))]
 
         lots = np.split(np.asarray(pile, np.float32), config.subsamples)
         mine = np.mean([own.measure(functools.partial(sights, made=made)) for made in lots], axis=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,14 +45,12 @@ class Parts:
 class Sight:
     """One pile as the candidates see it. What several blocks need is worked out once.
 
-    real: float32 [image, feature], embedded; the first `known` of them are the known real images. groups: of `real`.
-    pile: float32 [image, feature], or parts of it. asked: int [candidate], the rows of `real` that evidence is wanted
-    about; all where None. ValueError on an empty pile.
+    real: float32 [image, feature], embedded. pile: float32 [image, feature], or parts of it. asked: int [candidate],
+    the rows of `real` that evidence is wanted about; all where None. about: int [candidate], which of all real images
+    those are; all in turn where None. ValueError on an empty pile.
     """
 
     real: np.ndarray
-    known: int
-    groups: Sequence[str]
     pile: np.ndarray | Parts
     asked: np.ndarray | None = None
     about: np.ndarray | None = None

@@ -24,20 +24,18 @@ class View:
     """Some real images in one embedding.
 
     about: int [candidate], which of all real images evidence is wanted about; real: float32 [image, feature], all dev
-    images and then the test candidates among `about`; groups: of `real`; rows: int [candidate], `about` in `real`.
+    images and then the test candidates among `about`; rows: int [candidate], `about` in `real`.
     embed: (a pile's name, its images [image, side, side]) -> float32 [image, feature], or parts.
     """
 
     about: np.ndarray
     real: np.ndarray
-    known: int
-    groups: tuple[str, ...]
     rows: np.ndarray
     embed: Callable[[str, np.ndarray], np.ndarray | Parts]
 
     def of(self, name: str, pile: np.ndarray) -> Sight:
         """A pile [image, side, side] of this name as these images see it."""
-        return Sight(self.real, self.known, self.groups, self.embed(name, pile), self.rows, self.about)
+        return Sight(self.real, self.embed(name, pile), self.rows, self.about)
 
 
 def views(name: str, scene: Scene, supplied: Supplied | None = None) -> list[View]:
@@ -53,16 +51,15 @@ def views(name: str, scene: Scene, supplied: Supplied | None = None) -> list[Vie
     if supplied is None:
         raise ValueError("no vectors are supplied")
     vectors = supplied.piles
-    return [View(everyone, supplied.real, scene.dev, scene.groups, everyone, lambda pile, _: vectors[pile])]
+    return [View(everyone, supplied.real, everyone, lambda pile, _: vectors[pile])]
 
 
 def _view(scene: Scene, about: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> View:
     inside, others = about[about < scene.dev], about[about >= scene.dev]
     kept = np.concatenate([np.arange(scene.dev), others])
     rows = np.concatenate([inside, scene.dev + np.arange(len(others))])
-    groups = tuple(scene.groups[i] for i in kept)
     asked, real = np.concatenate([inside, others]), function(scene.images[kept])
-    return View(asked, real, scene.dev, groups, rows, lambda _, images: embedded(function, images))
+    return View(asked, real, rows, lambda _, images: embedded(function, images))
 
 
 def embedded(function: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray | Parts:

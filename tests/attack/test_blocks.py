@@ -128,7 +128,7 @@ def test_components_that_images_do_not_span_are_zero():
 
 def test_tiles_against_a_loop():
     c, pile = normal(5, 64), normal(20, 64, seed=1)
-    found = tiles.measure(Sight(c, 0, "abcde", pile))
+    found = tiles.measure(Sight(c, pile))
     for i in range(5):
         each = []
         for g in pile:
@@ -163,7 +163,7 @@ def test_bandwidth_is_the_likeliest_of_images_left_out():
 
 def test_density_never_underflows():
     pile = np.repeat(normal(1, 30), 50, axis=0)
-    found = density.measure(Sight(1e3 * normal(4, 30, seed=1), 0, "abcd", pile))
+    found = density.measure(Sight(1e3 * normal(4, 30, seed=1), pile))
     assert np.isfinite(found).all()
     assert len(set(found[:, 0].tolist())) == 4
 
@@ -267,10 +267,10 @@ def test_evidence_of_a_pile_that_is_never_embedded_as_a_whole(monkeypatch, kept,
     assert max(asked) == (13 if whole else 7)
     assert len(parts) == 20
     np.testing.assert_array_equal(
-        np.concatenate(list(Sight(vectors, 4, tuple("abcdefghi"), parts).parts)), standardised(pile)
+        np.concatenate(list(Sight(vectors, parts).parts)), standardised(pile)
     )
     for name in ("nearest", "ratio", "mosaic", "tiles", "votes", "density"):
-        sights = [Sight(vectors, 4, tuple("abcdefghi"), made) for made in (parts, standardised(pile))]
+        sights = [Sight(vectors, made) for made in (parts, standardised(pile))]
         found, wanted = (SIGNALS[name].block.measure(sight) for sight in sights)
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 

@@ -116,12 +116,11 @@ def estimate_of_noise(seed, honest):
         return standardised(real.reshape(-1, 6, 6)) * ~held[encoder][:, None]
 
     def evidence(k):
-        groups = [str(i) for i in range(len(IDS))]
         if not honest:
-            return plan.measure(lambda _: [Sight(seen_by(k), len(IDS), groups, piles[k])])
+            return plan.measure(lambda _: [Sight(seen_by(k), piles[k])])
         parts = [(np.flatnonzero(chosen == e), seen_by(e)) for e in range(8)]
         return plan.measure(
-            lambda _: [Sight(seen, len(IDS), groups, piles[k], rows, rows) for rows, seen in parts if len(rows)]
+            lambda _: [Sight(seen, piles[k], rows, rows) for rows, seen in parts if len(rows)]
         )
 
     chosen = encoders.assigned(IDS, held[:8], seed)

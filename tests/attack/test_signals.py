@@ -75,13 +75,13 @@ def test_unknown_names_are_refused():
 def draw(seed=1, candidates=5, pile=70, reference=6, features=9):
     rng = np.random.default_rng(seed)
     c, p, r = (rng.normal(size=(n, features)).astype(np.float32) for n in (candidates, pile, reference))
-    return c, [f"g{i}" for i in range(candidates)], p, r, ["g0", "g0", "h", "i", "g3", "j"][:reference]
+    return c, p, r
 
 
-def look(candidates, groups, pile, reference, reference_groups):
+def look(candidates, pile, reference):
     """Candidates that are none of the known images."""
     real = np.concatenate([reference, candidates])
-    return Sight(real, len(reference), [*reference_groups, *groups], pile, np.arange(len(reference), len(real)))
+    return Sight(real, pile, np.arange(len(reference), len(real)))
 
 
 HERE = ("nearest", "ratio", "mosaic", "tiles", "votes")
@@ -93,8 +93,8 @@ def measured(sight):
 
 
 def test_closeness_against_a_loop():
-    c, groups, pile, reference, reference_groups = draw()
-    close = closeness.measure(look(c, groups, pile, reference, reference_groups))
+    c, pile, reference = draw()
+    close = closeness.measure(look(c, pile, reference))
     for i in range(len(c)):
         d = sorted(float(np.sqrt(((c[i].astype(float) - g) ** 2).sum())) for g in pile)
         np.testing.assert_allclose(close[i], [-np.log(v) for v in d[: closeness.NEAREST]], atol=1e-4)
@@ -103,8 +103,8 @@ def test_closeness_against_a_loop():
 @pytest.mark.parametrize(("known", "candidates"), [(0, 6), (1, 6), (6, 6), (0, 2), (0, 1)])
 def test_votes_against_a_loop(known, candidates):
     """Each image votes for its nearest real one, with the log of how much further the second is; of any group."""
-    c, groups, pile, _, _ = draw(candidates=candidates)
-    found = votes.measure(Sight(c, known, groups, pile))
+    c, pile, _ = draw(candidates=candidates)
+    found = votes.measure(Sight(c, pile))
     weight = [0.0] * candidates
     for g in pile:
         d = [float(np.linalg.norm(x.astype(float) - g)) for x in c]
@@ -121,7 +121,7 @@ def test_a_used_slice_takes_the_votes_of_its_neighbour():
     c = rng.normal(size=(8, 64)).astype(np.float32)
     c[1] = c[0] + 0.3 * rng.normal(size=64)
     pile = np.concatenate([c[0] + 0.05 * rng.normal(size=(10, 64)), rng.normal(size=(30, 64))]).astype(np.float32)
-    sight = Sight(c, 0, "abcdefgh", pile)
+    sight = Sight(c, pile)
     near, said = closeness.measure(sight)[:, 0], votes.measure(sight)[:, 0]
     assert near[1] > near[2:].max()
     assert said[0] == said.max()
@@ -133,7 +133,7 @@ def test_mosaic_against_a_loop(side):
     rng = np.random.default_rng(side)
     c, pile = (rng.normal(size=(n, side * side)).astype(np.float32) for n in (5, 20))
     cuts = np.linspace(0, side, min(4, side) + 1).round().astype(int).tolist()
-    found = np.exp(-mosaic.measure(Sight(c, 0, "abcde", pile))[:, 0])
+    found = np.exp(-mosaic.measure(Sight(c, pile))[:, 0])
     for i in range(len(c)):
         total = 0.0
         for top, bottom in itertools.pairwise(cuts):
@@ -153,7 +153,7 @@ def test_a_mosaic_of_a_member_is_found_where_no_image_is_a_copy():
     for i, image in enumerate(pile):
         part = slice(2 * (i // 4), 2 * (i // 4) + 2), slice(2 * (i % 4), 2 * (i % 4) + 2)
         image.reshape(8, 8)[part] = candidate.reshape(8, 8)[part]
-    assert mosaic.measure(Sight(candidate, 0, "a", pile))[0, 0] > -np.log(1e-2)
+    assert mosaic.measure(Sight(candidate, pile))[0, 0] > -np.log(1e-2)
     assert distances(candidate, pile).min() > 5
 
 
@@ -166,22 +166,22 @@ def test_only_square_images_have_tiles():
 @given(st.integers(0, 2**20), st.integers(1, 200), st.integers(1, 300), st.sampled_from([9, 64, 1024]), st.data())
 def test_evidence_of_a_candidate_is_its_own(seed, candidates, pile_size, features, data):
     """To the last bit, whatever other candidates are asked about and in whatever order."""
-    c, groups, pile, reference, reference_groups = draw(seed, candidates, pile_size, 6, features)
+    c, pile, reference = draw(seed, candidates, pile_size, 6, features)
     kept = data.draw(st.lists(st.integers(0, candidates - 1), min_size=1, max_size=12, unique=True))
     own = layout.plan(("pixels",), [name for name in HERE if name != "votes"])  # whose rivals are all slices
-    whole = own.measure(lambda _: [look(c, groups, pile, reference, reference_groups)])
-    some = look(c[kept], [groups[i] for i in kept], pile, reference, reference_groups)
+    whole = own.measure(lambda _: [look(c, pile, reference)])
+    some = look(c[kept], pile, reference)
     np.testing.assert_array_equal(whole[kept], own.measure(lambda _: [some]))
 
 
 def test_a_pile_of_one_and_a_collapsed_pile_are_finite():
-    c, groups, pile, reference, reference_groups = draw()
+    c, pile, reference = draw()
     for odd in (pile[:1], np.repeat(pile[:1], 60, axis=0), np.repeat(c[:1], 60, axis=0)):
-        found = PLAN.signals(measured(look(c, groups, odd, reference, reference_groups)))
+        found = PLAN.signals(measured(look(c, odd, reference)))
         assert found.shape == (len(c), len(PLAN.names))
         assert np.isfinite(found).all()
     with pytest.raises(ValueError, match="empty pile"):
-        look(c, groups, pile[:0], reference, reference_groups)
+        look(c, pile[:0], reference)
 
 
 def test_nearest_and_ratio_against_a_loop():
@@ -253,7 +253,7 @@ def test_a_signal_has_as_many_columns_as_it_names(name):
 
 def test_more_alike_means_more_likely_a_member():
     """Direction of every column: a pile that holds the candidate itself scores higher than one that does not."""
-    c, groups, pile, reference, reference_groups = draw()
+    c, pile, reference = draw()
     copy = np.concatenate([c + 0.01, pile[len(c) :]])
-    high, low = (PLAN.signals(measured(look(c, groups, made, reference, reference_groups))) for made in (copy, pile))
+    high, low = (PLAN.signals(measured(look(c, made, reference))) for made in (copy, pile))
     assert (high.mean(0) > low.mean(0)).all()

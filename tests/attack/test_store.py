@@ -75,14 +75,14 @@ def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps)
     assert (names["shadows"], names["asked"]) == (shadows, ASKED)
     assert store.shadows_in(tmp_path) == (shadows, ASKED)
     ids = names["candidates"]
-    real, groups, dev = found.images_at(ids, SIZE), store.groups_of(found, ids), fleet.dev_ids(found)
+    real, dev = found.images_at(ids, SIZE), fleet.dev_ids(found)
     rows = []
     for name in names["piles"][: -len(store.TARGETS)]:
         path = piles.pile_path(fleet.shadow_folder(tmp_path, int(name[:4])), int(name[5:].split("x")[0]))
         parts = []
         for e in config.attack.embeddings:
             vectors, pile = embeddings.embed(e, real), embeddings.embed(e, np.load(path)[:24].astype(np.float32))
-            sight = Sight(vectors, len(dev), groups, pile)
+            sight = Sight(vectors, pile)
             parts += [SIGNALS[s].block.measure(sight) for s in ("nearest", "mosaic")]
         rows.append(np.concatenate(parts, axis=1).astype(np.float32))
     written = (tmp_path / "signals/values.npy").read_bytes()
@@ -171,7 +171,7 @@ def test_evidence_is_the_mean_over_disjoint_lots_of_every_pile(images, tmp_path)
                 path = piles.pile_path(fleet.shadow_folder(tmp_path, int(name[:4])), config.train.steps)
                 size = int(name.split("x")[1])
                 every = np.load(path)[lot * size : (lot + 1) * size]
-            sight = Sight(vectors, scene.dev, scene.groups, embeddings.embed("pixels", every.astype(np.float32)))
+            sight = Sight(vectors, embeddings.embed("pixels", every.astype(np.float32)))
             parts.append([SIGNALS[s].block.measure(sight) for s in ("nearest", "mosaic")])
             parts[-1].append(structure.most_similar(scene.images, every))
             told.append(regime.pile_statistics(every))
@@ -279,7 +279,7 @@ def test_distances_see_more_of_the_target_than_of_a_shadow(images, tmp_path, mos
         shown = role.whole()
         taken = [np.array_equal(image, shown[i]) for i in range(len(shown)) for image in every]
         assert sum(taken) == role.seen == len({image.tobytes() for image in shown})  # of the pile, none twice
-        sight = Sight(vectors, scene.dev, scene.groups, embeddings.embed("pixels", shown.astype(np.float32)))
+        sight = Sight(vectors, embeddings.embed("pixels", shown.astype(np.float32)))
         wanted = [SIGNALS["nearest"].block.measure(sight), structure.most_similar(scene.images, shown)]
         row = data.values[data.piles.index(role.name)]
         np.testing.assert_allclose(row, np.concatenate(wanted, axis=1), rtol=1e-5, atol=1e-6)
