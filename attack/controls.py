@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 from sklearn import decomposition, pipeline, preprocessing
 
-from attack import calibration, choice, crossfit, estimate, layout, model, target
+from attack import calibration, crossfit, estimate, layout, model, target
 from attack.crossfit import Labelled, Options
 from attack.estimate import MeanAuc
 from attack.signals.sight import Sight
@@ -108,13 +108,12 @@ def evidence_of(copies: float, seed: int, size: Size) -> Case:
     return Case(Labelled(bank, dev_ids, np.arange(size.dev)), asked, label.astype(int))
 
 
-def run(copies: float, seed: int, size: Size | None = None, model_name: str = "logistic") -> SelfTest:
+def run(copies: float, seed: int, size: Size | None = None) -> SelfTest:
     """One experiment: `copies = 0` is the null (nothing to find), 1 plants every member."""
     size = size or Size()
     case = evidence_of(copies, seed, size)
-    options = Options(references=8, folds=size.folds, ridge=1.0, seed=seed, model=model_name)
-    models = choice.nested(case.data, options)
-    held = [crossfit.two_way(case.data, options, draw, models) for draw in range(size.draws)]
+    options = Options(references=8, folds=size.folds, ridge=1.0, seed=seed)
+    held = [crossfit.two_way(case.data, options, draw) for draw in range(size.draws)]
     logit, member = np.mean([h.logit for h in held], axis=0), case.data.bank.member
     recalibration = model.fit_recalibration(logit.ravel(), member.ravel().astype(float))
     score = target.score(case.data, case.asked, target.fit_draws(case.data, options, size.draws), options)
@@ -126,14 +125,14 @@ def run(copies: float, seed: int, size: Size | None = None, model_name: str = "l
     )
 
 
-def planted(seed: int = 0, size: Size | None = None, model_name: str = "logistic") -> SelfTest:
+def planted(seed: int = 0, size: Size | None = None) -> SelfTest:
     """Piles of slightly disturbed members: the attack must find nearly all of them."""
-    return run(1.0, seed, size, model_name)
+    return run(1.0, seed, size)
 
 
-def null(seed: int = 0, size: Size | None = None, model_name: str = "logistic") -> SelfTest:
+def null(seed: int = 0, size: Size | None = None) -> SelfTest:
     """Piles of unrelated images: the interval must cover .5 and the probabilities must stay at the prior."""
-    return run(0.0, seed, size, model_name)
+    return run(0.0, seed, size)
 
 
 @dataclass(frozen=True)
@@ -153,13 +152,11 @@ def redraw(
     options: Options,
     redraws: int,
     shadows: Sequence[int] | None = None,
-    models: Sequence[Sequence[str]] | None = None,
 ) -> tuple[Redraw, ...]:
     """The two-way attack on up to `redraws` memberships drawn anew at the unit's level, which no shadow was trained on.
 
     `shadows`: the rows of the data as numbers in the fleet (all in turn where None). Where some are missing, their rows
-    of a matrix drawn anew are missing too, and one that leaves too few references is passed over. `models`: the
-    combiner of each shadow and fold, those of the real attack (see `crossfit.two_way`).
+    of a matrix drawn anew are missing too, and one that leaves too few references is passed over.
 
     Each redraw has its own order of references (its number is the draw). The piles are the same for all redraws. With
     one order as well, all their AUCs would share a chance effect. References of an image are the first in the order
@@ -176,7 +173,7 @@ def redraw(
             continue
         bank = dataclasses.replace(data.bank, member=held, touched=membership.touched(held, groups, groups))
         other = dataclasses.replace(data, bank=bank)
-        found.append(Redraw(held, crossfit.two_way(other, options, i, models).logit))
+        found.append(Redraw(held, crossfit.two_way(other, options, i).logit))
         if len(found) == redraws:
             break
     return tuple(found)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attack import calibration
+from attack import calibration, combiner
 from attack.calibration import Bank, Nulls, Relative
-from attack.model import Combiner, fit_combiner
+from attack.combiner import Combiner
 from shadow import keys
 
 
@@ -55,31 +55,18 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Options:
-    """The fields of the attack's config that fitting depends on. `model`: as attack.model; `aside`: shadows that are no
-    reference of a pair, itself and the one held out, or 1 where that one is not among the shadows."""
+    """The fields of the attack's config that fitting depends on. `aside`: shadows that are no reference of a pair,
+    itself and the one held out, or 1 where that one is not among the shadows."""
 
     references: int
     folds: int
     ridge: float
     seed: int
-    model: str = "logistic"
     aside: int = calibration.ASIDE
 
     def count(self, bank: Bank) -> int:
         """References that every pair has."""
         return calibration.reference_count(bank.member, self.references, self.aside)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One attack to cross-fit: its combiner, by name, for all pairs or for each shadow and fold; `columns`: the
-    numbers of the columns that it is fitted on, all where None."""
-
-    model: str | Sequence[Sequence[str]]
-    columns: tuple[int, ...] | None = None
-
-    def at(self, shadow: int, fold: int) -> str:
-        return self.model if isinstance(self.model, str) else self.model[shadow][fold]
 
 
 @dataclass(frozen=True)
@@ -142,18 +129,6 @@ def pairs_of(
     return Pairs(z, label, pooled)
 
 
-def fit_recipe(pairs: Pairs, names: Sequence[str], ridge: float, model: str, columns: Sequence[int] | None) -> Combiner:
-    """The combiner `model` on the columns of a recipe."""
-    if columns is None:
-        return fit_combiner(pairs.z, pairs.label, tuple(names), ridge, None, model)
-    some = tuple(names[j] for j in columns)
-    return fit_combiner(pairs.z[:, list(columns)], pairs.label, some, ridge, None, model)
-
-
-def chosen_columns(z: np.ndarray, recipe: Recipe) -> np.ndarray:
-    return z if recipe.columns is None else z[..., list(recipe.columns)]
-
-
 def fit_on(
     residuals: np.ndarray,
     data: Labelled,
@@ -162,7 +137,6 @@ def fit_on(
     ridge: float,
     weight: np.ndarray | None = None,
     nulls: Sequence[Nulls] | None = None,
-    model: str = "logistic",
 ) -> tuple[Combiner, np.ndarray]:
     """The combiner fitted on the pairs of `shadows` with images outside the groups `out`, and the pooled variance.
 
@@ -173,51 +147,52 @@ def fit_on(
     counts = None
     if weight is not None:
         counts = np.concatenate([weight[k][data.group[~out[data.group]]] for k in shadows])
-    return fit_combiner(found.z, found.label, tuple(data.bank.names), ridge, counts, model), found.pooled
+    return combiner.fit(found.z, found.label, tuple(data.bank.names), ridge, counts), found.pooled
 
 
-def two_way_each(data: Labelled, options: Options, draw: int, recipes: Sequence[Recipe]) -> list[HeldOut]:
-    """Held-out scores of all pairs for one draw of references, by each of `recipes`: what they share is done once."""
+def two_way_each(data: Labelled, options: Options, draw: int, parts: Sequence[Sequence[int]]) -> list[HeldOut]:
+    """Held-out scores of all pairs for one draw of references, by attacks on each of `parts`, numbers of columns: what
+    they share is done once."""
     shadows, candidates = data.bank.member.shape
     order = calibration.priorities(data.ids, shadows, options.seed, draw)
     count = options.count(data.bank)
     fold = folds(data.group, options.folds, options.seed)
     every = calibration.shadow_residuals(data.bank, order, count)
     names = data.bank.names
-    logit = np.zeros((len(recipes), shadows, candidates))
+    logit = np.zeros((len(parts), shadows, candidates))
     z = np.zeros((shadows, candidates, len(names)))
-    combiners: list[list[tuple[Combiner, ...]]] = [[] for _ in recipes]
+    combiners: list[list[tuple[Combiner, ...]]] = [[] for _ in parts]
     for held in range(shadows):
         others = [k for k in range(shadows) if k != held]
-        mine: list[list[Combiner]] = [[] for _ in recipes]
-        for f, (out, residuals, nulls) in enumerate(by_fold(every.without(held), data, fold)):
+        mine: list[list[Combiner]] = [[] for _ in parts]
+        for out, residuals, nulls in by_fold(every.without(held), data, fold):
             pairs, here = pairs_of(residuals, data, others, out, nulls), out[data.group]
             z[held, here] = calibration.standardise(residuals[held], nulls[held], pairs.pooled)[here]
-            for i, recipe in enumerate(recipes):
-                combiner = fit_recipe(pairs, names, options.ridge, recipe.at(held, f), recipe.columns)
-                logit[i, held, here] = combiner.logit(chosen_columns(z[held, here], recipe))
-                mine[i].append(combiner)
+            for i, part in enumerate(map(list, parts)):
+                columns = tuple(names[j] for j in part)
+                fitted = combiner.fit(_some(pairs.z, part), pairs.label, columns, options.ridge)
+                logit[i, held, here] = fitted.logit(_some(z[held, here], part))
+                mine[i].append(fitted)
         for all_of, some in zip(combiners, mine, strict=True):
             all_of.append(tuple(some))
     return [HeldOut(logit[i], z, tuple(found), fold[data.group]) for i, found in enumerate(combiners)]
 
 
-def two_way(data: Labelled, options: Options, draw: int, models: Sequence[Sequence[str]] | None = None) -> HeldOut:
-    """Held-out scores of all pairs for one draw of references.
-
-    `models` [shadow][fold]: the combiner of each, chosen without that shadow and fold (`choice.nested`);
-    `options.model` for all where None. Raises ValueError where that is "auto".
-    """
-    return two_way_each(data, options, draw, [Recipe(options.model if models is None else models)])[0]
+def _some(z: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+    """These columns of z [pair, column], laid out as z is: sums have the same bits if they are all."""
+    return np.ascontiguousarray(z[:, columns])
 
 
-def two_way_mean(
-    data: Labelled, options: Options, draws: int, models: Sequence[Sequence[str]] | None = None
-) -> HeldOut:
+def two_way(data: Labelled, options: Options, draw: int) -> HeldOut:
+    """Held-out scores of all pairs for one draw of references."""
+    return two_way_each(data, options, draw, [range(len(data.bank.names))])[0]
+
+
+def two_way_mean(data: Labelled, options: Options, draws: int) -> HeldOut:
     """Held-out scores of all pairs, averaged over draws of references. See `two_way`."""
     logit, z = (np.zeros((*data.bank.member.shape, *more)) for more in ((), (len(data.bank.names),)))
     for draw in range(draws):
-        held = two_way(data, options, draw, models)
+        held = two_way(data, options, draw)
         logit += held.logit
         z += held.z
     return HeldOut(logit / draws, z / draws)

@@ -42,7 +42,6 @@ def sub_fleets(member: np.ndarray, shadows: Sequence[int], block: int, size: int
 def figures(
     data: Labelled,
     options: Options,
-    models: Sequence[Sequence[str]],
     whole: HeldOut,
     shadows: Sequence[int],
     block: int,
@@ -50,8 +49,8 @@ def figures(
     """Rows {"shadows", "auc", "interval", "each"} by rising number of shadows, the whole fleet last.
 
     "auc" and the ends of "interval" are means over the sub-fleets, "each" their AUCs, for the first draw of references.
-    `models` [shadow][fold] are those of the attack on the whole fleet, `whole` its held-out scores, `shadows` and
-    `block` as in `sub_fleets`. Sizes that leave pairs without references are left out.
+    `whole`: the held-out scores of the attack on the whole fleet; `shadows` and `block` as in `sub_fleets`. Sizes that
+    leave pairs without references are left out.
     """
     count = len(data.bank.member)
     rows = []
@@ -60,7 +59,7 @@ def figures(
             found = []
             for chosen in sub_fleets(data.bank.member, shadows, block, size, options.seed):
                 part = data.only(chosen)
-                held = crossfit.two_way(part, options, 0, [models[k] for k in chosen])
+                held = crossfit.two_way(part, options, 0)
                 found.append(importance.auc_row(part, held.logit))
             if found:
                 ends = np.mean([row["interval"] for row in found], axis=0)

@@ -1,4 +1,4 @@
-"""The figures of fit.json that take the fitted attack apart: which model and why, family by family, part by part."""
+"""The figures of fit.json that take the fitted attack apart: family by family, part by part."""
 
 from __future__ import annotations
 
@@ -7,23 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from attack import choice, curve, estimate, families, importance
-from attack.choice import Choice
-from attack.combiners import AUTO, MODELS
-from attack.crossfit import Labelled, Options, Recipe
-
-
-def chosen(found: Choice, models: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """{"name", "by", "auc", "gain", "nested"}: the model of the target's attack and how it was chosen (see `Choice`);
-    "nested": for how many of the held-out (shadow, fold) each model was chosen without them."""
-    flat = [model for row in models for model in row]
-    return {
-        "name": found.model,
-        "by": found.by,
-        "auc": found.auc,
-        "gain": {name: {"gain": gain, "error": error} for name, (gain, error) in found.gain.items()},
-        "nested": {model: flat.count(model) for model in MODELS if model in flat},
-    }
+from attack import curve, estimate, families, importance
+from attack.crossfit import Labelled, Options
 
 
 def of_families(
@@ -49,32 +34,23 @@ def of_families(
     }
 
 
-def worth(
-    data: Labelled, options: Options, models: Sequence[Sequence[str]], shadows: Sequence[int], block: int
-) -> dict[str, Any]:
-    """{"models", "parts"} of `importance.figures` and {"curve"} of `curve.figures`."""
-    found, whole = importance.figures(data, options, models)
-    return {**found, "curve": curve.figures(data, options, models, whole, shadows, block)}
+def worth(data: Labelled, options: Options, shadows: Sequence[int], block: int) -> dict[str, Any]:
+    """{"parts"} of `importance.figures` and {"curve"} of `curve.figures`."""
+    parts, whole = importance.figures(data, options)
+    return {"parts": parts, "curve": curve.figures(data, options, whole, shadows, block)}
 
 
-def families_left_out(data: Labelled, options: Options, candidates: int) -> list[dict[str, Any]]:
-    """AUC of each model, and of the attack's own (nested), on families that it was not fitted on: rows {"name", "auc",
-    "interval", "by_family"}, for the first draw of references."""
-    recipes = [Recipe(choice.nested_families(data, options)), *(Recipe(model) for model in MODELS)]
-    held = families.leave_one_out(data, options, 0, recipes)
-    rows = []
-    for name, found in zip(("chosen" if options.model == AUTO else "attack", *MODELS), held, strict=True):
-        mean = estimate.mean_auc(found.logit, data.bank.member, data.group, candidates, family=data.family)
-        rows.append(
-            {
-                "name": name,
-                "auc": mean.auc,
-                "interval": list(mean.interval),
-                "prediction_interval": list(mean.prediction),
-                "by_family": by_family(mean.within, data.family),
-            }
-        )
-    return rows
+def families_left_out(data: Labelled, options: Options, candidates: int) -> dict[str, Any]:
+    """AUC of the attack on families that it was not fitted on: {"auc", "interval", "prediction_interval",
+    "by_family"}, for the first draw of references."""
+    held = families.leave_one_out(data, options, 0)
+    mean = estimate.mean_auc(held.logit, data.bank.member, data.group, candidates, family=data.family)
+    return {
+        "auc": mean.auc,
+        "interval": list(mean.interval),
+        "prediction_interval": list(mean.prediction),
+        "by_family": by_family(mean.within, data.family),
+    }
 
 
 def by_family(within: np.ndarray, family: np.ndarray) -> list[float]:

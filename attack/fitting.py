@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from attack import choice, controls, crossfit, dissect, estimate, heldout, model, patients, regime, store, target
+from attack import controls, crossfit, dissect, estimate, heldout, model, patients, regime, store, target
+from attack.combiner import Combiner
 from attack.controls import Redraw
 from attack.crossfit import Labelled, Options
 from attack.statistics import metrics
@@ -26,7 +27,7 @@ STRATA = ("stranger", "sibling")
 
 def options(config: Config) -> Options:
     attack = config.attack
-    return Options(attack.references, attack.folds, attack.ridge, attack.seed, attack.model)
+    return Options(attack.references, attack.folds, attack.ridge, attack.seed)
 
 
 def choose_step(data: store.Store, config: Config) -> tuple[int, dict[str, Any]]:
@@ -75,8 +76,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     data = store.read(workdir, manifest, config)
     step, likeness = choose_step(data, config)
     known, attack = data.labelled(step, "generated_test"), config.attack
-    models = choice.nested(known, options(config))
-    held = crossfit.two_way_mean(known, options(config), attack.draws, models)
+    held = crossfit.two_way_mean(known, options(config), attack.draws)
     logit, z = held.logit, held.z
     images, mix = nearness(data, manifest, config)
     weight = mix.weight
@@ -113,7 +113,6 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         options(config),
         attack.redraws,
         data.shadows,
-        models,
     )
     controls_found = [
         controls.redrawn(redraws, estimate.mean_within(logit, known.bank.member)),  # not weighted, as theirs
@@ -141,9 +140,8 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
             "presumed": data.presumed,
         },
         "controls": controls_found,
-        "model": dissect.chosen(choice.choose(known, options(config)), models),
         "families": dissect.of_families(known, options(config), logit, len(data.test), fleet.family_names(config)),
-        "worth": dissect.worth(known, options(config), models, data.shadows, config.membership.block)
+        "worth": dissect.worth(known, options(config), data.shadows, config.membership.block)
         if attack.ablation
         else None,
         "signals": _signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test), weight),
@@ -259,7 +257,7 @@ def _two_way_figures(
 
 
 def _signal_figures(
-    known: Labelled, z: np.ndarray, combiners: list[model.Combiner], candidates: int, weight: np.ndarray
+    known: Labelled, z: np.ndarray, combiners: list[Combiner], candidates: int, weight: np.ndarray
 ) -> list[dict[str, Any]]:
     """Each calibrated signal alone, and its mean weight in the attack."""
 
@@ -270,16 +268,10 @@ def _signal_figures(
         {
             "name": name,
             **{k: v for k, v in figures(j).items() if k in ("auc", "interval", "why")},
-            "weight": _weight(combiners, j),
+            "weight": float(np.mean([combiner.weights[j] for combiner in combiners])),
         }
         for j, name in enumerate(known.bank.names)
     ]
-
-
-def _weight(combiners: list[model.Combiner], column: int) -> float | None:
-    """Mean weight of a column over draws; None where the model gives columns no weight of their own."""
-    weights = [c.weights for c in combiners]
-    return None if any(w is None for w in weights) else float(np.mean([w[column] for w in weights if w is not None]))
 
 
 def _thresholds(logit: np.ndarray, known: Labelled, parts: heldout.Parts, fpr: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What each part of the attack is worth: signals and embeddings disturbed, left out, and alone; and every combiner.
+"""What each part of the attack is worth: signals and embeddings disturbed, left out, and alone.
 
 All figures are of held-out pairs, mean within-shadow AUCs without weights, for the first draw of references.
 """
@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from attack import estimate
-from attack.combiners import MODELS
-from attack.crossfit import HeldOut, Labelled, Options, Recipe, two_way_each
+from attack.crossfit import HeldOut, Labelled, Options, two_way_each
 from shadow import keys
 
 _SHUFFLES = 5
@@ -71,24 +70,23 @@ def permuted(held: HeldOut, member: np.ndarray, columns: Sequence[int], seed: in
     return float(drops.mean()), error
 
 
-def figures(data: Labelled, options: Options, models: Sequence[Sequence[str]]) -> tuple[dict[str, Any], HeldOut]:
-    """{"models", "parts"} of fit.json, and the held-out scores of the attack's first draw.
+def figures(data: Labelled, options: Options) -> tuple[list[dict[str, Any]], HeldOut]:
+    """ "parts" of fit.json, and the held-out scores of the attack's first draw.
 
-    `models` [shadow][fold]: the combiners of the attack, see `choice.nested`. "models": each combiner for all pairs,
-    {"name", "auc", "interval"}. "parts": for every signal and embedding {"kind", "name", "drop", "error"} (permuted),
-    "left_out" and "left_out_error" (AUC lost, and its standard error, where the attack is fitted without it) and
-    "alone" (AUC of the attack fitted on it alone).
+    "parts": for every signal and embedding {"kind", "name", "drop", "error"} (permuted), "left_out" and
+    "left_out_error" (AUC lost, and its standard error, where the attack is fitted without it) and "alone" (AUC of the
+    attack fitted on it alone).
     """
     every = parts(data.bank.names)
-    recipes = [Recipe(models), *(Recipe(model) for model in MODELS)]
+    columns = range(len(data.bank.names))
+    asked: list[Sequence[int]] = [columns]
     for part in every:
-        rest = tuple(j for j in range(len(data.bank.names)) if j not in part.columns)
-        recipes += [Recipe(models, rest), Recipe(models, part.columns)]
-    held = two_way_each(data, options, 0, recipes)
+        asked += [[j for j in columns if j not in part.columns], part.columns]
+    held = two_way_each(data, options, 0, asked)
     whole, member = held[0], data.bank.member
     rows = []
     for i, part in enumerate(every):
-        without, alone = held[1 + len(MODELS) + 2 * i : 3 + len(MODELS) + 2 * i]
+        without, alone = held[1 + 2 * i : 3 + 2 * i]
         drop, error = permuted(whole, member, part.columns, options.seed)
         lost, lost_error = estimate.paired_gain(whole.logit, without.logit, member, data.group)
         rows.append(
@@ -102,10 +100,7 @@ def figures(data: Labelled, options: Options, models: Sequence[Sequence[str]]) -
                 "alone": estimate.mean_within(alone.logit, member),
             }
         )
-    tables = [
-        {"name": model, **auc_row(data, h.logit)} for model, h in zip(MODELS, held[1 : 1 + len(MODELS)], strict=True)
-    ]
-    return {"models": tables, "parts": rows}, whole
+    return rows, whole
 
 
 def auc_row(data: Labelled, score: np.ndarray) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The fitted attack: combiners of calibrated signals (attack/combiners) and log odds -> a calibrated probability."""
+"""The fitted attack on disk, and log odds -> a calibrated probability."""
 
 from __future__ import annotations
 
@@ -9,20 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
-from attack import combiners
-from attack.combiners import Combiner, fit_combiner
-from attack.combiners.balance import balanced, logistic_loss
-
-__all__ = [
-    "Combiner",
-    "Recalibration",
-    "balanced",
-    "fit_combiner",
-    "fit_platt",
-    "fit_recalibration",
-    "from_json",
-    "to_json",
-]
+from attack.combiner import Combiner, balanced, logistic_loss
 
 
 @dataclass(frozen=True)
@@ -69,4 +56,4 @@ def to_json(fitted: Sequence[Combiner], recalibration: Recalibration) -> dict[st
 
 
 def from_json(content: dict[str, Any]) -> tuple[list[Combiner], Recalibration]:
-    return [combiners.from_json(c) for c in content["combiners"]], Recalibration(**content["recalibration"])
+    return [Combiner.from_json(c) for c in content["combiners"]], Recalibration(**content["recalibration"])

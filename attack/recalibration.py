@@ -14,7 +14,8 @@ import numpy as np
 from scipy import stats
 
 from attack import crossfit
-from attack.model import Recalibration, balanced, fit_platt
+from attack.combiner import balanced
+from attack.model import Recalibration, fit_platt
 
 SHADOWS_WORTH = 10.0  # dev slices that all pairs of the shadows together count for
 _LEAST_ALLOWED = 2  # a threshold that the single highest slice decides is not taken from the dev slices

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attack import calibration, choice, crossfit
+from attack import calibration, crossfit
 from attack.calibration import Bank
+from attack.combiner import Combiner
 from attack.crossfit import Labelled, Options
-from attack.model import Combiner
 from shadow import keys
 
 
@@ -94,17 +94,16 @@ def fit_draws(
     draws: int,
     out: np.ndarray | None = None,
 ) -> list[tuple[Combiner, np.ndarray]]:
-    """The attack fitted on all shadows, a (combiner, pooled variance) for each draw of references; with the model
-    "auto", chosen on them too. Groups of `out`, bool [group], are in nothing."""
+    """The attack fitted on all shadows, a (combiner, pooled variance) for each draw of references. Groups of `out`,
+    bool [group], are in nothing."""
     shadows = len(data.bank.values)
     out = np.zeros(data.groups, bool) if out is None else out
     count = options.count(data.bank)
-    model = choice.choose(data.outside(out), options).model
     fitted = []
     for draw in range(draws):
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
         residuals = calibration.shadow_residuals(data.bank, order, count).outside(out[data.group])
-        fitted.append(crossfit.fit_on(residuals, data, range(shadows), out, options.ridge, model=model))
+        fitted.append(crossfit.fit_on(residuals, data, range(shadows), out, options.ridge))
     return fitted
 
 
@@ -138,11 +137,10 @@ def score_pools(data: Labelled, targets: Sequence[Target], options: Options, dra
 
 def bootstrap_scores(data: Labelled, target: Target, options: Options, draws: int, resamples: int) -> np.ndarray:
     """Log odds [resample, candidate] when shadows and groups of dev images are drawn anew with replacement: how far the
-    fit decides them. Resample b uses draw b mod draws. The model is chosen once, on all of them."""
+    fit decides them. Resample b uses draw b mod draws."""
     shadows, groups = len(data.bank.values), data.groups
     count = options.count(data.bank)
     nobody = np.zeros(groups, bool)
-    model = choice.choose(data, options).model
     pairs = data.bank.member.astype(float)
     cache = {}
     for draw in range(min(draws, resamples)):
@@ -162,6 +160,6 @@ def bootstrap_scores(data: Labelled, target: Target, options: Options, draws: in
         per_pair = weight[:, data.group]
         if min((per_pair * pairs).sum(), (per_pair * (1 - pairs)).sum()) == 0:
             weight[:] = 1.0  # a resample without one of the classes says nothing: the plain fit stands in
-        combiner, _ = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge, weight, model=model)
+        combiner, _ = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge, weight)
         result[b] = combiner.logit(z)
     return result

@@ -36,7 +36,7 @@ _ROOT = flags.DEFINE_string("root", None, "Folder of the runs.", required=True)
 _WORLDS = flags.DEFINE_list("worlds", [], "Worlds; all where empty.")
 _POOL = flags.DEFINE_string("pool", "", "Folder of real slices.")
 _PATIENTS = flags.DEFINE_string("patients", "", "csv `file,patient` of them.")
-_SET = flags.DEFINE_multi_string("set", [], "Overrides of every run, e.g. --set=attack.model=mean (repeatable).")
+_SET = flags.DEFINE_multi_string("set", [], "Overrides of every run, e.g. --set=attack.ridge=0.1 (repeatable).")
 _ALL = flags.DEFINE_bool("all", False, "Print every baseline of every case.")
 RESAMPLES = 2000
 

@@ -23,7 +23,6 @@ _CHOICES = {
     "attack.recalibrate": ("auto", "none", "dev"),
     "attack.same_generator": ("auto", "true", "false"),
     "attack.proxy.prediction": ("v", "epsilon", "sample"),
-    "attack.model": ("logistic", "boosting", "mean", "auto"),
 }
 _NOT_NEGATIVE = (
     *("train.shift", "warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge", "target_pile"),

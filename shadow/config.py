@@ -180,9 +180,8 @@ class AttackConfig:
     stand_ins: bool = False  # a candidate's references lack a dev slice of its group, as a dev slice's lack itself
     draws: int = 4  # repetitions with other OUT references
     folds: int = 5  # folds over groups of the two-way cross-fitting
-    model: str = "logistic"  # combiner of signals: logistic | boosting | mean | auto (one of these)
     ridge: float = 1.0  # pull of the logistic weights towards equal weights
-    ablation: bool = False  # also measure what each part of the attack is worth: models, signals, number of shadows
+    ablation: bool = False  # also measure what each part of the attack is worth: signals, embeddings, number of shadows
     prior: float = 0.5  # probability of membership before looking
     fpr: float = 0.1  # false positive rate of the decision `used`
     redraws: int = 19  # memberships redrawn for the control: two-way AUCs of an answer that means nothing

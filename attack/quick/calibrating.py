@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special, stats
 
-from attack.combiners.balance import logistic_loss
-from attack.model import Recalibration, balanced, fit_platt
+from attack.combiner import balanced, logistic_loss
+from attack.model import Recalibration, fit_platt
 from attack.quick import choice
 from attack.quick.choice import Worth
 

@@ -207,7 +207,6 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
         "auc": [whole, *strata],
         "rates": [view.rate_row(row) for row in two_way.get("tpr_at_fpr") or []],
         "signals": signals,
-        "models": worth.model_rows(evaluation, scale),
         "families": worth.family_rows(evaluation),
         "parts": worth.part_rows(evaluation),
         "controls": controls,

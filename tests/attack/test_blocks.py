@@ -266,9 +266,7 @@ def test_evidence_of_a_pile_that_is_never_embedded_as_a_whole(monkeypatch, kept,
     assert isinstance(parts, np.ndarray) == whole
     assert max(asked) == (13 if whole else 7)
     assert len(parts) == 20
-    np.testing.assert_array_equal(
-        np.concatenate(list(Sight(vectors, parts).parts)), standardised(pile)
-    )
+    np.testing.assert_array_equal(np.concatenate(list(Sight(vectors, parts).parts)), standardised(pile))
     for name in ("nearest", "ratio", "mosaic", "tiles", "votes", "density"):
         sights = [Sight(vectors, made) for made in (parts, standardised(pile))]
         found, wanted = (SIGNALS[name].block.measure(sight) for sight in sights)

@@ -114,7 +114,7 @@ def test_the_mean_of_the_redraws_is_tested():
 def test_every_redraw_has_an_order_of_references_of_its_own(monkeypatch):
     case, asked = controls.evidence_of(0.0, 0, controls.Size(dev=12, test=4, pile=10)), []
 
-    def two_way(data, options, draw, models):
+    def two_way(data, options, draw):
         asked.append(draw)
         return HeldOut(np.full(data.bank.member.shape, draw), np.zeros(0))
 

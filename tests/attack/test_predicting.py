@@ -30,7 +30,6 @@ def recipe(**attack: Any) -> Config:
     config.data.resolution, config.fleet.shadows, config.membership.unit = SIDE, SHADOWS, "image"
     config.attack.pile, config.attack.embeddings, config.attack.signals = PILE, ("pixels",), ("nearest", "ratio")
     config.attack.draws = config.attack.redraws = 1
-    config.attack.model = "logistic"
     config.attack.folds, config.attack.bootstrap = 5, 8
     for name, value in attack.items():
         setattr(config.attack, name, value)

@@ -104,7 +104,6 @@ BAD = [
     *(("diffusion.schedule", "sigmoid"), ("diffusion.prediction", "x0"), ("pile.sampler", "euler")),
     *(("attack.same_generator", value) for value in (True, False, "True", "yes", 1, None)),
     *(("membership.unit", "patient"), ("challenge.split", "patient"), ("attack.objective", "auc")),
-    *(("attack.model", value) for value in ("maximum", "Mean")),
     *(("fleet.shadows", 5), ("fleet.shadows", -8), ("attack.folds", 1), ("attack.pile", 251), ("attack.fpr", 0.5)),
     *(("membership.block", 7), ("membership.block", 6), ("membership.block", 16)),
     *(("pile.sampler_steps", 1001), ("pile.steps", (0, 10)), ("pile.steps", (10, 1601))),

@@ -60,23 +60,14 @@ EVALUATION = {
         {"name": "ratio@highpass", "auc": 0.83, "interval": [0.75, 0.9], "weight": 1.1},
         {"name": "votes@pixels", "auc": 0.7, "interval": [0.6, 0.8], "weight": 0.0},
     ],
-    "model": {"name": "logistic", "by": "family", "auc": {}, "gain": {}, "nested": {"logistic": 8}},
     "families": {
         "names": ["dit", "unet"],
         "shadows": [2, 2],
         "two_way": [0.9, 0.82],
-        "left_out": [
-            {"name": "chosen", "auc": 0.78, "interval": [0.7, 0.85], "by_family": [0.811, 0.743]},
-            {"name": "mean", "auc": 0.77, "interval": [0.69, 0.84], "by_family": [0.8, 0.74]},
-            {"name": "logistic", "auc": 0.783, "interval": [0.71, 0.85], "by_family": [0.82, 0.746]},
-        ],
+        "left_out": {"auc": 0.78, "interval": [0.7, 0.85], "by_family": [0.811, 0.743]},
         "why": None,
     },
     "worth": {
-        "models": [
-            {"name": "mean", "auc": 0.84, "interval": [0.78, 0.9]},
-            {"name": "logistic", "auc": 0.86, "interval": [0.8, 0.91]},
-        ],
         "parts": [
             {
                 "kind": "signal",
