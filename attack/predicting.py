@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from attack import claims, controls, model, patients, store, submission, target, transfer, unlabelled, verdict
+from attack import (
+    adapting,
+    claims,
+    controls,
+    crossfit,
+    model,
+    patients,
+    store,
+    submission,
+    target,
+    transfer,
+    unlabelled,
+    verdict,
+)
+from attack.combiner import Combiner
 from attack.crossfit import Labelled
 from attack.fitting import options
 from attack.recalibration import Labels, Pairs
 from attack.statistics import metrics
-from shadow import files
+from shadow import files, keys
 from shadow.config import Config
 from shadow.data.manifest import Manifest
 
@@ -35,8 +50,13 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
 
     found = transfer.of_dev(workdir, data, manifest, config, step, before)
     labels, dev = found.labels, found.figures
-    # one fit scores candidates and the pool's slices: fits on fewer slices have another scale
-    score, pool = (fitted_score(folder, known, each, config) for each in (asked, data.pool_target(step, _TEST)))
+    adapts = labels is not None and attack.recalibrate != "none"
+    scored = _scored(folder, data, known, asked, step, labels if adapts else None)
+    score, pool = scored.candidate, scored.pool
+    if labels is not None and scored.adapted is not None:
+        labels = dataclasses.replace(labels, score=pool[: len(data.dev)])
+        dev |= transfer.auc_of(labels) | {"by_shadows": {"auc": dev["auc"], "interval": dev["interval"]}}
+        dev["weights"] = dict(zip(known.bank.names, scored.adapted.weights.tolist(), strict=True))
     against = _compare(data, manifest, config, known, asked, score, pool)
     said = verdict.decide(against.contrast, against.why, None if labels is None else labelled_p(labels))
     held = None if labels is None else (float(dev["auc"]), (float(dev["interval"][0]), float(dev["interval"][1])))
@@ -53,8 +73,10 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
         said = verdict.unless_held(said, expected.interval[0])
         expected = stated_auc(said)
     leak = said.level == verdict.LEAK
-    resampled = target.bootstrap_scores(known, asked, options(config), attack.draws, attack.bootstrap)
-    if labels is not None and attack.recalibrate != "none":
+    resampled = target.bootstrap_scores(
+        known, asked, options(config), attack.draws, attack.bootstrap, scored.moved(labels, attack.seed)
+    )
+    if labels is not None and adapts:
         stated = claims.labelled_probabilities(
             score, resampled, labels, pairs, expected, leak, attack.prior, attack.seed
         )
@@ -119,6 +141,47 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
         null_group = np.array(data.groups[: len(data.pool)])[data.null]
         np.savez(stream, candidate=score, null=pool[data.null], null_group=null_group)
     files.write_json(folder / "evaluation.json", summary)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scored:
+    """Log odds on the target's test pile: candidate [candidate], pool [image of the pool], dev slices first; adapted:
+    the weights that gave them where dev labels moved them, and z [draw][image of the pool, column] what they saw."""
+
+    candidate: np.ndarray
+    pool: np.ndarray
+    adapted: adapting.Adapted | None
+    z: list[np.ndarray]
+
+    def moved(self, labels: Labels | None, seed: int) -> Callable[[Combiner, int, int], Combiner] | None:
+        """For `target.bootstrap_scores`: weights moved by dev slices whose groups are drawn anew; None where no label
+        moves any."""
+        if self.adapted is None or labels is None:
+            return None
+        count = len(labels.label)
+
+        def move(combiner: Combiner, draw: int, resample: int) -> Combiner:
+            groups = int(labels.group.max()) + 1
+            drawn = keys.generator(seed, "adapted", resample).integers(0, groups, groups)
+            counts = np.bincount(drawn, minlength=groups)[labels.group].astype(float)
+            return adapting.adapt(combiner, self.z[draw][:count], labels.label, counts)
+
+        return move
+
+
+def _scored(
+    folder: Path, data: store.Store, known: Labelled, asked: target.Target, step: int, labels: Labels | None
+) -> _Scored:
+    """By one fit for all: fits on fewer slices have another scale. labels: dev slices that may move the weights."""
+    config, fitted = data.config, read_fitted(folder)
+    z, z_pool = (
+        target.z_by_draw(known, each, fitted, options(config)) for each in (asked, data.pool_target(step, _TEST))
+    )
+    if labels is None:
+        return _Scored(target.log_odds(fitted, z), target.log_odds(fitted, z_pool), None, z_pool)
+    fold = crossfit.folds(known.group, config.attack.folds, config.attack.seed)[labels.group]
+    found = adapting.fit([combiner for combiner, _ in fitted], z_pool, labels.label, fold)
+    return _Scored(found.of_new(z), found.of_pool(z_pool), found, z_pool)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,10 +314,14 @@ def held_pairs(folder: Path) -> Pairs:
         return Pairs(found["score"], found["label"])
 
 
+def read_fitted(folder: Path) -> list[tuple[Combiner, np.ndarray]]:
+    """The attack in `folder` as `target.fit_draws` returned it."""
+    content = json.loads((folder / "model.json").read_text())
+    combiners, _ = model.from_json(content)
+    return list(zip(combiners, (np.array(p) for p in content["pooled_variance"]), strict=True))
+
+
 def fitted_score(folder: Path, known: Labelled, asked: target.Target, config: Config) -> np.ndarray:
     """Log odds [image] by the fitted attack in `folder`: a function of the image, the piles and the shadows' pool
     alone, whoever else is asked about."""
-    content = json.loads((folder / "model.json").read_text())
-    combiners, _ = model.from_json(content)
-    pooled = [np.array(p) for p in content["pooled_variance"]]
-    return target.score(known, asked, list(zip(combiners, pooled, strict=True)), options(config))
+    return target.score(known, asked, read_fitted(folder), options(config))

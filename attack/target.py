@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,19 +107,31 @@ def fit_draws(
     return fitted
 
 
+def z_by_draw(
+    data: Labelled,
+    target: Target,
+    fitted: Sequence[tuple[Combiner, np.ndarray]],
+    options: Options,
+    out: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """`candidate_z` for every draw of references, with the pooled variances of `fit_draws`."""
+    return [candidate_z(data, target, pooled, options, draw, out) for draw, (_, pooled) in enumerate(fitted)]
+
+
+def log_odds(fitted: Sequence[tuple[Combiner, np.ndarray]], z: Sequence[np.ndarray]) -> np.ndarray:
+    """Log odds [candidate] of z [candidate, column] for each draw, averaged over draws."""
+    return np.mean([combiner.logit(of_draw) for (combiner, _), of_draw in zip(fitted, z, strict=True)], axis=0)
+
+
 def score(
     data: Labelled,
     target: Target,
-    fitted: list[tuple[Combiner, np.ndarray]],
+    fitted: Sequence[tuple[Combiner, np.ndarray]],
     options: Options,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Log odds [candidate], averaged over draws of references; `out` as in `candidate_z`."""
-    logits = [
-        combiner.logit(candidate_z(data, target, pooled, options, draw, out))
-        for draw, (combiner, pooled) in enumerate(fitted)
-    ]
-    return np.mean(logits, axis=0)
+    return log_odds(fitted, z_by_draw(data, target, fitted, options, out))
 
 
 def score_pools(data: Labelled, targets: Sequence[Target], options: Options, draws: int) -> np.ndarray:
@@ -135,9 +147,17 @@ def score_pools(data: Labelled, targets: Sequence[Target], options: Options, dra
     return result
 
 
-def bootstrap_scores(data: Labelled, target: Target, options: Options, draws: int, resamples: int) -> np.ndarray:
+def bootstrap_scores(
+    data: Labelled,
+    target: Target,
+    options: Options,
+    draws: int,
+    resamples: int,
+    moved: Callable[[Combiner, int, int], Combiner] | None = None,
+) -> np.ndarray:
     """Log odds [resample, candidate] when shadows and groups of dev images are drawn anew with replacement: how far the
-    fit decides them. Resample b uses draw b mod draws."""
+    fit decides them. Resample b uses draw b mod draws. moved(combiner, draw, resample): the combiner that scores in
+    the place of the one fitted on the shadows; None leaves it."""
     shadows, groups = len(data.bank.values), data.groups
     count = options.count(data.bank)
     nobody = np.zeros(groups, bool)
@@ -161,5 +181,5 @@ def bootstrap_scores(data: Labelled, target: Target, options: Options, draws: in
         if min((per_pair * pairs).sum(), (per_pair * (1 - pairs)).sum()) == 0:
             weight[:] = 1.0  # a resample without one of the classes says nothing: the plain fit stands in
         combiner, _ = crossfit.fit_on(residuals, data, range(shadows), nobody, options.ridge, weight)
-        result[b] = combiner.logit(z)
+        result[b] = (combiner if moved is None else moved(combiner, b % draws, b)).logit(z)
     return result

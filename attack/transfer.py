@@ -89,15 +89,19 @@ def of_dev(
 
 def measured(dev: Labels, shadows: Recalibration, same_generator: bool, seed: int) -> dict[str, Any]:
     """AUC and quality of the probabilities of the dev slices with nothing fitted on their labels."""
-    low, high = metrics.auc_interval_grouped(dev.score, dev.label, dev.group)
     return {
-        "auc": metrics.auc(dev.score, dev.label),
-        "interval": [low, high],
+        **auc_of(dev),
         "members": int(dev.label.sum()),
         "non_members": int((1 - dev.label).sum()),
         "same_generator": same_generator,
         **probability_figures(shadows.logit(dev.score), dev.label, dev.group, seed),
     }
+
+
+def auc_of(dev: Labels) -> dict[str, Any]:
+    """{"auc", "interval"} of scored dev slices, with patients as units."""
+    low, high = metrics.auc_interval_grouped(dev.score, dev.label, dev.group)
+    return {"auc": metrics.auc(dev.score, dev.label), "interval": [low, high]}
 
 
 def recalibrated(dev: Labels, shadows: Pairs, before: Recalibration, folds: int, seed: int) -> dict[str, Any]:

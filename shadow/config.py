@@ -187,7 +187,7 @@ class AttackConfig:
     redraws: int = 19  # memberships redrawn for the control: two-way AUCs of an answer that means nothing
     bootstrap: int = 100  # resamples of shadows and groups behind probability_low/high
     same_generator: str = "auto"  # did one generator make the dev and the test pile? auto (tested) | true | false
-    recalibrate: str = "auto"  # probabilities and thresholds from dev labels: auto (where they count) | none | dev
+    recalibrate: str = "auto"  # weights, probabilities and thresholds by dev labels: auto (where they count), none, dev
     baseline: str = ""  # without shadows: whose labels submission.csv has; empty: see attack/quick/choice.py
     objective: str = "f1"  # what submission.csv maximises in expectation: f1 | kappa | accuracy
     seed: int = 0
