@@ -26,7 +26,7 @@ def test_the_prior_lets_a_signals_columns_move_together():
 
 def test_it_is_the_maximum_of_the_posterior():
     """By a search without gradients, of a density that is written down anew."""
-    z, label = draw()
+    z, label = draw(gain=(1.0, 0.5, 1.0, 0.5))
     found = adapting.adapt(START, z, label)
     side = np.where(label == 1, 1.0, -1.0)
     inverse = np.linalg.inv(adapting.covariance(NAMES))
@@ -96,10 +96,9 @@ def test_draws_are_averaged():
     both = adapting.fit([START, START], [z, other], label, fold)
     wanted = (each[0].of_pool([z]) + each[1].of_pool([other])) / 2
     np.testing.assert_allclose(both.of_pool([z, other]), wanted, rtol=1e-12)
-    wanted = np.mean(
-        [[c.logit(one) for c in found.combiners[0]] for found, one in zip(each, (z, other), strict=True)], 0
-    )
-    np.testing.assert_allclose(both.of_new([z, other]), wanted.mean(0), rtol=1e-12)
+    wanted = (each[0].of_new([z]) + each[1].of_new([other])) / 2
+    np.testing.assert_allclose(both.of_new([z, other]), wanted, rtol=1e-12)
+    np.testing.assert_allclose(each[0].of_new([z]), np.mean([c.logit(z) for c in each[0].combiners[0]], axis=0))
 
 
 @pytest.mark.parametrize("gain", [0.0, 1.5])
