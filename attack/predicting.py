@@ -50,6 +50,7 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
 
     found = transfer.of_dev(workdir, data, manifest, config, step, before)
     labels, dev = found.labels, found.figures
+    plain = labels
     adapts = labels is not None and attack.recalibrate != "none"
     scored = _scored(folder, data, known, asked, step, labels if adapts else None)
     score, pool = scored.candidate, scored.pool
@@ -76,11 +77,11 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     resampled = target.bootstrap_scores(
         known, asked, options(config), attack.draws, attack.bootstrap, scored.moved(labels, attack.seed)
     )
-    if labels is not None and adapts:
+    if plain is not None and labels is not None and adapts:
         stated = claims.labelled_probabilities(
             score, resampled, labels, pairs, expected, leak, attack.prior, attack.seed
         )
-        dev["recalibration"] = transfer.recalibrated(labels, pairs, before, attack.folds, attack.seed)
+        dev["recalibration"] = transfer.recalibrated(labels, plain, pairs, before, attack.folds, attack.seed)
     else:
         stated = claims.probabilities(score, resampled, expected, leak, attack.prior, attack.seed)
     limits = claims.thresholds(

@@ -104,16 +104,18 @@ def auc_of(dev: Labels) -> dict[str, Any]:
     return {"auc": metrics.auc(dev.score, dev.label), "interval": [low, high]}
 
 
-def recalibrated(dev: Labels, shadows: Pairs, before: Recalibration, folds: int, seed: int) -> dict[str, Any]:
+def recalibrated(
+    dev: Labels, plain: Labels, shadows: Pairs, before: Recalibration, folds: int, seed: int
+) -> dict[str, Any]:
     """The recalibration on dev slices for evaluation.json: the map, and its figures before and after, the latter
-    cross-validated over groups."""
+    cross-validated over groups. plain: the slices with scores by the shadows alone, for the figures before."""
     held = recalibration.cross_validated(dev, shadows, folds, seed)
     found = recalibration.fit(dev, shadows)
     return {
         "slope": found.slope,
         "offset": found.offset,
         "before": {"slope": before.slope, "offset": before.offset}
-        | probability_figures(before.logit(dev.score), dev.label, dev.group, seed),
+        | probability_figures(before.logit(plain.score), dev.label, dev.group, seed),
         "cross_validated": probability_figures(held, dev.label, dev.group, seed),
         "slices": len(dev.label),
     }

@@ -17,7 +17,7 @@ from scipy import special, stats
 from attack import unlabelled
 from shadow import keys
 
-LEVEL = 0.01  # of the candidates' test where no label of the target is known
+LEVEL = 0.02  # of the candidates' test where no label of the target is known
 LEVEL_WITH_LABELS = 0.025
 LABELLED_LEVEL = 0.025  # of the test of labelled dev slices, one-sided
 LEAK, LABELLED_ONLY, CANNOT_TELL = "leak", "labelled only", "cannot tell"

@@ -248,7 +248,17 @@ def recalibrated(evaluation: dict[str, Any]) -> str:
         start = f"Were leakage found, the labels of these {found['slices']} slices would set the probabilities"
     return (
         f"{start}, so they are no longer an independent check of them: the figures on the right are cross-validated "
-        "over patients, those on the left use no dev label. The AUC is not touched by it."
+        f"over patients, those on the left use no dev label.{_moved(evaluation['dev'])}"
+    )
+
+
+def _moved(dev: dict[str, Any]) -> str:
+    before = dev.get("by_shadows")
+    if not before:
+        return ""
+    return (
+        f" They moved the weights of the signals too: the AUC of these slices is {number(dev['auc'])} by weights that "
+        f"were fitted without the slice's patient, and {number(before['auc'])} by the weights of the shadows."
     )
 
 

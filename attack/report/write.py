@@ -189,10 +189,15 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
         )
         for row in two_way.get("strata") or []
     ]
+    weights = (evaluation.get("dev") or {}).get("weights") or {}
+
+    def moved(name: str) -> tuple[str, ...]:
+        return (sentence.number(weights[name]),) if weights else ()
+
     note = "shadows and patients never seen in fitting, non-members weighted to lie as near to members as the target's"
     whole = view.auc_row("All pairs", two_way, scale, note, view.counts(two_way))
     signals = [
-        view.auc_row(row["name"], row, scale, "", sentence.number(row.get("weight")))
+        view.auc_row(row["name"], row, scale, "", sentence.number(row.get("weight")), *moved(row["name"]))
         for row in evaluation.get("signals") or []
     ]
     controls = [

@@ -15,6 +15,7 @@ from PIL import Image
 from scipy import stats
 
 from attack import fitting, measuring, predicting, store, tempering, verdict
+from attack.statistics import metrics
 from shadow import files, fleet, membership, piles
 from shadow.config import Config
 from shadow.data import manifest as manifests
@@ -268,7 +269,8 @@ def test_dev_labels_of_the_same_generator_count_unasked(leaking):
     assert (same["counts"], same["kind"]) == (True, "same")
     assert found.rows == told.rows
     assert found.evaluation["dev"] == told.evaluation["dev"]
-    assert same["auc_on_piles"][1] == found.evaluation["dev"]["auc"]  # on the test pile, as the candidates
+    # on the test pile, as the candidates, and by the weights of the shadows
+    assert same["auc_on_piles"][1] == found.evaluation["dev"]["by_shadows"]["auc"]
     assert found.evaluation["verdict"]["p_labelled"] < verdict.LABELLED_LEVEL
     apart = leaking.said(same_generator="false")
     assert apart.evaluation["dev"]["auc"] == same["auc_on_piles"][0]
@@ -298,13 +300,22 @@ def test_dev_labels_that_contradict_overrule(stranger):
     at_the_prior(said)
 
 
-def test_without_recalibration_labels_set_the_auc_but_no_map(leaking):
-    plain, mended = (leaking.said(same_generator="true", recalibrate=how) for how in ("none", "auto"))
-    assert "recalibration" not in plain.evaluation["dev"]
-    assert mended.evaluation["dev"]["recalibration"]["slices"] == USED + NOT_USED
-    assert plain.evaluation["expected"] == mended.evaluation["expected"]
-    np.testing.assert_array_equal(plain.column("score"), mended.column("score"))
-    assert (plain.column("probability") != mended.column("probability")).any()
+def test_without_recalibration_labels_set_the_auc_but_no_map_and_no_weight(leaking):
+    plain, mended, apart = (
+        leaking.said(same_generator=same, recalibrate=how)
+        for same, how in (("true", "none"), ("true", "auto"), ("false", "auto"))
+    )
+    before, after = plain.evaluation["dev"], mended.evaluation["dev"]
+    assert not {"recalibration", "weights", "by_shadows"} & set(before)
+    assert after["recalibration"]["slices"] == USED + NOT_USED
+    assert after["by_shadows"] == {"auc": before["auc"], "interval": before["interval"]}
+    np.testing.assert_array_equal(plain.column("score"), apart.column("score"))
+    assert (plain.column("score") != mended.column("score")).all()
+    assert metrics.auc(mended.column("score"), truth(mended).astype(int)) > 0.95
+    assert plain.evaluation["expected"]["from"] == mended.evaluation["expected"]["from"] == "dev"
+    weights = {row["name"]: row["weight"] for row in mended.evaluation["signals"]}
+    assert after["weights"].keys() == weights.keys()
+    assert all(abs(after["weights"][name] - weights[name]) > 1e-4 for name in weights)
 
 
 @pytest.mark.parametrize("labels", ["true", "false"])

@@ -1,5 +1,7 @@
 """Recalibration on dev labels against a plain minimiser, its limits, and the step rule against all orders."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -140,11 +142,12 @@ def test_unseen_candidates_of_a_generator_that_leaks_less_are_calibrated():
 def test_figures_before_and_after_are_given():
     shadows, dev = pairs(), slices(80, drop=1.5)
     plain = model.fit_recalibration(shadows.score, shadows.label.astype(float))
-    found = transfer.recalibrated(dev, shadows, plain, 5, 0)
-    measured = transfer.measured(dev, plain, True, 0)
+    other = dataclasses.replace(dev, score=dev.score - 1)
+    found = transfer.recalibrated(dev, other, shadows, plain, 5, 0)
+    measured = transfer.measured(other, plain, True, 0)
     assert found["before"]["brier"] == measured["brier"]
     assert measured["brier"]["value"] == pytest.approx(
-        np.mean((plain.probability(dev.score, 0.5) - dev.label) ** 2), abs=1e-12
+        np.mean((plain.probability(other.score, 0.5) - dev.label) ** 2), abs=1e-12
     )
     assert found["cross_validated"]["brier"]["value"] < found["before"]["brier"]["value"]
     for figure in found["cross_validated"].values():

@@ -14,8 +14,8 @@ def contrast(z):
     ("z", "p_labelled", "level"),
     [
         (2.5, None, "leak"),
-        (2.2, None, "cannot tell"),  # p .014: not at the level without labels
-        (2.2, 0.001, "leak"),  # but at the one with labels that agree
+        (2.0, None, "cannot tell"),  # p .023: not at the level without labels
+        (2.0, 0.001, "leak"),  # but at the one with labels that agree
         (4.0, 0.3, "cannot tell"),  # labels that contradict overrule
         (1.0, 0.001, "labelled only"),
         (1.0, 0.5, "cannot tell"),
