@@ -13,7 +13,6 @@ from attack.signals.scene import PileBlock, Scene
 from attack.signals.sight import Block, Sight
 from attack.vectors import embeddings
 from attack.vectors.embeddings import EMBEDDINGS
-from attack.vectors.ssim import WINDOW
 from shadow.config import SUPPLIED
 from shadow.errors import UserError
 
@@ -30,8 +29,8 @@ def _fits(signal: str, embedding: str) -> bool:
 
 
 def check(names: Sequence[str], signals: Sequence[str], resolution: int) -> None:
-    """Raises UserError for unknown signals and embeddings, for those that images of this size do not bear, for a signal
-    without an embedding that it can be measured in, and for an embedding that no signal is measured in."""
+    """Raises UserError for unknown signals and embeddings, for embeddings that images of this size do not bear, for a
+    signal without an embedding that it can be measured in, and for an embedding that no signal is measured in."""
     for name in names:
         embeddings.check(name, resolution)
     for name in signals:
@@ -41,8 +40,6 @@ def check(names: Sequence[str], signals: Sequence[str], resolution: int) -> None
         if isinstance(block, Block) and not any(_fits(name, e) for e in names):
             fitting = ", ".join(e for e in EMBEDDINGS if _fits(name, e))
             raise UserError(f"attack.signals: {name!r} needs one of attack.embeddings = {fitting}")
-    if "ssim" in signals and resolution < WINDOW:
-        raise UserError(f"attack.signals: 'ssim' needs data.resolution = {WINDOW} or more; leave it out")
     within = any(isinstance(SIGNALS[s].block, Block) for s in signals) or SUPPLIED in names
     for name in names:
         if within and not any(_fits(s, name) for s in signals):
@@ -52,8 +49,8 @@ def check(names: Sequence[str], signals: Sequence[str], resolution: int) -> None
             raise UserError(f"attack.embeddings: none of attack.signals is measured in {name!r}; leave it out")
 
 
-def key(block: str, embedding: str) -> str:
-    return f"{block}@{embedding}" if embedding else block
+def key(name: str, embedding: str) -> str:
+    return f"{name}@{embedding}" if embedding else name
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class Layout:
     @property
     def names(self) -> tuple[str, ...]:
         """Columns of `signals`."""
-        return tuple(key(c, e) for s, e in self.columns for c in SIGNALS[s].columns)
+        return tuple(itertools.starmap(key, self.columns))
 
     @property
     def stored(self) -> list[str]:

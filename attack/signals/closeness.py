@@ -1,4 +1,8 @@
-"""The nearest generated images: the block of evidence that `nearest` and `ratio` are computed from."""
+"""The nearest generated images: the block of evidence of `nearest` and `ratio`.
+
+`nearest` is its first number, the distance to the nearest one (GAN-Leaks full black-box attack, Chen et al. 2020,
+arXiv 1909.03935).
+"""
 
 from __future__ import annotations
 

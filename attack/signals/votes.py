@@ -13,7 +13,6 @@ import numpy as np
 from attack.signals.closeness import FLOOR
 from attack.signals.sight import Block, Sight
 
-COLUMNS = ("votes",)
 _LEAST = 0.01  # of the weight below, before its logarithm: a hundredth of a slice's even share of distinct images
 
 
@@ -33,8 +32,3 @@ def measure(sight: Sight) -> np.ndarray:
 
 
 BLOCK = Block("votes", ("votes",), measure, "pictures")
-
-
-def signal(numbers: np.ndarray) -> np.ndarray:
-    """The block's number: [..., 1] of [..., 1]."""
-    return numbers.astype(np.float64)

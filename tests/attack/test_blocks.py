@@ -1,16 +1,13 @@
 """Distances, bases and the blocks of evidence added to the first ones: each against a loop or another library."""
 
-import itertools
 import json
 
 import numpy as np
 import pytest
-from scipy import stats
-from skimage.metrics import structural_similarity
 from test_store import SIZE, make_fleet, recipe
 
 from attack import layout, measuring
-from attack.signals import SIGNALS, density, structure, tiles
+from attack.signals import SIGNALS
 from attack.signals.sight import Sight
 from attack.vectors import distances, embeddings, pca, spaces
 from attack.vectors.embeddings import EMBEDDINGS, embed, standardised
@@ -126,62 +123,6 @@ def test_components_that_images_do_not_span_are_zero():
     assert (pca.fit(two, 3).embed(two)[:, 1:] == 0).all()
 
 
-def test_tiles_against_a_loop():
-    c, pile = normal(5, 64), normal(20, 64, seed=1)
-    found = tiles.measure(Sight(c, pile))
-    for i in range(5):
-        each = []
-        for g in pile:
-            apart = (c[i] - g).reshape(8, 8)
-            parts = [apart[y : y + 2, x : x + 2] for y, x in itertools.product(range(0, 8, 2), repeat=2)]
-            each.append(max(np.linalg.norm(part) for part in parts))
-        assert found[i, 0] == pytest.approx(-np.log(min(each)), abs=1e-3)
-
-
-def test_density_is_that_of_scipy():
-    pile, points = normal(60, 3).astype(float), normal(7, 3, seed=1).astype(float)
-    pile = (pile - pile.mean(0)) @ np.linalg.cholesky(np.linalg.inv(np.cov(pile.T)))  # scipy scales by the covariance
-    squares = ((points[:, None] - pile) ** 2).sum(-1)
-    for width in (0.1, 0.7):
-        wanted = stats.gaussian_kde(pile.T, width).logpdf(points.T)
-        np.testing.assert_allclose(density.log_density(squares, width, 3), wanted, rtol=1e-9)
-
-
-def test_bandwidth_is_the_likeliest_of_images_left_out():
-    pile = normal(40, 4)
-    likelihood = []
-    for width in density.BANDWIDTHS:
-        logs = []
-        for i in range(40):
-            others = np.delete(pile, i, axis=0)
-            kernels = np.exp(-((others.astype(float) - pile[i]) ** 2).sum(1) / (2 * width**2))
-            logs.append(np.log(max(kernels.mean(), 1e-300)) - 2 * np.log(2 * np.pi * width**2))
-        likelihood.append(np.mean(logs))
-    assert density.bandwidth(pile) == density.BANDWIDTHS[int(np.argmax(likelihood))]
-    assert density.bandwidth(pile[:1]) == 1.0
-
-
-def test_density_never_underflows():
-    pile = np.repeat(normal(1, 30), 50, axis=0)
-    found = density.measure(Sight(1e3 * normal(4, 30, seed=1), pile))
-    assert np.isfinite(found).all()
-    assert len(set(found[:, 0].tolist())) == 4
-
-
-@pytest.mark.parametrize("all_pairs", [structure.ALL_PAIRS, 0])
-def test_structure_against_a_loop(monkeypatch, all_pairs):
-    monkeypatch.setattr(structure, "ALL_PAIRS", all_pairs)
-    rng = np.random.default_rng(0)
-    c, pile = (rng.integers(0, 256, (n, 9, 9)).astype(np.float32) for n in (3, 25))
-    found = structure.most_similar(c, pile)
-    for i in range(3):
-        each = sorted(-np.log(1 - structural_similarity(c[i], g, data_range=255)) for g in pile)[::-1]
-        np.testing.assert_allclose(found[i], each[:10], atol=1e-3)
-    few = structure.most_similar(c, c[:1])
-    assert np.isfinite(few).all()
-    assert (few == few[:, :1]).all()
-
-
 EVERY = {
     "embeddings": ("pixels", "highpass3", "pca"),
     "signals": tuple(s for s in SIGNALS if s != "proxy"),
@@ -199,7 +140,7 @@ def test_everything_is_finite_and_of_its_candidate_alone(images, tmp_path):
     names = json.loads((tmp_path / "signals/names.json").read_text())
     assert np.isfinite(whole).all()
     assert len(names["signals"]) == len(set(names["signals"])) == whole.shape[2]
-    assert {name.partition("@")[0].partition(".")[0] for name in names["signals"]} >= {"closeness", "density", "ssim"}
+    assert {name.partition("@")[0].partition(".")[0] for name in names["signals"]} == {"closeness", "mosaic", "votes"}
 
     for i in (1, 2, 5):
         (images / f"test/real_unknown_1/real_unknown_{i:04d}.png").unlink()
@@ -266,10 +207,8 @@ def test_evidence_of_a_pile_that_is_never_embedded_as_a_whole(monkeypatch, kept,
     assert isinstance(parts, np.ndarray) == whole
     assert max(asked) == (13 if whole else 7)
     assert len(parts) == 20
-    np.testing.assert_array_equal(
-        np.concatenate(list(Sight(vectors, parts).parts)), standardised(pile)
-    )
-    for name in ("nearest", "ratio", "mosaic", "tiles", "votes", "density"):
+    np.testing.assert_array_equal(np.concatenate(list(Sight(vectors, parts).parts)), standardised(pile))
+    for name in ("nearest", "ratio", "mosaic", "votes"):
         sights = [Sight(vectors, made) for made in (parts, standardised(pile))]
         found, wanted = (SIGNALS[name].block.measure(sight) for sight in sights)
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
@@ -279,9 +218,7 @@ def test_evidence_of_a_pile_that_is_never_embedded_as_a_whole(monkeypatch, kept,
     ("names", "signals", "resolution", "said"),
     [
         (("pixels64",), ("mosaic",), 32, r"embeddings: 'pixels64' is larger than data.resolution = 32"),
-        (("pixels",), ("density",), 32, r"signals: 'density' needs one of attack.embeddings = pca"),
         (("pixels", "pca"), ("mosaic",), 32, r"embeddings: none of attack.signals is measured in 'pca'"),
-        (("pixels",), ("ssim",), 6, r"signals: 'ssim' needs data.resolution = 7"),
         (("nope",), ("mosaic",), 32, r"embeddings: 'nope' is not known"),
         (("pixels",), ("nope",), 32, r"signals: 'nope' is not known"),
     ],

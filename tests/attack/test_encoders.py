@@ -119,9 +119,7 @@ def estimate_of_noise(seed, honest):
         if not honest:
             return plan.measure(lambda _: [Sight(seen_by(k), piles[k])])
         parts = [(np.flatnonzero(chosen == e), seen_by(e)) for e in range(8)]
-        return plan.measure(
-            lambda _: [Sight(seen, piles[k], rows, rows) for rows, seen in parts if len(rows)]
-        )
+        return plan.measure(lambda _: [Sight(seen, piles[k], rows, rows) for rows, seen in parts if len(rows)])
 
     chosen = encoders.assigned(IDS, held[:8], seed)
     member = held[8:]

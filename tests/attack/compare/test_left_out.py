@@ -12,16 +12,10 @@ from attack.compare import blackbox, table
         (("pixels", "pca"), ("nearest",), (("nearest", "pixels"),), {"pca"}),
         (
             ("pixels", "pca"),
-            ("nearest", "proxy", "ssim"),
+            ("nearest", "proxy"),
             (("nearest", "pixels"),),
-            {"pca", "proxy", "ssim"},
+            {"pca", "proxy"},
         ),
-        (
-            ("pixels", "pca"),
-            ("nearest", "density"),
-            (("nearest", "pixels"),),
-            {"pca", "density"},
-        ),  # whitened ones alone
         (("pixels", "supplied"), ("nearest",), (("nearest", "pixels"),), {"supplied"}),
         (("pca",), ("nearest", "proxy"), (), {"pca", "proxy", "nearest"}),
     ],
