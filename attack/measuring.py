@@ -19,10 +19,10 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from attack import crossfit, layout, regime
+from attack import layout, regime
 from attack.signals.scene import Pile, PileBlock, Scene
 from attack.signals.sight import Sight
-from attack.store import TARGETS, group_numbers, groups_of, pile_name
+from attack.store import TARGETS, groups_of, pile_name
 from attack.vectors import embeddings, spaces, supplied
 from shadow import files, fleet, keys, piles
 from shadow.config import Config
@@ -39,7 +39,7 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
     lots = [dataclasses.replace(scene, piles=_piles(workdir, manifest, config, shadows, lot)) for lot in _lots(config)]
     whole = [{b.name: b.measure(lot) for b, _ in plan.blocks if isinstance(b, PileBlock)} for lot in lots]
     within = {e for _, e in plan.columns if e}
-    real = {e: spaces.views(e, scene, given) for e in names if e in within}
+    seen = {e: spaces.space(e, scene, given) for e in names if e in within}
     statistics = {}
     with files.replacing(workdir / "signals" / "values.npy") as part, part.open("wb") as stream:
         _write_header(stream, (len(scene.piles), len(scene.images), plan.size))
@@ -48,8 +48,8 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
             for lot, values in zip(lots, whole, strict=True):
                 here, made = lot.piles[i], lot.piles[i].whole()
                 told.append(regime.pile_statistics(made if here.seen == here.count else here.read()))
-                sights = functools.partial(_sights, real, pile.name, made)
-                found.append(plan.measure(sights, {name: value[i] for name, value in values.items()}))
+                sight = functools.partial(_sight, seen, pile.name, made)
+                found.append(plan.measure(sight, {name: value[i] for name, value in values.items()}))
             statistics[pile.name] = np.mean(told, axis=0).tolist()
             stream.write(np.mean(found, axis=0, dtype=np.float64).astype(np.float32).tobytes())
     files.write_json(
@@ -79,8 +79,8 @@ def seen_of(manifest: Manifest, config: Config) -> dict[str, int]:
     return {role: max(sizes[role], min(most, count)) for role, count in there.items()}
 
 
-def _sights(real: dict[str, list[spaces.View]], name: str, made: np.ndarray, embedding: str) -> list[Sight]:
-    return [view.of(name, made) for view in real[embedding] if len(view.about)]
+def _sight(seen: dict[str, spaces.Space], name: str, made: np.ndarray, embedding: str) -> Sight:
+    return seen[embedding](name, made)
 
 
 def sizes_of(manifest: Manifest, config: Config) -> dict[str, int]:
@@ -105,13 +105,11 @@ def set_scene(workdir: Path, manifest: Manifest, config: Config, shadows: Sequen
         if count < config.attack.pile:
             said = "%s is compared at %d images, not attack.pile = %d: it has no more"
             logging.warning(said, role, count, config.attack.pile)
-    groups = groups_of(manifest, [*dev, *test])
     return Scene(
         manifest.images_at([*dev, *test], config.data.resolution),
         (*dev, *test),
-        tuple(groups),
+        tuple(groups_of(manifest, [*dev, *test])),
         len(dev),
-        fold_of(groups[: len(dev)], config),
         _piles(workdir, manifest, config, shadows, 0),
         workdir,
         config,
@@ -130,13 +128,6 @@ def _piles(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[
         read, whole = (functools.partial(_of_target, manifest, config, role, n, lot) for n in (sizes[role], seen))
         found.append(Pile(role, -1, -1, sizes[role], read, seen, whole))
     return tuple(found)
-
-
-def fold_of(groups: Sequence[str], config: Config) -> np.ndarray:
-    """A fold of each dev image, of these groups: int [dev image]; that of the cross-fitting where shadows hold dev
-    images alone."""
-    group = group_numbers(groups)
-    return crossfit.folds(group, config.attack.folds, config.attack.seed)[group]
 
 
 def pile_of_target(manifest: Manifest, config: Config, role: str, count: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from attack import calibration, layout
 from attack.crossfit import Labelled
 from attack.layout import Layout
 from attack.target import Target, stand_ins
-from attack.vectors import embeddings, encoders
+from attack.vectors import embeddings
 from shadow import fleet, membership
 from shadow.config import Config
 from shadow.data.manifest import Manifest
@@ -79,7 +79,7 @@ class Store:
     @property
     def missing(self) -> list[int]:
         """Shadows that were asked for and not there."""
-        return sorted(set(range(self.asked)) - set(self.shadows) - set(encoders.shadows_of(self.config)))
+        return sorted(set(range(self.asked)) - set(self.shadows))
 
     @property
     def pool(self) -> tuple[str, ...]:

@@ -64,20 +64,20 @@ def scene_of(candidates: int, pile: int, side: int) -> Scene:
     made = images(pile, side, 1)
     half, names = candidates // 2, tuple(f"x{i}" for i in range(candidates))
     one = Pile("generated_test", -1, -1, pile, lambda: made, pile, lambda: made)
-    fold, config = np.arange(half) % 5, Config()
+    config = Config()
     config.data.resolution = side
     real = images(candidates, side, 0).astype(np.float32)
-    return Scene(real, names, names, half, fold, (one,), Path(), config)
+    return Scene(real, names, names, half, (one,), Path(), config)
 
 
 def everything(scene: Scene) -> np.ndarray:
     """float32 [candidate, number] of the scene's pile: each signal's block in each embedding that it fits."""
     signals = tuple(s for s, signal in SIGNALS.items() if isinstance(signal.block, Block))
-    names = tuple(e for e, kind in EMBEDDINGS.items() if kind.side <= scene.images.shape[1] and kind.kind != "vectors")
+    names = tuple(e for e, kind in EMBEDDINGS.items() if kind.side <= scene.images.shape[1] and kind.embed)
     plan = layout.plan(names, signals)
-    real = {e: spaces.views(e, scene) for e in dict.fromkeys(e for _, e in plan.columns if e)}
-    made = scene.piles[0].read()
-    return plan.measure(lambda e: [view.of(scene.piles[0].name, made) for view in real[e]])
+    seen = {e: spaces.space(e, scene) for e in names}
+    pile = scene.piles[0]
+    return plan.measure(lambda e: seen[e](pile.name, pile.read()))
 
 
 def against_the_product(runs: int, candidates: int, pile: int) -> None:

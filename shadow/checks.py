@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from shadow.config import FEATURES, SEEDS, SUPPLIED, Config, DenoiserConfig, FamilyConfig, ProxyConfig
+from shadow.config import SEEDS, SUPPLIED, Config, DenoiserConfig, FamilyConfig, ProxyConfig
 from shadow.denoisers import unet2d_config
 from shadow.diffusion import rules
 from shadow.errors import UserError
@@ -162,20 +162,6 @@ def _validate_proxy(proxy: ProxyConfig, size: int) -> None:
         raise UserError(f"attack.proxy.noises = {proxy.noises}: must be even, since each comes with its negative")
 
 
-def _validate_encoders(config: Config) -> None:
-    """Refuses the embedding `features` where no block of shadows can be spared for it."""
-    block, count = config.membership.block, config.fleet.shadows
-    rounds = block * max(1, len(config.fleet.families))
-    least = max(rounds + block, block * -(-(block + 6) // block))
-    if config.fleet.families:
-        least = 2 * rounds
-    if count < least:
-        raise UserError(
-            f"attack.embeddings: {FEATURES!r} sets a whole block of shadows apart, membership.block = {block}, as "
-            f"encoders: fleet.shadows = {count} is too few, use {least} or more, or leave it out"
-        )
-
-
 def _validate_subsamples(config: Config) -> None:
     """Refuses several lots of a pile where there are not enough images, or what is measured knows one lot only."""
     attack = config.attack
@@ -279,7 +265,5 @@ def _validate_attack(config: Config) -> None:
         raise UserError(
             f"attack.embeddings_from = {attack.embeddings_from!r}: only with shadows; baselines do not use it"
         )
-    if FEATURES in attack.embeddings:
-        _validate_encoders(config)
     if not (attack.embeddings or attack.embeddings_from) or not attack.signals:
         raise UserError("attack.embeddings and attack.signals must not be empty")

@@ -13,7 +13,6 @@ from shadow.denoisers.unet2d_config import UNet2DConfig
 from shadow.errors import UserError
 
 SUPPLIED = "supplied"  # the embedding whose vectors attack.embeddings_from holds
-FEATURES = "features"  # the embedding that a block of shadows is set apart for
 SEEDS = 2**32  # JAX uses 32 bits of a seed
 
 

@@ -22,7 +22,6 @@ from attack.signals.sight import Block, Sight
 from attack.vectors import embeddings
 from attack.vectors.distances import distances
 from shadow import fleet, workdir
-from shadow.config import FEATURES, SUPPLIED
 from shadow.errors import UserError
 
 
@@ -98,12 +97,11 @@ class Bank:
         if not own.columns:
             raise _UncalibratedError("; ".join(f"{name} is {why}" for name, why in left_out.items()))
 
-        def sights(name: str, made: np.ndarray) -> list[Sight]:
-            real = self._real(name)
-            return [Sight(real, embeddings.embed(name, made))]
+        def sight(name: str, made: np.ndarray) -> Sight:
+            return Sight(self._real(name), embeddings.embed(name, made))
 
         lots = np.split(np.asarray(pile, np.float32), config.subsamples)
-        mine = np.mean([own.measure(functools.partial(sights, made=made)) for made in lots], axis=0)
+        mine = np.mean([own.measure(functools.partial(sight, made=made)) for made in lots], axis=0)
         aside = [data.shadows.index(shadow)] if shadow in data.shadows else []
         count = min(config.references, calibration.least_without(np.delete(bank.member, aside, axis=0)))
         if count < 1:
@@ -151,13 +149,7 @@ def _of_one_pile(names: Sequence[str], signals: Sequence[str]) -> tuple[Layout, 
 
 def _why_not_in(embedding: str) -> str:
     """Why one more pile cannot be seen in an embedding, or ''."""
-    if embeddings.EMBEDDINGS[embedding].embed:
-        return ""
-    if embedding == SUPPLIED:
-        return "there are vectors of the run's own piles alone"
-    if embedding == FEATURES:
-        return "its encoders are shadows of the run, of which the checkpoint may be one"
-    return "fitted on the run's images, and the fit is not kept"
+    return "" if embeddings.EMBEDDINGS[embedding].embed else "there are vectors of the run's own piles alone"
 
 
 def _leak(names: tuple[str, ...], columns: np.ndarray, calibrated: bool, how: str, left_out: dict[str, str]) -> Leak:

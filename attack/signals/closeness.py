@@ -22,7 +22,7 @@ def closeness_of(distance: np.ndarray) -> np.ndarray:
 def measure(sight: Sight) -> np.ndarray:
     """-log distance to the NEAREST nearest generated images, falling: [candidate, NEAREST]. A smaller pile repeats its
     farthest image."""
-    d = sight.to_asked
+    d = sight.distances
     kept = min(NEAREST, d.shape[1])
     near = np.sort(np.partition(d, kept - 1, axis=1)[:, :kept], axis=1)
     return closeness_of(np.pad(near, ((0, 0), (0, NEAREST - kept)), mode="edge"))

@@ -22,8 +22,8 @@ TILES = 4  # a side, into which an image is cut
 def measure(sight: Sight) -> np.ndarray:
     """-log distance to the nearest mosaic, the root of the sum over tiles of the least squared distance there (never
     above the distance to the nearest image): [candidate, 1]. ValueError where embedded images are no pictures."""
-    asked = tiles(sight.real[sight.rows])
-    least = np.full((len(asked), len(sight.rows)), np.inf, np.float32)  # of each tile
+    asked = tiles(sight.real)
+    least = np.full((len(asked), len(sight.real)), np.inf, np.float32)  # of each tile
     for part in sight.parts:
         for i, (mine, theirs) in enumerate(zip(asked, tiles(part), strict=True)):
             np.minimum(least[i], squared_distances(mine, theirs).min(1), out=least[i])
@@ -42,4 +42,4 @@ def tiles(vectors: np.ndarray) -> list[np.ndarray]:
     return [np.ascontiguousarray(images[:, y, x].reshape(len(images), -1)) for y in spans for x in spans]
 
 
-BLOCK = Block("mosaic", ("mosaic",), measure, "pictures")
+BLOCK = Block("mosaic", ("mosaic",), measure, pictures=True)

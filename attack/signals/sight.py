@@ -33,23 +33,16 @@ class Parts:
 class Sight:
     """One pile as the candidates see it. What several blocks need is worked out once.
 
-    real: float32 [image, feature], embedded. pile: float32 [image, feature], or parts of it. asked: int [candidate],
-    the rows of `real` that evidence is wanted about; all where None. about: int [candidate], which of all real images
-    those are; all in turn where None. ValueError on an empty pile.
+    real: float32 [candidate, feature], all real images of a run, embedded. pile: float32 [image, feature], or parts of
+    it. ValueError on an empty pile.
     """
 
     real: np.ndarray
     pile: np.ndarray | Parts
-    asked: np.ndarray | None = None
-    about: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not len(self.pile):
             raise ValueError("an empty pile")
-
-    @functools.cached_property
-    def rows(self) -> np.ndarray:
-        return np.arange(len(self.real)) if self.asked is None else self.asked
 
     @property
     def parts(self) -> Iterator[np.ndarray]:
@@ -58,25 +51,20 @@ class Sight:
 
     @functools.cached_property
     def distances(self) -> np.ndarray:
-        """float32 [image of `real`, image of `pile`]."""
+        """float32 [candidate, image of the pile]."""
         found = [distances(self.real, part) for part in self.parts]
         return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
-
-    @functools.cached_property
-    def to_asked(self) -> np.ndarray:
-        """float32 [candidate, image of `pile`]."""
-        return self.distances if self.asked is None else self.distances[self.asked]
 
 
 class Block(NamedTuple):
     """Numbers that are measured once for every (pile, candidate) in one embedding.
 
     numbers: their names. measure(sight) -> float [candidate, number], each row of its candidate alone, to the last bit,
-    whoever else is asked about; but for `votes`, whose rivals are all real images of the run. kind: that embeddings
-    must be of (`embeddings.Embedding`); any where it is empty.
+    whoever else is asked about; but for `votes`, whose rivals are all real images of the run. pictures: only of
+    embeddings that are pictures (`embeddings.Embedding`).
     """
 
     name: str
     numbers: tuple[str, ...]
     measure: Callable[[Sight], np.ndarray]
-    kind: str = ""
+    pictures: bool = False

@@ -28,7 +28,7 @@ def measure(sight: Sight) -> np.ndarray:
         first, second = np.maximum(np.partition(sight.distances, 1, axis=0)[:2], FLOOR).astype(np.float64)
         margin = np.log(second) - np.log(first)
         weight = np.bincount(sight.distances.argmin(0), margin, minlength=real) * real / images
-    return np.log(_LEAST + weight[sight.rows])[:, None]
+    return np.log(_LEAST + weight)[:, None]
 
 
-BLOCK = Block("votes", ("votes",), measure, "pictures")
+BLOCK = Block("votes", ("votes",), measure, pictures=True)
