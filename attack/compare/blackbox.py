@@ -81,12 +81,11 @@ class Bank:
         if data is None:
             return self._uncalibrated(pile, self.why)
         size = data.sizes["generated_test"]
-        wanted = size * self.source.config.attack.subsamples
-        if len(pile) < wanted:
-            return self._uncalibrated(pile, f"compare.count = {len(pile)} is below the {wanted} of the run's signals")
+        if len(pile) < size:
+            return self._uncalibrated(pile, f"compare.count = {len(pile)} is below the {size} of the run's signals")
         taken = nearest_step(fleet.pile_steps(self.source.config), step)
         try:
-            return self._calibrated(data, pile[:wanted], taken, shadow)
+            return self._calibrated(data, pile[:size], taken, shadow)
         except _UncalibratedError as error:
             return self._uncalibrated(pile, str(error))
 
@@ -97,11 +96,8 @@ class Bank:
         if not own.columns:
             raise _UncalibratedError("; ".join(f"{name} is {why}" for name, why in left_out.items()))
 
-        def sight(name: str, made: np.ndarray) -> Sight:
-            return Sight(self._real(name), embeddings.embed(name, made))
-
-        lots = np.split(np.asarray(pile, np.float32), config.subsamples)
-        mine = np.mean([own.measure(functools.partial(sight, made=made)) for made in lots], axis=0)
+        made = np.asarray(pile, np.float32)
+        mine = own.measure(lambda name: Sight(self._real(name), embeddings.embed(name, made)))
         aside = [data.shadows.index(shadow)] if shadow in data.shadows else []
         count = min(config.references, calibration.least_without(np.delete(bank.member, aside, axis=0)))
         if count < 1:

@@ -16,7 +16,7 @@ FLOOR = 1e-4  # of a distance, before its logarithm: below the rounding of 8-bit
 
 def closeness_of(distance: np.ndarray) -> np.ndarray:
     """-log distance, any shape; a distance counts as FLOOR at least."""
-    return -np.log(np.maximum(distance, FLOOR))
+    return 0 - np.log(np.maximum(distance, FLOOR))  # of 1 it is 0, not -0
 
 
 def measure(sight: Sight) -> np.ndarray:
