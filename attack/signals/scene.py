@@ -17,9 +17,9 @@ class Pile:
     """One pile that is measured.
 
     name: in the store; shadow: its number in the fleet, and step: the training step, both -1 for a pile of the
-    target's; count: of its images that all piles have. read() -> [count, side, side] in grey levels
-    0 to 255, from the disk: uint8 where they are whole, float32 where the images were reduced. seen, whole(): the same
-    for what distances see, which of a target's pile may be more.
+    target's; count: images at which it is compared with other piles. read() -> [count, side, side] in grey levels 0 to
+    255, from the disk: uint8 where they are whole, float32 where the images were reduced. seen, whole(): the same for
+    what distances see, which of a target's pile may be more.
     """
 
     name: str
