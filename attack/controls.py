@@ -98,7 +98,7 @@ def evidence_of(copies: float, seed: int, size: Size) -> Case:
     real = {e: embeddings.embed(e, np.concatenate([dev, test])) for e in names}
 
     def measured(pile: np.ndarray) -> np.ndarray:
-        return plan.signals(plan.measure(lambda e: [Sight(real[e], embeddings.embed(e, pile))]))
+        return plan.signals(plan.measure(lambda e: Sight(real[e], embeddings.embed(e, pile))))
 
     values = np.stack([measured(pile) for pile in piles])
     shadows, nobody = values[:-1], np.zeros((size.shadows, size.test), bool)

@@ -13,7 +13,6 @@ from attack.signals.scene import PileBlock, Scene
 from attack.signals.sight import Block, Sight
 from attack.vectors import embeddings
 from attack.vectors.embeddings import EMBEDDINGS
-from attack.vectors.ssim import WINDOW
 from shadow.config import SUPPLIED
 from shadow.errors import UserError
 
@@ -26,12 +25,12 @@ def columns_of(names: Sequence[str], signals: Sequence[str]) -> tuple[tuple[str,
 
 def _fits(signal: str, embedding: str) -> bool:
     block = SIGNALS[signal].block
-    return isinstance(block, Block) and block.kind in ("", EMBEDDINGS[embedding].kind)
+    return isinstance(block, Block) and (EMBEDDINGS[embedding].embed is not None or not block.pictures)
 
 
 def check(names: Sequence[str], signals: Sequence[str], resolution: int) -> None:
-    """Raises UserError for unknown signals and embeddings, for those that images of this size do not bear, for a signal
-    without an embedding that it can be measured in, and for an embedding that no signal is measured in."""
+    """Raises UserError for unknown signals and embeddings, for embeddings that images of this size do not bear, for a
+    signal without an embedding that it can be measured in, and for vectors that no signal is measured in."""
     for name in names:
         embeddings.check(name, resolution)
     for name in signals:
@@ -41,19 +40,14 @@ def check(names: Sequence[str], signals: Sequence[str], resolution: int) -> None
         if isinstance(block, Block) and not any(_fits(name, e) for e in names):
             fitting = ", ".join(e for e in EMBEDDINGS if _fits(name, e))
             raise UserError(f"attack.signals: {name!r} needs one of attack.embeddings = {fitting}")
-    if "ssim" in signals and resolution < WINDOW:
-        raise UserError(f"attack.signals: 'ssim' needs data.resolution = {WINDOW} or more; leave it out")
-    within = any(isinstance(SIGNALS[s].block, Block) for s in signals) or SUPPLIED in names
-    for name in names:
-        if within and not any(_fits(s, name) for s in signals):
-            if name == SUPPLIED:
-                able = ", ".join(s for s in SIGNALS if _fits(s, name))
-                raise UserError(f"attack.embeddings_from: vectors are for the signals {able}; give attack.signals one")
-            raise UserError(f"attack.embeddings: none of attack.signals is measured in {name!r}; leave it out")
+    able = [s for s in SIGNALS if _fits(s, SUPPLIED)]
+    if SUPPLIED in names and not set(able) & set(signals):
+        known = ", ".join(able)
+        raise UserError(f"attack.embeddings_from: vectors are for the signals {known}; give attack.signals one")
 
 
-def key(block: str, embedding: str) -> str:
-    return f"{block}@{embedding}" if embedding else block
+def key(name: str, embedding: str) -> str:
+    return f"{name}@{embedding}" if embedding else name
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ class Layout:
     @property
     def names(self) -> tuple[str, ...]:
         """Columns of `signals`."""
-        return tuple(key(c, e) for s, e in self.columns for c in SIGNALS[s].columns)
+        return tuple(itertools.starmap(key, self.columns))
 
     @property
     def stored(self) -> list[str]:
@@ -83,15 +77,16 @@ class Layout:
         """(block, embedding) that the columns need, each once, in order."""
         return list(dict.fromkeys((SIGNALS[s].block, e) for s, e in self.columns))
 
-    def measure(
-        self, sights: Callable[[str], Sequence[Sight]], whole: Mapping[str, np.ndarray] | None = None
-    ) -> np.ndarray:
-        """float32 [candidate, number] of one pile. sights(embedding): the pile in it, together of every candidate
-        once, asked for once and let go; whole: [candidate, number] of blocks that need no embedding, by name."""
+    def measure(self, sight: Callable[[str], Sight], whole: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+        """float32 [candidate, number] of one pile. sight(embedding): the pile in it, asked for once and let go; whole:
+        [candidate, number] of blocks that need no embedding, by name."""
         parts: list[np.ndarray] = []
         for embedding, group in itertools.groupby(self.blocks, lambda pair: pair[1]):
-            seen = sights(embedding) if embedding else []
-            parts += [together(b, seen) if isinstance(b, Block) else (whole or {})[b.name] for b, _ in group]
+            if embedding:
+                seen = sight(embedding)
+                parts += [b.measure(seen) for b, _ in group if isinstance(b, Block)]
+            else:
+                parts += [(whole or {})[b.name] for b, _ in group]
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
 
     def place(self, block: str, embedding: str) -> slice:
@@ -110,14 +105,6 @@ class Layout:
             known = SIGNALS[signal]
             found.append(known.value(values[..., self.place(known.block.name, embedding)]))
         return np.concatenate(found, axis=-1)
-
-
-def together(block: Block, sights: Sequence[Sight]) -> np.ndarray:
-    """[candidate, number] of a block, over all sights."""
-    found = np.concatenate([block.measure(sight) for sight in sights])
-    result = np.empty_like(found)
-    result[np.concatenate([np.arange(len(s.rows)) if s.about is None else s.about for s in sights])] = found
-    return result
 
 
 def plan(names: Sequence[str], signals: Sequence[str], scene: Scene | None = None) -> Layout:

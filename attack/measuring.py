@@ -3,13 +3,11 @@
 Of a shadow's pile the first `attack.pile` images are compared. Of the target's, distances see all images, or
 `attack.target_pile` of them by chance: each shows something, and the units of a pile's own non-members take care of the
 size. What is trained on a pile, and a pile's statistics, are of as many images as the shadows'. Where the dev pile has
-fewer than `attack.pile`, shadows are measured at both sizes. With `attack.subsamples` several lots of equal size are
-compared, of all piles alike, and the mean of what they show is the evidence.
+fewer than `attack.pile`, shadows are measured at both sizes.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,15 +17,14 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from attack import crossfit, layout, regime
+from attack import layout, regime
 from attack.signals.scene import Pile, PileBlock, Scene
 from attack.signals.sight import Sight
-from attack.store import TARGETS, group_numbers, groups_of, pile_name
+from attack.store import TARGETS, groups_of, pile_name
 from attack.vectors import embeddings, spaces, supplied
 from shadow import files, fleet, keys, piles
 from shadow.config import Config
 from shadow.data.manifest import Manifest
-from shadow.errors import UserError
 
 
 def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> None:
@@ -36,22 +33,17 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
     names = embeddings.names(attack)
     plan = layout.plan(names, attack.signals, scene)
     given = supplied.read(Path(attack.embeddings_from), scene) if attack.embeddings_from else None
-    lots = [dataclasses.replace(scene, piles=_piles(workdir, manifest, config, shadows, lot)) for lot in _lots(config)]
-    whole = [{b.name: b.measure(lot) for b, _ in plan.blocks if isinstance(b, PileBlock)} for lot in lots]
+    whole = {b.name: b.measure(scene) for b, _ in plan.blocks if isinstance(b, PileBlock)}
     within = {e for _, e in plan.columns if e}
-    real = {e: spaces.views(e, scene, given) for e in names if e in within}
+    seen = {e: spaces.space(e, scene, given) for e in names if e in within}
     statistics = {}
     with files.replacing(workdir / "signals" / "values.npy") as part, part.open("wb") as stream:
         _write_header(stream, (len(scene.piles), len(scene.images), plan.size))
         for i, pile in enumerate(tqdm(scene.piles, desc="signals", unit="pile", disable=None, leave=False)):
-            found, told = [], []
-            for lot, values in zip(lots, whole, strict=True):
-                here, made = lot.piles[i], lot.piles[i].whole()
-                told.append(regime.pile_statistics(made if here.seen == here.count else here.read()))
-                sights = functools.partial(_sights, real, pile.name, made)
-                found.append(plan.measure(sights, {name: value[i] for name, value in values.items()}))
-            statistics[pile.name] = np.mean(told, axis=0).tolist()
-            stream.write(np.mean(found, axis=0, dtype=np.float64).astype(np.float32).tobytes())
+            made = pile.whole()
+            statistics[pile.name] = regime.pile_statistics(made if pile.seen == pile.count else pile.read()).tolist()
+            sight = functools.partial(_sight, seen, pile.name, made)
+            stream.write(plan.measure(sight, {name: values[i] for name, values in whole.items()}).tobytes())
     files.write_json(
         workdir / "signals" / "names.json",
         {
@@ -71,92 +63,68 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
 def seen_of(manifest: Manifest, config: Config) -> dict[str, int]:
     """Images of each pile of the target's that distances see: of the dev pile no more than of the test pile, whose
     stand-in it is."""
-    sizes, attack = sizes_of(manifest, config), config.attack
-    if attack.subsamples > 1:
-        return sizes
+    sizes = sizes_of(manifest, config)
     there = {role: len(manifest.rows(role)) for role in sizes}
-    most = min(attack.target_pile or there["generated_test"], there["generated_test"])
+    most = min(config.attack.target_pile or there["generated_test"], there["generated_test"])
     return {role: max(sizes[role], min(most, count)) for role, count in there.items()}
 
 
-def _sights(real: dict[str, list[spaces.View]], name: str, made: np.ndarray, embedding: str) -> list[Sight]:
-    return [view.of(name, made) for view in real[embedding] if len(view.about)]
+def _sight(seen: dict[str, spaces.Space], name: str, made: np.ndarray, embedding: str) -> Sight:
+    return seen[embedding](name, made)
 
 
 def sizes_of(manifest: Manifest, config: Config) -> dict[str, int]:
-    """Images compared, of each lot of each pile of the target's. Raises UserError where a pile has fewer images than
-    there are to be lots."""
-    there, lots = {role: len(manifest.rows(role)) for role in TARGETS}, config.attack.subsamples
-    if few := [role for role, count in there.items() if 0 < count < lots]:
-        raise UserError(f"attack.subsamples = {lots}: the pile {few[0]} has {there[few[0]]} images; use fewer")
-    return {role: min(config.attack.pile, count // lots) for role, count in there.items() if count}
-
-
-def _lots(config: Config) -> range:
-    return range(config.attack.subsamples)
+    """Images of each pile of the target's that the shadows' piles are compared with."""
+    there = {role: len(manifest.rows(role)) for role in TARGETS}
+    return {role: min(config.attack.pile, count) for role, count in there.items() if count}
 
 
 def set_scene(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> Scene:
-    """All real images and all piles that are measured, the first lot of each. Logs a warning for a target's pile that
-    is too small."""
+    """All real images and all piles that are measured. Logs a warning for a target's pile that is too small."""
     dev, test = fleet.dev_ids(manifest), manifest.id[manifest.rows("unknown")].tolist()
     sizes = sizes_of(manifest, config)
     for role, count in sizes.items():
         if count < config.attack.pile:
             said = "%s is compared at %d images, not attack.pile = %d: it has no more"
             logging.warning(said, role, count, config.attack.pile)
-    groups = groups_of(manifest, [*dev, *test])
     return Scene(
         manifest.images_at([*dev, *test], config.data.resolution),
         (*dev, *test),
-        tuple(groups),
+        tuple(groups_of(manifest, [*dev, *test])),
         len(dev),
-        fold_of(groups[: len(dev)], config),
-        _piles(workdir, manifest, config, shadows, 0),
+        _piles(workdir, manifest, config, shadows),
         workdir,
         config,
     )
 
 
-def _piles(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int], lot: int) -> tuple[Pile, ...]:
-    """One lot of every pile, in the order of the store."""
+def _piles(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> tuple[Pile, ...]:
+    """Every pile, in the order of the store."""
     sizes, found = sizes_of(manifest, config), []
     for step in fleet.pile_steps(config):
         for k in shadows:
             for n in sorted(set(sizes.values())):
-                read = functools.partial(_of_shadow, workdir, k, step, n, lot)
+                read = functools.partial(_of_shadow, workdir, k, step, n)
                 found.append(Pile(pile_name(k, step, n), k, step, n, read, n, read))
     for role, seen in seen_of(manifest, config).items():
-        read, whole = (functools.partial(_of_target, manifest, config, role, n, lot) for n in (sizes[role], seen))
+        read, whole = (functools.partial(pile_of_target, manifest, config, role, n) for n in (sizes[role], seen))
         found.append(Pile(role, -1, -1, sizes[role], read, seen, whole))
     return tuple(found)
 
 
-def fold_of(groups: Sequence[str], config: Config) -> np.ndarray:
-    """A fold of each dev image, of these groups: int [dev image]; that of the cross-fitting where shadows hold dev
-    images alone."""
-    group = group_numbers(groups)
-    return crossfit.folds(group, config.attack.folds, config.attack.seed)[group]
-
-
 def pile_of_target(manifest: Manifest, config: Config, role: str, count: int) -> np.ndarray:
     """`count` images of a pile of the target's by chance, [image, side, side] in grey levels at data.resolution."""
-    return _of_target(manifest, config, role, count, 0)
-
-
-def _of_target(manifest: Manifest, config: Config, role: str, count: int, lot: int) -> np.ndarray:
-    rows, every = manifest.rows(role), config.attack.subsamples * count
-    chosen = keys.generator(config.attack.seed, "subsample", role).choice(len(rows), every, replace=False)
-    taken = rows[np.sort(chosen[lot * count : (lot + 1) * count])]
+    rows = manifest.rows(role)
+    chosen = keys.generator(config.attack.seed, "subsample", role).choice(len(rows), count, replace=False)
+    taken = rows[np.sort(chosen)]
     ids, side = manifest.id[taken].tolist(), config.data.resolution
     if (manifest.width[taken] == side).all() and (manifest.height[taken] == side).all():
         return manifest.images(ids)  # whole grey levels, in a quarter of the memory
     return manifest.images_at(ids, side)
 
 
-def _of_shadow(workdir: Path, shadow: int, step: int, count: int, lot: int) -> np.ndarray:
-    pile = piles.open_pile(piles.pile_path(fleet.shadow_folder(workdir, shadow), step))
-    return pile[lot * count : (lot + 1) * count]
+def _of_shadow(workdir: Path, shadow: int, step: int, count: int) -> np.ndarray:
+    return piles.open_pile(piles.pile_path(fleet.shadow_folder(workdir, shadow), step))[:count]
 
 
 def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -15,7 +15,7 @@ from absl import logging
 
 from attack import calibration, layout, measuring, proxies, store
 from attack.report import sentence
-from attack.vectors import embeddings, encoders, supplied
+from attack.vectors import embeddings, supplied
 from shadow import fleet, hub, workdir
 from shadow.checks import validate
 from shadow.config import Config
@@ -138,9 +138,8 @@ class Run:
         print(f"{folder}: {count} images; give their vectors, by the ids of images.csv, with {supplied.FIELD}")
 
     def _shadows(self) -> list[int]:
-        """Those that are measured, their piles checked. Raises UserError as `encoders.measured` and where a pile is
-        damaged."""
-        shadows = encoders.measured(self.folder, self.config)
+        """Those that are measured, their piles checked. Raises UserError where a pile is damaged."""
+        shadows = fleet.present(self.folder, self.config)
         fleet.verify_piles(self.folder, shadows)
         return shadows
 
@@ -199,8 +198,7 @@ class Run:
     def _is_current(self) -> bool:
         """Were the signals measured on the shadows that are there?"""
         here = fleet.present(self.folder, self.config)
-        used = [k for k in here if k not in encoders.shadows_of(self.config)]
-        return store.shadows_in(self.folder) == (used, self.config.fleet.shadows)
+        return store.shadows_in(self.folder) == (here, self.config.fleet.shadows)
 
     def _around(self, stage: str) -> tuple[list[str], list[str]]:
         """The stages before this one, and this one with those that rest on it."""
@@ -247,7 +245,7 @@ class Run:
 
     def _check_references(self, manifest: manifest.Manifest) -> None:
         """UserError where the shadows that are there leave pairs fewer references than they need."""
-        member = store.membership_of(self.folder, encoders.measured(self.folder, self.config))
+        member = store.membership_of(self.folder, fleet.present(self.folder, self.config))
         calibration.check_enough(member, fleet.pool_ids(manifest, self.config))
 
     def _manifest(self) -> manifest.Manifest:

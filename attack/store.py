@@ -17,8 +17,8 @@ import numpy as np
 from attack import calibration, layout
 from attack.crossfit import Labelled
 from attack.layout import Layout
-from attack.target import Target, stand_ins
-from attack.vectors import embeddings, encoders
+from attack.target import Target
+from attack.vectors import embeddings
 from shadow import fleet, membership
 from shadow.config import Config
 from shadow.data.manifest import Manifest
@@ -79,7 +79,7 @@ class Store:
     @property
     def missing(self) -> list[int]:
         """Shadows that were asked for and not there."""
-        return sorted(set(range(self.asked)) - set(self.shadows) - set(encoders.shadows_of(self.config)))
+        return sorted(set(range(self.asked)) - set(self.shadows))
 
     @property
     def pool(self) -> tuple[str, ...]:
@@ -109,18 +109,13 @@ class Store:
 
     def target(self, name: str, step: int, only: Sequence[str] | None = None) -> Target:
         """The target's pile `name` about the test candidates (`only` some of them)."""
-        attack, dev, pool = self.config.attack, len(self.dev), len(self.pool)
+        dev, pool, shadows = len(self.dev), len(self.pool), len(self.member)
         pile = self.layout.signals(self.values[self.piles.index(name)])
         wanted = set(self.test if only is None else only)
         ids = tuple(name for name in self.test if name in wanted)
         chosen = [dev + i for i, name in enumerate(self.test) if name in wanted]
-        barred = np.zeros((len(self.member), len(chosen)), bool)
-        if pool > dev:
-            barred = self.member[:, chosen]
-        elif attack.stand_ins:
-            groups = self.groups[:dev], [self.groups[i] for i in chosen]
-            barred = stand_ins(self.member, *groups, ids, attack.seed)
-        bank = self._bank(step, name, chosen, barred)
+        held = self.member[:, chosen] if pool > dev else np.zeros((shadows, len(chosen)), bool)
+        bank = self._bank(step, name, chosen, held)
         return Target(pile[:pool], pile[chosen], self.null, bank, ids, self.presumed)
 
     def pool_target(self, step: int, name: str = "generated_dev") -> Target:

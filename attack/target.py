@@ -20,8 +20,7 @@ class Target:
 
     pile_pool, pile_candidates: its signals [image, column] of the shadows' pool and of the candidates; null: bool
     [image of the pool], known not to be in its training set, or where that is `presumed` images of which most are not;
-    bank: the shadows' signals of the candidates. Its members are the shadows that hold a candidate, where they may;
-    else `stand_ins`, or nobody.
+    bank: the shadows' signals of the candidates. Its members are the shadows that hold a candidate, where they may.
     """
 
     pile_pool: np.ndarray
@@ -30,29 +29,6 @@ class Target:
     bank: Bank
     ids: tuple[str, ...]
     presumed: bool = False
-
-
-def stand_ins(
-    member: np.ndarray, dev_groups: Sequence[str], groups: Sequence[str], ids: Sequence[str], seed: int
-) -> np.ndarray:
-    """Shadows that are no reference of a candidate, bool [shadow, candidate]: those that hold its stand-in, a dev image
-    of its group, drawn by its id; none where it has no relative there.
-
-    No shadow holds a candidate. But references of a dev image never hold it, and so seldom its relatives, which go with
-    it in the membership matrix. If candidates took any shadow, half of their references would hold a dev relative, look
-    nearer to them than references look to dev images, and every candidate with relatives would look less used than a
-    dev image would. With a stand-in the references of both are chosen alike. That mends probabilities, but where a
-    group has many images it costs much AUC (docs/results.md), so it is off by default.
-
-    member: bool [shadow, dev image]; dev_groups [dev image]; groups and ids [candidate]. Of each candidate alone.
-    """
-    names = np.asarray(dev_groups)
-    result = np.zeros((len(member), len(ids)), bool)
-    for i, (group, name) in enumerate(zip(groups, ids, strict=True)):
-        relatives = np.flatnonzero(names == group)
-        if len(relatives):
-            result[:, i] = member[:, keys.generator(seed, "stand-in", name).choice(relatives)]
-    return result
 
 
 def candidate_z(

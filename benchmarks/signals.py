@@ -3,10 +3,9 @@
 python benchmarks/signals.py [--candidates=200] [--pile=10000] [--runs=5] [--sizes]
 
 Printed are the distances against the bare matrix product (paired runs, medians with their range), cost at three numbers
-of images and of candidates with the line through it, and, each in a process of its own, a whole pile: at 64x64 every
-signal in every embedding that needs no network, SSIM of all pairs included; at 256x256 the distances of all pairs and
-SSIM with each candidate's 200 nearest images. The rate of SSIM against scikit-image's loop is in `benchmarks/ssim.py`,
-the memory of a whole store in `benchmarks/store.py`.
+of images and of candidates with the line through it, and, each in a process of its own, a whole pile of images at 64x64
+and at 256x256: every signal in every embedding but vectors from elsewhere. The memory of a whole store is in
+`benchmarks/store.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from attack import layout  # noqa: E402
-from attack.signals import SIGNALS, structure  # noqa: E402
+from attack.signals import SIGNALS  # noqa: E402
 from attack.signals.scene import Pile, Scene  # noqa: E402
 from attack.signals.sight import Block  # noqa: E402
 from attack.vectors import spaces  # noqa: E402
@@ -65,21 +64,20 @@ def scene_of(candidates: int, pile: int, side: int) -> Scene:
     made = images(pile, side, 1)
     half, names = candidates // 2, tuple(f"x{i}" for i in range(candidates))
     one = Pile("generated_test", -1, -1, pile, lambda: made, pile, lambda: made)
-    fold, config = np.arange(half) % 5, Config()
+    config = Config()
     config.data.resolution = side
     real = images(candidates, side, 0).astype(np.float32)
-    return Scene(real, names, names, half, fold, (one,), Path(), config)
+    return Scene(real, names, names, half, (one,), Path(), config)
 
 
 def everything(scene: Scene) -> np.ndarray:
     """float32 [candidate, number] of the scene's pile: each signal's block in each embedding that it fits."""
-    signals = tuple(s for s, signal in SIGNALS.items() if isinstance(signal.block, Block) or s == "ssim")
-    names = tuple(e for e, kind in EMBEDDINGS.items() if kind.side <= scene.images.shape[1] and kind.kind != "vectors")
-    plan = layout.plan(names, signals, scene)
-    whole = {"ssim": structure.measure(scene)[0]}
-    real = {e: spaces.views(e, scene) for e in dict.fromkeys(e for _, e in plan.columns if e)}
-    made = scene.piles[0].read()
-    return plan.measure(lambda e: [view.of(scene.piles[0].name, made) for view in real[e]], whole)
+    signals = tuple(s for s, signal in SIGNALS.items() if isinstance(signal.block, Block))
+    names = tuple(e for e, kind in EMBEDDINGS.items() if kind.side <= scene.images.shape[1] and kind.embed)
+    plan = layout.plan(names, signals)
+    seen = {e: spaces.space(e, scene) for e in names}
+    pile = scene.piles[0]
+    return plan.measure(lambda e: seen[e](pile.name, pile.read()))
 
 
 def against_the_product(runs: int, candidates: int, pile: int) -> None:
@@ -120,12 +118,8 @@ def at_three_sizes(candidates: int, pile: int) -> None:
 
 
 def large(side: int) -> None:
-    scene = scene_of(_CANDIDATES.value, _PILE.value, side) if side == 64 else None
-    if scene is None:
-        real, made = images(_CANDIDATES.value, side, 0), images(_PILE.value, side, 1)
-        took, what = seconds(lambda: structure.most_similar(real, made)), "distances of all pairs and SSIM of 200"
-    else:
-        took, what = seconds(lambda: everything(scene)), "all signals in all embeddings, SSIM of all pairs"
+    scene = scene_of(_CANDIDATES.value, _PILE.value, side)
+    took, what = seconds(lambda: everything(scene)), "all signals in all embeddings"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{side}x{side}, {_CANDIDATES.value} x {_PILE.value}: {what}: {took:.1f} s, peak memory {peak:.2f} GiB")
 

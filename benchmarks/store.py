@@ -1,6 +1,6 @@
 """Time and peak memory of writing the store of signals: one pile of the target's and one of a shadow.
 
-python benchmarks/store.py [--candidates=200] [--pile=10000] [--side=256] [--signals=nearest,mosaic,ssim]
+python benchmarks/store.py [--candidates=200] [--pile=10000] [--side=256] [--signals=nearest,mosaic]
     [--embeddings=pixels]
 
 The piles are noise, on disk as a run has them: PNG files and a `.npy`. They are measured by what `launch.py signals`
@@ -32,7 +32,7 @@ from shadow.data import manifest  # noqa: E402
 _CANDIDATES = flags.DEFINE_integer("candidates", 200, "Real images, of which half are known.")
 _PILE = flags.DEFINE_integer("pile", 10_000, "Generated images of each pile.")
 _SIDE = flags.DEFINE_integer("side", 256, "Pixels a side.")
-_SIGNALS = flags.DEFINE_list("signals", ["nearest", "mosaic", "ssim"], "As attack.signals.")
+_SIGNALS = flags.DEFINE_list("signals", ["nearest", "mosaic"], "As attack.signals.")
 _EMBEDDINGS = flags.DEFINE_list("embeddings", ["pixels"], "As attack.embeddings.")
 _FOLDER = flags.DEFINE_string("folder", "", "Internal: measure what lies there, in this process.")
 

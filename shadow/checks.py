@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from shadow.config import FEATURES, SEEDS, SUPPLIED, Config, DenoiserConfig, FamilyConfig, ProxyConfig
+from shadow.config import SEEDS, SUPPLIED, Config, DenoiserConfig, FamilyConfig, ProxyConfig
 from shadow.denoisers import unet2d_config
 from shadow.diffusion import rules
 from shadow.errors import UserError
@@ -76,7 +76,7 @@ def _positive(config: Config) -> dict[str, float]:
         named[f"pile.{name}"] = getattr(c.pile, name)
     for name in ("workers", "threads", "devices"):
         named[f"fleet.{name}"] = getattr(c.fleet, name)
-    for name in ("pile", "subsamples", "references", "draws", "redraws", "bootstrap"):
+    for name in ("pile", "references", "draws", "redraws", "bootstrap"):
         named[f"attack.{name}"] = getattr(c.attack, name)
     for name in ("steps", "batch_size", "learning_rate", "noises", "pack"):
         named[f"attack.proxy.{name}"] = getattr(c.attack.proxy, name)
@@ -161,32 +161,6 @@ def _validate_proxy(proxy: ProxyConfig, size: int) -> None:
         raise UserError(f"attack.proxy.noises = {proxy.noises}: must be even, since each comes with its negative")
 
 
-def _validate_encoders(config: Config) -> None:
-    """Refuses the embedding `features` where no block of shadows can be spared for it."""
-    block, count = config.membership.block, config.fleet.shadows
-    rounds = block * max(1, len(config.fleet.families))
-    least = max(rounds + block, block * -(-(block + 6) // block))
-    if config.fleet.families:
-        least = 2 * rounds
-    if count < least:
-        raise UserError(
-            f"attack.embeddings: {FEATURES!r} sets a whole block of shadows apart, membership.block = {block}, as "
-            f"encoders: fleet.shadows = {count} is too few, use {least} or more, or leave it out"
-        )
-
-
-def _validate_subsamples(config: Config) -> None:
-    """Refuses several lots of a pile where there are not enough images, or what is measured knows one lot only."""
-    attack = config.attack
-    said = f"attack.subsamples = {attack.subsamples}"
-    if not config.fleet.shadows:
-        raise UserError(f"{said}: only with shadows; baselines do not use it")
-    if attack.subsamples * attack.pile > config.pile.count:
-        raise UserError(f"{said}, times attack.pile = {attack.pile}, is above pile.count = {config.pile.count}")
-    if "proxy" in attack.signals or attack.embeddings_from:
-        raise UserError(f"{said}: the signal 'proxy' and attack.embeddings_from are of one lot of images alone; use 1")
-
-
 def _validate_fleet(config: Config) -> None:
     """Refuses fleets whose shadows cannot be shared out."""
     block = config.membership.block
@@ -247,15 +221,8 @@ def _validate_attack(config: Config) -> None:
             "attack.same_generator: data.edition = 'own' has no dev pile and no used slices; leave it false, or use "
             "the layout of edition 2023"
         )
-    if config.membership.candidates and attack.stand_ins:
-        raise UserError(
-            "attack.stand_ins: with membership.candidates there are shadows that hold a candidate and shadows that do "
-            "not, as of a dev slice; leave it false"
-        )
     if config.fleet.shadows and attack.baseline:
         raise UserError(f"attack.baseline = {attack.baseline!r}: only without shadows, with fleet.shadows = 0")
-    if attack.subsamples > 1:
-        _validate_subsamples(config)
     if config.fleet.shadows and attack.pile > config.pile.count:
         raise UserError(f"attack.pile = {attack.pile} is above pile.count = {config.pile.count}: shadows have no more")
     for name, value, below in (("prior", attack.prior, 1.0), ("fpr", attack.fpr, 0.5)):
@@ -278,7 +245,5 @@ def _validate_attack(config: Config) -> None:
         raise UserError(
             f"attack.embeddings_from = {attack.embeddings_from!r}: only with shadows; baselines do not use it"
         )
-    if FEATURES in attack.embeddings:
-        _validate_encoders(config)
     if not (attack.embeddings or attack.embeddings_from) or not attack.signals:
         raise UserError("attack.embeddings and attack.signals must not be empty")

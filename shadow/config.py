@@ -13,7 +13,6 @@ from shadow.denoisers.unet2d_config import UNet2DConfig
 from shadow.errors import UserError
 
 SUPPLIED = "supplied"  # the embedding whose vectors attack.embeddings_from holds
-FEATURES = "features"  # the embedding that a block of shadows is set apart for
 SEEDS = 2**32  # JAX uses 32 bits of a seed
 
 
@@ -171,13 +170,11 @@ class AttackConfig:
     allow_missing: bool = False  # go on with the shadows that are done where others are missing
     pile: int = 250  # images of each shadow's pile that are compared
     target_pile: int = 0  # images of the target's piles that distances see, `pile` at least; 0: all
-    subsamples: int = 1  # disjoint lots of so many images of each pile; evidence is the mean over them
     embeddings: tuple[str, ...] = ("pixels", "highpass", "laplacian")
     embeddings_from: str = ""  # NPZ of vectors of an encoder of your own, by the ids of `launch.py images`
     signals: tuple[str, ...] = ("ratio", "mosaic", "votes")  # others (proxy takes minutes): docs/method.md, section 6
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     references: int = 8  # OUT shadows a calibration uses at most
-    stand_ins: bool = False  # a candidate's references lack a dev slice of its group, as a dev slice's lack itself
     draws: int = 4  # repetitions with other OUT references
     folds: int = 5  # folds over groups of the two-way cross-fitting
     ridge: float = 1.0  # pull of the logistic weights towards equal weights

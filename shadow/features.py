@@ -1,4 +1,4 @@
-"""What the blocks of a network make of pictures: how alike two networks are in that (CKA), and vectors of an image.
+"""What the blocks of a network make of pictures, and how alike two networks are in that (CKA).
 
 Only Gram matrices [image, image] are kept of a network's features: they are small, whatever its width, and those of
 two networks can be compared whatever their architectures.
@@ -7,7 +7,6 @@ two networks can be compared whatever their architectures.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,10 +25,8 @@ from shadow.errors import UserError
 from shadow.hub import Generator
 
 LEVEL = 0.1  # noise power of the pictures
-EMBEDDED = 0.02  # noise power of an image whose vectors are wanted: small noise leaves it its detail
 LEAST_IMAGES = 4  # the unbiased estimate needs them
 _BATCH = 16
-_GRID = 8  # places a side that a vector tells apart, at most
 _MOST = 1 << 16  # numbers that are kept of one block's features of one image: larger maps are averaged 2 x 2
 
 
@@ -100,21 +97,21 @@ def _compiled(config: DenoiserConfig, size: int, t: int) -> Callable[[Params, ja
     return jax.jit(of_batch)
 
 
-def _at_level(generator: Generator, level: float) -> tuple[int, np.float32, np.float32]:
-    """The time of the generator's process whose noise power is nearest to `level`, and what image and noise are
+def _at_level(generator: Generator) -> tuple[int, np.float32, np.float32]:
+    """The time of the generator's process whose noise power is nearest to LEVEL, and what image and noise are
     multiplied by there. Raises UserError where `whitebox.why_not` says why."""
     wrong = whitebox.why_not(generator)
     if wrong or generator.diffusion is None:
         raise UserError(f"{generator.name}: {wrong}")
     abar = process.alpha_bar(generator.diffusion)
-    t = int(np.argmin(np.abs(1 - abar - level)))
+    t = int(np.argmin(np.abs(1 - abar - LEVEL)))
     return t, np.float32(np.sqrt(abar[t])), np.float32(np.sqrt(1 - abar[t]))
 
 
 def block_features(generator: Generator, images: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """float32 [image, feature] of every block and of the network's output (`output`), of images [image, side, side] in
     [-1, 1] at the noise power LEVEL, with one fixed noise an image. Raises UserError as `whitebox.opened`."""
-    t, signal, scale = _at_level(generator, LEVEL)
+    t, signal, scale = _at_level(generator)
     size, channels = images.shape[1], whitebox.channels(generator)
     noise = jax.random.normal(keys.key(seed, "features/noise"), (len(images), size, size, channels))
     x = signal * jnp.asarray(whitebox.as_input(images, channels)) + scale * noise
@@ -123,58 +120,6 @@ def block_features(generator: Generator, images: np.ndarray, seed: int) -> dict[
     parts = [of_batch(params, x[start : start + _BATCH]) for start in range(0, len(x), _BATCH)]
     order = [*_blocks(_fresh(generator.denoiser, size)), "output"]
     return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in order}
-
-
-def _on_grid(x: jax.Array) -> jax.Array:
-    """[image, feature] of maps [image, height, width, channel] or tokens [image, token, channel] of a square, averaged
-    over equal boxes down to _GRID x _GRID places or fewer."""
-    if x.ndim == 3:
-        side = math.isqrt(x.shape[1])
-        x = x.reshape(len(x), side, side, x.shape[2])
-    batch, height, width, channels = x.shape
-    rows, columns = (max(n for n in range(1, _GRID + 1) if length % n == 0) for length in (height, width))
-    boxes = x.reshape(batch, rows, height // rows, columns, width // columns, channels)
-    return boxes.mean((2, 4)).reshape(batch, -1)
-
-
-@functools.lru_cache(maxsize=8)
-def _one_by_one(config: DenoiserConfig, size: int, t: int) -> Callable[[Params, jax.Array], dict[str, jax.Array]]:
-    """(params, x [image, size, size, channel]) -> vectors of every block at time t. An image is a batch of its own in
-    a loop: else the last bits of its vectors might depend on its place among the others."""
-
-    def of_image(params: Params, x: jax.Array) -> dict[str, jax.Array]:
-        found: dict[str, jax.Array] = {}
-        model = _model(config, params, size)
-        for name, module in _blocks(model).items():
-            _watch(module, name, found)
-        model(x[None], jnp.full((1,), t, jnp.int32))
-        return {name: _on_grid(value)[0].astype(jnp.float32) for name, value in found.items()}
-
-    return jax.jit(lambda params, images: jax.lax.map(lambda x: of_image(params, x), images))
-
-
-def embedder(generator: Generator, size: int, seed: int) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """images [image, size, size] in [-1, 1] -> float32 [image, feature] of every block, at the noise power EMBEDDED.
-
-    The noise is one and the same for all images: they differ in their vectors by what they are. A row is of its image
-    alone, to the last bit. Raises UserError as `whitebox.opened`.
-    """
-    t, signal, scale = _at_level(generator, EMBEDDED)
-    channels = whitebox.channels(generator)
-    noise = scale * np.asarray(jax.random.normal(keys.key(seed, "features/one noise"), (size, size, channels)))
-    params, compiled = jax.tree.map(jnp.asarray, generator.params), _one_by_one(generator.denoiser, size, t)
-
-    def embed(images: np.ndarray) -> dict[str, np.ndarray]:
-        parts = []
-        for start in range(0, len(images), _BATCH):
-            part = whitebox.as_input(images[start : start + _BATCH], channels)
-            full = np.zeros((_BATCH, *part.shape[1:]), np.float32)  # one shape, compiled once
-            full[: len(part)] = part
-            found = compiled(params, jnp.asarray(signal * full + noise))
-            parts.append({name: np.asarray(value)[: len(part)] for name, value in found.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    return embed
 
 
 def gram(features: np.ndarray) -> np.ndarray:

@@ -26,9 +26,8 @@ _STATED = ("attack.same_generator", "attack.recalibrate", "attack.objective", "a
 # Config fields each stage after training depends on, besides everything before it.
 LATER = {
     "signals": (
-        *("attack.pile", "attack.target_pile", "attack.subsamples", "attack.embeddings", "attack.signals"),
-        *("attack.proxy", "attack.seed"),
-        *("attack.embeddings_from", "attack.allow_missing"),
+        *("attack.pile", "attack.target_pile", "attack.embeddings", "attack.signals"),
+        *("attack.proxy", "attack.seed", "attack.embeddings_from", "attack.allow_missing"),
     ),
     "fit": ("attack",),  # but for what only `predict` depends on
     "predict": _STATED,
@@ -43,7 +42,6 @@ _NAMED = 6  # changed fields that an error names
 # Fields that came later, with the value that older runs were made with: with it they are in no hash, and those go on.
 _SINCE: dict[str, Any] = {
     "fleet.families": [],
-    "attack.subsamples": 1,
     "membership.candidates": False,
 }
 # The unit of membership that older runs were made with by default, and what "auto" counts as in hashes: the plan

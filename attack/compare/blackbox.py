@@ -22,7 +22,6 @@ from attack.signals.sight import Block, Sight
 from attack.vectors import embeddings
 from attack.vectors.distances import distances
 from shadow import fleet, workdir
-from shadow.config import FEATURES, SUPPLIED
 from shadow.errors import UserError
 
 
@@ -82,12 +81,11 @@ class Bank:
         if data is None:
             return self._uncalibrated(pile, self.why)
         size = data.sizes["generated_test"]
-        wanted = size * self.source.config.attack.subsamples
-        if len(pile) < wanted:
-            return self._uncalibrated(pile, f"compare.count = {len(pile)} is below the {wanted} of the run's signals")
+        if len(pile) < size:
+            return self._uncalibrated(pile, f"compare.count = {len(pile)} is below the {size} of the run's signals")
         taken = nearest_step(fleet.pile_steps(self.source.config), step)
         try:
-            return self._calibrated(data, pile[:wanted], taken, shadow)
+            return self._calibrated(data, pile[:size], taken, shadow)
         except _UncalibratedError as error:
             return self._uncalibrated(pile, str(error))
 
@@ -98,12 +96,8 @@ class Bank:
         if not own.columns:
             raise _UncalibratedError("; ".join(f"{name} is {why}" for name, why in left_out.items()))
 
-        def sights(name: str, made: np.ndarray) -> list[Sight]:
-            real = self._real(name)
-            return [Sight(real, embeddings.embed(name, made))]
-
-        lots = np.split(np.asarray(pile, np.float32), config.subsamples)
-        mine = np.mean([own.measure(functools.partial(sights, made=made)) for made in lots], axis=0)
+        made = np.asarray(pile, np.float32)
+        mine = own.measure(lambda name: Sight(self._real(name), embeddings.embed(name, made)))
         aside = [data.shadows.index(shadow)] if shadow in data.shadows else []
         count = min(config.references, calibration.least_without(np.delete(bank.member, aside, axis=0)))
         if count < 1:
@@ -151,13 +145,7 @@ def _of_one_pile(names: Sequence[str], signals: Sequence[str]) -> tuple[Layout, 
 
 def _why_not_in(embedding: str) -> str:
     """Why one more pile cannot be seen in an embedding, or ''."""
-    if embeddings.EMBEDDINGS[embedding].embed:
-        return ""
-    if embedding == SUPPLIED:
-        return "there are vectors of the run's own piles alone"
-    if embedding == FEATURES:
-        return "its encoders are shadows of the run, of which the checkpoint may be one"
-    return "fitted on the run's images, and the fit is not kept"
+    return "" if embeddings.EMBEDDINGS[embedding].embed else "there are vectors of the run's own piles alone"
 
 
 def _leak(names: tuple[str, ...], columns: np.ndarray, calibrated: bool, how: str, left_out: dict[str, str]) -> Leak:

@@ -8,7 +8,7 @@ from absl import logging
 
 from attack import measuring
 from attack.proxies.work import Proxies
-from attack.vectors import encoders
+from shadow import fleet
 from shadow.config import Config
 from shadow.data import manifest
 from shadow.fleet import compiled, local, worker
@@ -18,7 +18,7 @@ def work(workdir: Path, config: Config, data_root: Path) -> None:
     """Trains packs of proxies until none is missing. Raises Stopped, with the work saved, on SIGTERM."""
     found = manifest.read(workdir / "manifest.csv", data_root)
     logging.set_verbosity(logging.ERROR)  # what there is to say about the piles, the run has said
-    scene = measuring.set_scene(workdir, found, config, encoders.measured(workdir, config))
+    scene = measuring.set_scene(workdir, found, config, fleet.present(workdir, config))
     logging.set_verbosity(logging.WARNING)
     proxies = Proxies(scene)
     local.fix_threads(proxies.plan.threads)

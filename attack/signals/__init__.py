@@ -1,9 +1,9 @@
-"""Signals of membership: what a pile shows of a candidate.
+"""Signals of membership: what a pile shows of a candidate, one column for each embedding.
 
-A signal is one file with a block, the numbers that are measured once for every (pile, candidate), and a function
-`signal(numbers [..., number]) -> float64 [..., column]` of them; and one line in `SIGNALS`. Higher always means: more
-likely a member. What a pile without the candidate would show is taken away later (`attack.expectation`). Only blocks of
-the signals that are asked for are measured.
+A signal is one file with a block, the numbers that are measured once for every (pile, candidate), and one line in
+`SIGNALS`. Where it is not the first of these numbers, the file has a function `signal(numbers [..., number]) -> float64
+[..., 1]` of them too. Higher always means: more likely a member. What a pile without the candidate would show is taken
+away later (`attack.expectation`). Only blocks of the signals that are asked for are measured.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attack.signals import density, mosaic, nearest, proxy, ratio, structure, tiles, votes
+from attack.signals import closeness, mosaic, proxy, ratio, votes
 from attack.signals.scene import PileBlock
 from attack.signals.sight import Block
 
 
-class Signal(NamedTuple):
-    """`columns` names what `value(numbers)` gives, for one embedding where `block` is measured in one."""
+def first(numbers: np.ndarray) -> np.ndarray:
+    """The first of a block's numbers, the only one of most: float64 [..., 1] of [..., number]."""
+    return numbers[..., :1].astype(np.float64)
 
-    columns: tuple[str, ...]
-    value: Callable[[np.ndarray], np.ndarray]
+
+class Signal(NamedTuple):
+    """value(numbers of `block`) is the column."""
+
     block: Block | PileBlock
+    value: Callable[[np.ndarray], np.ndarray] = first
 
 
 SIGNALS: dict[str, Signal] = {
-    "nearest": Signal(nearest.COLUMNS, nearest.signal, nearest.BLOCK),
-    "ratio": Signal(ratio.COLUMNS, ratio.signal, ratio.BLOCK),
-    "mosaic": Signal(mosaic.COLUMNS, mosaic.signal, mosaic.BLOCK),
-    "tiles": Signal(tiles.COLUMNS, tiles.signal, tiles.BLOCK),
-    "density": Signal(density.COLUMNS, density.signal, density.BLOCK),
-    "ssim": Signal(structure.COLUMNS, structure.signal, structure.BLOCK),
-    "votes": Signal(votes.COLUMNS, votes.signal, votes.BLOCK),
-    "proxy": Signal(proxy.COLUMNS, proxy.signal, proxy.BLOCK),
+    "nearest": Signal(closeness.BLOCK),
+    "ratio": Signal(closeness.BLOCK, ratio.signal),
+    "mosaic": Signal(mosaic.BLOCK),
+    "votes": Signal(votes.BLOCK),
+    "proxy": Signal(proxy.BLOCK, proxy.signal),
 }

@@ -1,4 +1,8 @@
-"""The nearest generated images: the block of evidence that `nearest` and `ratio` are computed from."""
+"""The nearest generated images: the block of evidence of `nearest` and `ratio`.
+
+`nearest` is its first number, the distance to the nearest one (GAN-Leaks full black-box attack, Chen et al. 2020,
+arXiv 1909.03935).
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,13 @@ FLOOR = 1e-4  # of a distance, before its logarithm: below the rounding of 8-bit
 
 def closeness_of(distance: np.ndarray) -> np.ndarray:
     """-log distance, any shape; a distance counts as FLOOR at least."""
-    return -np.log(np.maximum(distance, FLOOR))
+    return 0 - np.log(np.maximum(distance, FLOOR))  # of 1 it is 0, not -0
 
 
 def measure(sight: Sight) -> np.ndarray:
     """-log distance to the NEAREST nearest generated images, falling: [candidate, NEAREST]. A smaller pile repeats its
     farthest image."""
-    d = sight.to_asked
+    d = sight.distances
     kept = min(NEAREST, d.shape[1])
     near = np.sort(np.partition(d, kept - 1, axis=1)[:, :kept], axis=1)
     return closeness_of(np.pad(near, ((0, 0), (0, NEAREST - kept)), mode="edge"))

@@ -12,8 +12,6 @@ import numpy as np
 
 from attack.signals.scene import PileBlock, Scene
 
-COLUMNS = ("proxy",)
-
 
 def numbers(scene: Scene) -> tuple[str, ...]:
     return tuple(f"proxy.{t}" for t in scene.config.attack.proxy.times)

@@ -7,11 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from attack.signals import closeness
-
-COLUMNS = ("ratio",)
-BLOCK = closeness.BLOCK
-
 
 def signal(numbers: np.ndarray) -> np.ndarray:
     """-log(d_1 / mean of d_2 .. d_NEAREST): [..., 1] of the block's numbers [..., NEAREST]."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attack.vectors import pca
 from shadow.config import Config
 
 
@@ -19,9 +17,9 @@ class Pile:
     """One pile that is measured.
 
     name: in the store; shadow: its number in the fleet, and step: the training step, both -1 for a pile of the
-    target's; count: images of the lot that all piles can be compared at. read() -> [count, side, side] in grey levels
-    0 to 255, from the disk: uint8 where they are whole, float32 where the images were reduced. seen, whole(): the same
-    for what distances see, which of a target's pile may be more.
+    target's; count: images at which it is compared with other piles. read() -> [count, side, side] in grey levels 0 to
+    255, from the disk: uint8 where they are whole, float32 where the images were reduced. seen, whole(): the same for
+    what distances see, which of a target's pile may be more.
     """
 
     name: str
@@ -36,32 +34,16 @@ class Pile:
 @dataclass(frozen=True, eq=False)
 class Scene:
     """images: float32 [image, side, side] in grey levels, the dev images and then the test candidates; ids, groups: of
-    them; dev: how many are dev images; fold: int [dev image], see `measuring.fold_of`; piles: in the order of the
-    store, those of one step and size by rising shadow, the target's last; workdir: where a block may keep what it
-    trained."""
+    them; dev: how many are dev images; piles: in the order of the store, those of one step and size by rising shadow,
+    the target's last; workdir: where a block may keep what it trained."""
 
     images: np.ndarray
     ids: tuple[str, ...]
     groups: tuple[str, ...]
     dev: int
-    fold: np.ndarray
     piles: tuple[Pile, ...]
     workdir: Path
     config: Config
-
-    @functools.cached_property
-    def bases(self) -> list[tuple[np.ndarray, pca.Basis]]:
-        """Whitened principal components of dev images, each with the real images that are seen through it, int [image].
-
-        A dev image must be as foreign to its basis as a test candidate is: there is one for every fold, fitted without
-        the groups of the fold, and for the candidates one of all dev images. No pile is in any. All have as many
-        components.
-        """
-        parts = [np.flatnonzero(self.fold == f) for f in range(self.fold.max() + 1)]
-        parts.append(np.arange(self.dev, len(self.images)))
-        fitted = [np.setdiff1d(np.arange(self.dev), part) for part in parts]
-        count = pca.components(min(map(len, fitted)))
-        return [(part, pca.fit(self.images[known], count)) for part, known in zip(parts, fitted, strict=True)]
 
 
 class PileBlock(NamedTuple):

@@ -13,7 +13,6 @@ import numpy as np
 from attack.signals.closeness import FLOOR
 from attack.signals.sight import Block, Sight
 
-COLUMNS = ("votes",)
 _LEAST = 0.01  # of the weight below, before its logarithm: a hundredth of a slice's even share of distinct images
 
 
@@ -29,12 +28,7 @@ def measure(sight: Sight) -> np.ndarray:
         first, second = np.maximum(np.partition(sight.distances, 1, axis=0)[:2], FLOOR).astype(np.float64)
         margin = np.log(second) - np.log(first)
         weight = np.bincount(sight.distances.argmin(0), margin, minlength=real) * real / images
-    return np.log(_LEAST + weight[sight.rows])[:, None]
+    return np.log(_LEAST + weight)[:, None]
 
 
-BLOCK = Block("votes", ("votes",), measure, "pictures")
-
-
-def signal(numbers: np.ndarray) -> np.ndarray:
-    """The block's number: [..., 1] of [..., 1]."""
-    return numbers.astype(np.float64)
+BLOCK = Block("votes", ("votes",), measure, pictures=True)

@@ -1,7 +1,6 @@
 """Image -> vector, such that the Euclidean distance of two vectors is a root mean square over pixels.
 
-Here are the embeddings that see one image alone; `spaces` has also one that is fitted, one by networks of shadows, and
-one that the user supplies.
+Here are the embeddings that see one image alone; `spaces` has also the one that the user supplies.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from shadow.config import FEATURES, SUPPLIED, AttackConfig
+from shadow.config import SUPPLIED, AttackConfig
 from shadow.data.decoding import resize
 from shadow.errors import UserError
 
@@ -39,15 +38,15 @@ def reduced(images: np.ndarray, side: int) -> np.ndarray:
     return standardised(resize(images, side))
 
 
-def detail(images: np.ndarray, local: int = _LOCAL) -> np.ndarray:
-    """Each image minus its local mean over local x local pixels, float64 [image, height, width]."""
+def detail(images: np.ndarray) -> np.ndarray:
+    """Each image minus its local mean over 5 x 5 pixels, float64 [image, height, width]."""
     images = np.asarray(images, np.float64)
-    return images - ndimage.uniform_filter(images, (0, local, local), mode="nearest")
+    return images - ndimage.uniform_filter(images, (0, _LOCAL, _LOCAL), mode="nearest")
 
 
-def highpass(images: np.ndarray, local: int = _LOCAL) -> np.ndarray:
+def highpass(images: np.ndarray) -> np.ndarray:
     """Standardised detail, where memorisation shows first."""
-    return standardised(detail(images, local))
+    return standardised(detail(images))
 
 
 def laplacian(images: np.ndarray) -> np.ndarray:
@@ -58,14 +57,12 @@ def laplacian(images: np.ndarray) -> np.ndarray:
 
 
 class Embedding(NamedTuple):
-    """embed(images [image, side, side]) -> float32 [image, feature]; None where it must be fitted or given first.
+    """embed(images [image, side, side]) -> pictures, float32 [image, side * side]; None for vectors that are given.
 
-    kind: what its vectors are, as blocks ask for it: "pictures" [image, side * side], "whitened" or "vectors".
     side: pixels that images must have at least.
     """
 
     embed: Callable[[np.ndarray], np.ndarray] | None
-    kind: str = "pictures"
     side: int = 1
 
 
@@ -73,12 +70,8 @@ EMBEDDINGS: dict[str, Embedding] = {
     "pixels": Embedding(standardised),
     **{f"pixels{side}": Embedding(partial(reduced, side=side), side=side) for side in (16, 32, 64)},
     "highpass": Embedding(highpass),
-    "highpass3": Embedding(partial(highpass, local=3)),
-    "highpass9": Embedding(partial(highpass, local=9)),
     "laplacian": Embedding(laplacian),
-    "pca": Embedding(None, "whitened"),
-    FEATURES: Embedding(None, "vectors"),
-    SUPPLIED: Embedding(None, "vectors"),
+    SUPPLIED: Embedding(None),
 }
 
 
@@ -97,7 +90,7 @@ def check(name: str, resolution: int) -> None:
 
 def embed(name: str, images: np.ndarray) -> np.ndarray:
     """float32 [image, feature] of images [image, height, width] in grey levels. Raises UserError as `check`, and
-    ValueError for an embedding that must be fitted or given first."""
+    ValueError for the embedding whose vectors are given."""
     check(name, images.shape[-1])
     found = EMBEDDINGS[name].embed
     if found is None:

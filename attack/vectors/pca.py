@@ -1,4 +1,4 @@
-"""Principal components of known real images, whitened."""
+"""Principal components of images, whitened."""
 
 from __future__ import annotations
 

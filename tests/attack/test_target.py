@@ -1,5 +1,4 @@
-"""References of candidates: stand-ins against a loop, and what goes wrong without them; and what a target's pile shows
-of its candidates, against a loop."""
+"""What a target's pile shows of its candidates, against a loop."""
 
 import dataclasses
 
@@ -7,11 +6,11 @@ import numpy as np
 import pytest
 from naive_expectation import means, residuals
 
-from attack import calibration, crossfit, layout, store, target
+from attack import calibration, crossfit, target
 from attack.crossfit import Labelled, Options
 from attack.statistics import ranking
-from shadow import keys, membership
-from shadow.config import Config, MembershipConfig
+from shadow import membership
+from shadow.config import MembershipConfig
 
 GROUPS, SHADOWS = 60, 8
 OPTIONS = Options(references=8, folds=2, ridge=1.0, seed=0)
@@ -23,7 +22,7 @@ def world(seed, relatives=2.0):
     bool [candidate])."""
     rng = np.random.default_rng(seed)
     dev, test = np.repeat(np.arange(GROUPS), 3), np.repeat(np.arange(GROUPS), 2)
-    names, asked = [f"g{g}" for g in dev], [f"g{g}" for g in test]
+    names = [f"g{g}" for g in dev]
     held = membership.draw(names, SHADOWS, MembershipConfig(unit="mixed", block=SHADOWS), seed)
     mine = rng.random(len(dev) + len(test)) < 0.5  # in the target's training set
     group = np.concatenate([dev, test])
@@ -37,28 +36,12 @@ def world(seed, relatives=2.0):
     rows = [np.concatenate([row, np.zeros(len(test), bool)]) for row in held]
     steps = np.array([[shown(row, share) for row in rows] for share in (0.5, 1.0)])
     ids = tuple(f"c{i}" for i in range(len(test)))
-    barred = target.stand_ins(held, names, asked, ids, 0)
+    barred = membership.draw(ids, SHADOWS, MembershipConfig(unit="image", block=SHADOWS), seed)  # are no references
     sides = (steps[:, :, : len(dev)], held), (steps[:, :, len(dev) :], barred)
     bank, other = (calibration.Bank(side[1], side, member, member, ("mosaic",)) for side, member in sides)
     pile = shown(mine, 1.0)
     asked_about = target.Target(pile[: len(dev)], pile[len(dev) :], ~mine[: len(dev)], other, ids)
     return Labelled(bank, tuple(f"d{i}" for i in range(len(dev))), dev), asked_about, mine[len(dev) :]
-
-
-def mean_z(data, asked, which):
-    return target.candidate_z(data, asked, np.ones(1), OPTIONS, 0)[which].mean()
-
-
-def test_unused_candidates_lie_where_unused_dev_slices_do():
-    with_, without = [], []
-    for seed in range(6):
-        data, asked, used = world(seed)
-        with_.append(mean_z(data, asked, ~used))
-        nobody = np.zeros_like(asked.bank.member)
-        plain = dataclasses.replace(asked, bank=dataclasses.replace(asked.bank, member=nobody))
-        without.append(mean_z(data, plain, ~used))
-    assert abs(np.mean(with_)) < 0.12  # 0 is the mean of unused dev slices
-    assert np.mean(without) < -0.2
 
 
 def relative(bank, ids, count):
@@ -158,43 +141,3 @@ def test_a_score_is_of_its_candidate_alone_to_the_last_bit(presumed):
             ids=tuple(asked.ids[i] for i in some),
         )
         np.testing.assert_array_equal(target.score(data, few, fitted, OPTIONS), whole[some])
-
-
-def test_stand_ins_against_a_loop():
-    member = np.random.default_rng(0).random((6, 5)) < 0.5
-    dev, groups, ids = ["a", "a", "b", "c", "a"], ["a", "z", "c"], ("x", "y", "w")
-    found = target.stand_ins(member, dev, groups, ids, 7)
-    drawn = keys.generator(7, "stand-in", "x").choice(np.array([0, 1, 4]))
-    np.testing.assert_array_equal(found[:, 0], member[:, drawn])
-    assert not found[:, 1].any()
-    np.testing.assert_array_equal(found[:, 2], member[:, 3])
-    np.testing.assert_array_equal(target.stand_ins(member, dev, groups[::-1], ids[::-1], 7), found[:, ::-1])
-
-
-def test_the_store_has_stand_ins_where_they_are_asked_for():
-    member = np.random.default_rng(1).random((6, 2)) < 0.5
-    piles = (*(store.pile_name(k, 5, 3) for k in range(6)), "generated_dev", "generated_test")
-    plan = layout.plan(("pixels",), ("mosaic",))
-    for wanted in (False, True):
-        config = Config()
-        config.attack.stand_ins, config.pile.steps = wanted, (5,)
-        data = store.Store(
-            values=np.zeros((8, 4, 1), np.float32),
-            layout=plan,
-            piles=piles,
-            dev=("d0", "d1"),
-            test=("c0", "c1"),
-            groups=("a", "b", "b", "z"),
-            member=member,
-            used=np.array([False, True]),
-            not_used=np.array([True, False]),
-            statistics={},
-            sizes={"generated_dev": 3, "generated_test": 3},
-            seen={"generated_dev": 3, "generated_test": 3},
-            shadows=tuple(range(6)),
-            asked=6,
-            config=config,
-        )
-        found = data.target("generated_test", 5).bank.member
-        np.testing.assert_array_equal(found[:, 0], member[:, 1] & wanted)
-        assert not found[:, 1].any()

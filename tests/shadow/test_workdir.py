@@ -224,7 +224,7 @@ def families() -> Config:
     return config
 
 
-@pytest.mark.parametrize("name", ["fleet.families", "attack.subsamples", "membership.candidates"])
+@pytest.mark.parametrize("name", ["fleet.families", "membership.candidates"])
 def test_a_field_that_came_later_is_in_no_hash_with_the_value_of_before(monkeypatch, name):
     hashes, flatten = workdir.stage_hashes(Config()), workdir.flatten
     assert name in flatten(dataclasses.asdict(Config()))
@@ -250,6 +250,15 @@ def test_a_run_older_than_a_field_goes_on_as_it_was_begun(begun, section, field,
     assert workdir.stage_hashes(later())["train"] != stages["train"]
     with pytest.raises(UserError, match=named):
         workdir.settle(begun, later())
+
+
+def test_a_run_with_an_option_of_the_attack_that_is_gone_goes_on(begun):
+    now = content(begun)
+    fields = json.loads(now)
+    fields["config"]["attack"]["subsamples"] = 1
+    (begun / "config.json").write_text(json.dumps(fields))
+    workdir.settle(begun, Config())
+    assert content(begun) == now
 
 
 def unit_of(name) -> Config:

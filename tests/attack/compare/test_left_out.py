@@ -9,21 +9,9 @@ from attack.compare import blackbox, table
     ("embeddings", "signals", "columns", "left_out"),
     [
         (("pixels",), ("nearest", "ratio"), (("nearest", "pixels"), ("ratio", "pixels")), set()),
-        (("pixels", "pca"), ("nearest",), (("nearest", "pixels"),), {"pca"}),
-        (
-            ("pixels", "pca"),
-            ("nearest", "proxy", "ssim"),
-            (("nearest", "pixels"),),
-            {"pca", "proxy", "ssim"},
-        ),
-        (
-            ("pixels", "pca"),
-            ("nearest", "density"),
-            (("nearest", "pixels"),),
-            {"pca", "density"},
-        ),  # whitened ones alone
         (("pixels", "supplied"), ("nearest",), (("nearest", "pixels"),), {"supplied"}),
-        (("pca",), ("nearest", "proxy"), (), {"pca", "proxy", "nearest"}),
+        (("pixels", "supplied"), ("nearest", "proxy"), (("nearest", "pixels"),), {"supplied", "proxy"}),
+        (("supplied",), ("nearest", "proxy"), (), {"supplied", "proxy", "nearest"}),
     ],
 )
 def test_each_option_is_measured_or_named(embeddings, signals, columns, left_out):
@@ -37,11 +25,11 @@ def test_a_reason_is_said_once_with_whom_it_concerns():
     def one(label, **parts):
         return {"label": label, "features": {}, "loss": {}, "whitebox": {}, "pile": {}, "blackbox": {}} | parts
 
-    pca, why = {"left_out": {"pca": {"not_comparable": "no fit"}}}, {"not_comparable": "no members"}
+    own, why = {"left_out": {"supplied": {"not_comparable": "no vectors"}}}, {"not_comparable": "no members"}
     pair = {"a": "A", "b": "B", "parameters": {"not_comparable": "other sizes"}, "blackbox": {}}
-    result = {"checkpoints": [one("A", blackbox=pca), one("B", blackbox=pca, loss=why)], "pairs": [pair]}
+    result = {"checkpoints": [one("A", blackbox=own), one("B", blackbox=own, loss=why)], "pairs": [pair]}
     assert table.reasons(result) == [
-        "every checkpoint: blackbox, left out, pca: not comparable: no fit",
+        "every checkpoint: blackbox, left out, supplied: not comparable: no vectors",
         "B: loss: not comparable: no members",
         "B against the first: parameters: not comparable: other sizes",
     ]

@@ -38,7 +38,7 @@ def proxies(folder: Path, piles: list[Pile], **options: object) -> Proxies:
     config.attack.proxy = dataclasses.replace(ProxyConfig(network, steps=6, batch_size=4, pack=2), **options)
     Plan((), 4, 1, 1, 1, "", "").write(folder / "plan.json")
     ids = tuple(f"image {i}" for i in range(len(IMAGES)))
-    return Proxies(Scene(IMAGES, ids, ids, 3, np.zeros(3, int), tuple(piles), folder, config))
+    return Proxies(Scene(IMAGES, ids, ids, 3, tuple(piles), folder, config))
 
 
 def names(packs: list[work.Pack]) -> list[list[str]]:
