@@ -29,7 +29,7 @@ class Part:
 
 
 def parts(names: Sequence[str]) -> list[Part]:
-    """Signals and embeddings among columns called `signal.detail@embedding`, where there are two or more of them."""
+    """Signals and embeddings among columns called `signal@embedding`, where there are two or more of them."""
     found = []
     for kind, of in (("signal", _signal), ("embedding", _embedding)):
         values = [of(name) for name in names]
@@ -40,7 +40,7 @@ def parts(names: Sequence[str]) -> list[Part]:
 
 
 def _signal(column: str) -> str:
-    return column.partition("@")[0].partition(".")[0]
+    return column.partition("@")[0]
 
 
 def _embedding(column: str) -> str:
