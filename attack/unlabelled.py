@@ -222,14 +222,15 @@ def placebo(
     """Every shadow in turn stands for a target that never saw the candidates: the attack is fitted on the others and
     compares them with the shadow's non-members. One fit scores both, since fits on fewer slices have another scale.
 
-    group [candidate] and pool_group [image of the pool]: patient numbers from one numbering. Shadows without ten of
+    group [candidate] and pool_group [image of the pool]: patient numbers from one numbering. Where shadows hold
+    candidates too, those are no non-members to compare with, as they are none of the target. Shadows without ten of
     both, or with one patient on a side, are left out.
     """
-    alone = dataclasses.replace(options, aside=1)
+    alone, candidate = dataclasses.replace(options, aside=1), np.isin(known.ids, asked.ids)
     contrasts: list[Contrast] = []
     above: list[np.ndarray] = []
     for k, member in enumerate(known.bank.member):
-        free, outside = ~asked.bank.member[k], ~member
+        free, outside = ~asked.bank.member[k], ~member & ~candidate
         if min(free.sum(), outside.sum()) < LEAST:
             continue
         if min(len(np.unique(group[free])), len(np.unique(pool_group[outside]))) < 2:

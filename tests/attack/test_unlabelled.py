@@ -202,6 +202,19 @@ def test_a_placebo_compares_the_candidates_with_each_shadows_non_members(null):
     np.testing.assert_allclose(found.above[k], above)
 
 
+def test_candidates_that_shadows_hold_are_no_non_members_of_a_placebo(null, monkeypatch):
+    """The last twelve images of the pool are asked about, and half of the shadows hold each."""
+    monkeypatch.setattr(unlabelled, "LEAST", 2)
+    data, asked = null.data, np.arange(len(null.data.ids)) >= len(null.data.ids) - 12
+    bank = data.bank.about(np.flatnonzero(asked))
+    ids = tuple(np.array(data.ids)[asked].tolist())
+    among = dataclasses.replace(null.asked, bank=bank, ids=ids, pile_candidates=null.asked.pile_pool[asked])
+    found = unlabelled.placebo(data, among, OPTIONS, 1, POOL[asked], POOL)
+    free = ~data.bank.member
+    assert [one.candidates for one in found.contrasts] == free[:, asked].sum(1).tolist()
+    assert [one.nulls for one in found.contrasts] == free[:, ~asked].sum(1).tolist()
+
+
 def test_a_placebo_of_candidates_like_the_others_shows_nothing(null):
     found = unlabelled.placebo(null.data, null.asked, OPTIONS, 1, ASKED, POOL)
     assert abs(np.mean([one.area for one in found.contrasts]) - 0.5) < 0.1
