@@ -39,7 +39,7 @@ from attack.statistics import intervals, metrics, ranking  # noqa: E402
 from shadow import files, keys  # noqa: E402
 from shadow.errors import UserError, exits  # noqa: E402
 
-_ROLE = flags.DEFINE_enum("role", "tuning", ["tuning", "judging"], "Which worlds; judging ones are run once.")
+_ROLE = flags.DEFINE_enum("role", "tuning", ["tuning", "judging", "judged"], "Which worlds; judging ones are run once.")
 _CONFIG = flags.DEFINE_string("config", "configs/small.py", "Recipe of the shadows.")
 _SET = flags.DEFINE_multi_string("set", [], "Further overrides, e.g. --set=fleet.shadows=8 (repeatable).")
 _READ = flags.DEFINE_bool("read", False, "Only read the runs that are there.")

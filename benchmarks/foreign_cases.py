@@ -71,7 +71,7 @@ _PLAIN = [
 @dataclass(frozen=True)
 class Case:
     """A folder to attack. null: no candidate left a trace in its test pile. same_generator: the truth of whether dev
-    pile and test pile are of one generator. role: "tuning" or "judging"."""
+    pile and test pile are of one generator. role: "tuning", "judging" or "judged"."""
 
     world: str
     name: str
@@ -98,7 +98,8 @@ def make(root: Path, world: str, pool: str, patients: str) -> list[Case]:
 def make_world(root: Path, world: World, slices: challenge.Pool | None) -> list[Case]:
     """As `make`, for a world that need not be in the table. slices: the real ones; None for phantoms."""
     folder = root / world.name
-    made_of = json.loads(json.dumps({"world": dataclasses.asdict(world), "pool": foreign_worlds.digest(slices)}))
+    fields = {name: value for name, value in dataclasses.asdict(world).items() if name != "role"}  # it changes nothing
+    made_of = json.loads(json.dumps({"world": fields, "pool": foreign_worlds.digest(slices)}))
     known = folder / "world.json"
     if not known.exists():
         files.write_json(known, made_of)

@@ -1,14 +1,15 @@
 """Worlds of the bench of strangers: what each target is, and which slice has which role.
 
 A world is a row of `WORLDS`: a kind of generator, its recipe, its slices, and the sizes of the folders. Nothing may be
-chosen on worlds of the role "judging"; those of the role "tuning" are free to look at. Roles of slices are dealt by the
-world's seed, before any generator is trained.
+chosen on worlds of the role "judging", which are run once; then they are "judged", and a world of the same recipe with
+a fresh seed takes their place. Those of the roles "tuning" and "judged" are free to look at. Roles of slices are dealt
+by the world's seed, before any generator is trained.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from shadow.data import challenge, decoding, phantom
 from shadow.errors import UserError
 
 TUNING_SEEDS, JUDGING_SEEDS = range(1101, 1107), range(1201, 1207)
+FRESH_SEEDS = range(1301, 1307)  # of judging worlds whose recipe was judged before
+JUDGED = ("judge-eps", "judge-flow", "judge-gan", "judge-v-attn")  # have been run and looked at
 KINDS = ("eps", "flow", "gan", "dit", "v-attn", "eps-attn")
 SHARING = ("slice", "group", "half")
 RESOLUTION = 32  # pixels a side of training images and of generated ones
@@ -121,7 +124,19 @@ def _table() -> tuple[World, ...]:
     )  # fmt: skip
 
 
-WORLDS: dict[str, World] = {world.name: world for world in _table()}
+def _rounds() -> tuple[World, ...]:
+    """The table, with what was judged, and a fresh world of the same recipe for each of those."""
+    fresh = {seed: FRESH_SEEDS[i] for i, seed in enumerate(JUDGING_SEEDS)}
+    told = [replace(world, role="judged") if world.name in JUDGED else world for world in _table()]
+    again = [
+        replace(world, name=world.name.replace("judge", "fresh"), role="judging", seed=fresh[world.seed])
+        for world in told
+        if world.role == "judged"
+    ]
+    return (*told, *again)
+
+
+WORLDS: dict[str, World] = {world.name: world for world in _rounds()}
 
 
 def find(name: str) -> World:

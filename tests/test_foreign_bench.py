@@ -54,17 +54,24 @@ def small_phantoms(monkeypatch):
 
 
 def test_every_kind_has_a_tuning_and_a_judging_world():
-    assert Counter((w.kind, w.role) for w in WORLDS.values()) == {
-        (kind, role): 1 for kind in foreign_worlds.KINDS for role in ("tuning", "judging")
-    }
-    assert len(foreign_worlds._table()) == len(WORLDS)  # else two rows had one name
+    roles = Counter((w.kind, w.role) for w in WORLDS.values() if w.role != "judged")
+    assert roles == {(kind, role): 1 for kind in foreign_worlds.KINDS for role in ("tuning", "judging")}
+    assert len(foreign_worlds._rounds()) == len(WORLDS)  # else two rows had one name
+    assert {w.name for w in WORLDS.values() if w.role == "judged"} == set(foreign_worlds.JUDGED)
+
+
+def test_what_was_judged_is_followed_by_a_fresh_world_of_its_recipe():
+    for name in foreign_worlds.JUDGED:
+        old, new = WORLDS[name], WORLDS[name.replace("judge", "fresh")]
+        assert (new.role, new.seed) == ("judging", old.seed + 100)
+        assert dataclasses.replace(new, name=old.name, role=old.role, seed=old.seed) == old
 
 
 def test_seeds_of_judging_are_no_seeds_of_tuning():
-    seeds = {role: {w.seed for w in WORLDS.values() if w.role == role} for role in ("tuning", "judging")}
+    seeds = {role: {w.seed for w in WORLDS.values() if w.role == role} for role in ("tuning", "judged", "judging")}
     assert seeds["tuning"] == set(foreign_worlds.TUNING_SEEDS)
-    assert seeds["judging"] == set(foreign_worlds.JUDGING_SEEDS)
-    assert not seeds["tuning"] & seeds["judging"]
+    assert seeds["judged"] | seeds["judging"] == {*foreign_worlds.JUDGING_SEEDS, *(s + 100 for s in seeds["judged"])}
+    assert len(set().union(*seeds.values())) == len(WORLDS)  # no seed twice
 
 
 @pytest.mark.parametrize("world", WORLDS.values(), ids=lambda w: w.name)
