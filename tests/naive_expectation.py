@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import optimize
 
 PRIOR_IMAGES = 10  # images' worth of weight of "as the earliest references"
 
@@ -11,7 +12,7 @@ def fitted(own, references, known):
     """(level [column], weight [step, column]) of one pile: own [image, column], references [step, image, column].
 
     Least squares by rows: one for each known image, with a column of ones for the level, and one for each step that
-    pulls its weight to 1 (the earliest) or 0 (others).
+    pulls its weight to 1 (the earliest) or 0 (others). No weight is negative.
     """
     steps, _, columns = references.shape
     first = np.eye(steps)[0]
@@ -25,7 +26,8 @@ def fitted(own, references, known):
         images = np.column_stack([seen.T, np.ones(seen.shape[1])])
         pulls = np.column_stack([pull * np.eye(steps), np.zeros(steps)])
         wanted = np.concatenate([own[known, j], pull * first])
-        found = np.linalg.lstsq(np.concatenate([images, pulls]), wanted, rcond=None)[0]
+        limits = [0] * steps + [-np.inf], np.inf
+        found = optimize.lsq_linear(np.concatenate([images, pulls]), wanted, limits, method="bvls", tol=1e-15).x
         weight[:, j], level[j] = found[:steps], found[steps]
     return level, weight
 
