@@ -242,7 +242,7 @@ def _contrast_figures(against: Against, prior: float, fpr: float) -> dict[str, A
         "why": against.why,
         "blind_p": against.blind_p,
         "placebo": [one.area for one in placebo.contrasts],
-        "inflation": placebo.inflation,
+        "inflation": placebo.inflation.factor,
         "placebo_flagged": float(placebo.flagged(fpr).mean()) if len(placebo.above) else None,
     }
     if against.contrast is None:
@@ -256,7 +256,7 @@ def _contrast_figures(against: Against, prior: float, fpr: float) -> dict[str, A
 
 
 def _pooled(
-    data: store.Store, score: np.ndarray, pool: np.ndarray, reach: float, inflation: float, prior: float
+    data: store.Store, score: np.ndarray, pool: np.ndarray, reach: float, inflation: unlabelled.Inflation, prior: float
 ) -> unlabelled.Pooled:
     """The AUC by dev labels and by candidates together, see `unlabelled.pooled`; pool: log odds [image of the pool]."""
     dev = len(data.dev)
@@ -281,7 +281,7 @@ def labelled_p(labels: Labels) -> float | None:
 
 
 def smallest_auc(
-    data: store.Store, pool: np.ndarray, labelled: bool, inflation: float, prior: float, seed: int
+    data: store.Store, pool: np.ndarray, labelled: bool, inflation: unlabelled.Inflation, prior: float, seed: int
 ) -> float | None:
     """The weakest leak that this verdict would call, see `verdict.smallest_auc`; None where there is no comparison."""
     dev = len(data.dev)

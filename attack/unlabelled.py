@@ -27,6 +27,14 @@ LEAST = 10  # candidates, and slices known not to be used: fewer stand above eac
 
 
 @dataclass(frozen=True)
+class Inflation:
+    """By how much a comparison varies more than its own variance says: factor >= 1, the mean of so many `placebos`."""
+
+    factor: float = 1.0
+    placebos: int = 0
+
+
+@dataclass(frozen=True)
 class Contrast:
     """Candidates against slices known not to be used.
 
@@ -48,9 +56,14 @@ class Contrast:
         """One-sided p of "the candidates score like slices that were not used"."""
         return float(stats.t.sf((self.area - 0.5) / np.sqrt(self.variance), self.freedom))
 
-    def inflated(self, factor: float) -> Contrast:
-        """With `factor` times the variance, where that is more than once."""
-        return dataclasses.replace(self, variance=self.variance * max(factor, 1.0))
+    def inflated(self, by: Inflation) -> Contrast:
+        """With the variance times the factor, and the degrees of freedom of a sum of two variances: the comparison's
+        own, and the excess that K placebos tell with K - 1 degrees of freedom (Satterthwaite 1946)."""
+        excess = by.factor - 1
+        if not excess > 0:
+            return self
+        parts = 1 / self.freedom + excess**2 / max(by.placebos - 1, 1)
+        return dataclasses.replace(self, variance=self.variance * by.factor, freedom=by.factor**2 / parts)
 
     def auc(self, prior: float) -> float:
         """Of used against unused candidates, not clipped, if a share `prior` was used:
@@ -138,20 +151,21 @@ class Slices:
     group: np.ndarray
 
 
-def pooled(asked: Slices, null: Slices, used: Slices, reach: float, prior: float, inflation: float) -> Pooled:
+def pooled(asked: Slices, null: Slices, used: Slices, reach: float, prior: float, inflation: Inflation) -> Pooled:
     """The AUC of used against unused slices from `used` and `null` dev slices, and from candidates `asked`, of which a
     share `prior` was used; each weighs by the inverse of its variance. All patients are numbered together.
 
     Both estimates share the slices `null`, so the variance is that of the weighted influences, summed by patient. The
-    candidates' part has `inflation` times its variance. The labels' part has that of a 95 % interval which reaches
-    `reach` below their AUC, since influences vanish next to 1, and the chance of judging on other slices, as many as
-    the candidates (Hanley and McNeil 1982). ValueError as `contrast`.
+    candidates' part is inflated (`Contrast.inflated`). The labels' part has the variance of a 95 % interval which
+    reaches `reach` below their AUC, since influences vanish next to 1, and the chance of judging on other slices, as
+    many as the candidates (Hanley and McNeil 1982). ValueError as `contrast`.
     """
     by_label, by_asked = (contrast(side.score, null.score, side.group, null.group) for side in (used, asked))
+    by_asked = by_asked.inflated(inflation)
     half = max(len(asked.score) // 2, 1)
     other = hanley_mcneil(float(np.clip(by_label.area, 0.02, 0.98)), half, half)
     of_labels = max(by_label.variance, (reach / _Z) ** 2)
-    variances = np.array([of_labels + other, inflation * by_asked.variance / prior**2])
+    variances = np.array([of_labels + other, by_asked.variance / prior**2])
     weight = (1 / variances) / (1 / variances).sum()
     auc = float(weight @ [by_label.area, by_asked.auc(prior)])
     places = np.concatenate([asked.group, null.group, used.group])
@@ -166,7 +180,7 @@ def pooled(asked: Slices, null: Slices, used: Slices, reach: float, prior: float
         np.arange(len(null.score) + len(used.score)) >= len(null.score),
         np.ones(len(null.score) + len(used.score)),
     )
-    influence[: ends[1]] += weight[1] * np.sqrt(inflation) / prior * of_asked
+    influence[: ends[1]] += weight[1] * np.sqrt(inflation.factor) / prior * of_asked
     influence[ends[0] :] += weight[0] * np.sqrt(of_labels / by_label.variance) * of_used
     sums = np.bincount(numbers, influence)
     variance = float((sums**2).sum()) * len(sums) / (len(sums) - 1) + weight[0] ** 2 * other
@@ -187,8 +201,8 @@ class Placebo:
     above: tuple[np.ndarray, ...]
 
     @property
-    def inflation(self) -> float:
-        """By how much the comparison varies more than its own variance says, at least 1.
+    def inflation(self) -> Inflation:
+        """By how much the comparison varies more than its own variance says.
 
         It is the mean square of the standardised areas, in units of that of Student's t, f / (f - 2): 1 where nothing
         is to be seen and patients are all that varies. Genomic control does so for tests of association (Devlin and
@@ -199,7 +213,7 @@ class Placebo:
             for found in self.contrasts
             if found.freedom > 2
         ]
-        return max(1.0, float(np.mean(squares))) if squares else 1.0
+        return Inflation(max(1.0, float(np.mean(squares))), len(squares)) if squares else Inflation()
 
     def flagged(self, share: float) -> np.ndarray:
         """The share of the candidates that is flagged on each shadow's pile, [shadow], if `share` of its non-members

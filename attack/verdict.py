@@ -17,12 +17,13 @@ from scipy import special, stats
 from attack import unlabelled
 from shadow import keys
 
-LEVEL = 0.02  # of the candidates' test where no label of the target is known
+LEVEL = 0.01  # of the candidates' test where no label of the target is known
 LEVEL_WITH_LABELS = 0.025
 LABELLED_LEVEL = 0.025  # of the test of labelled dev slices, one-sided
 LEAK, LABELLED_ONLY, CANNOT_TELL = "leak", "labelled only", "cannot tell"
 POWER = 0.8
 _TRIALS = 400  # simulated candidates for each AUC: the power is known within .04
+_NONE = unlabelled.Inflation()
 _COMPLETE = 8.0  # sd by which members stand above: an AUC of 1
 
 
@@ -99,11 +100,13 @@ def correlation(score: np.ndarray, group: np.ndarray) -> float:
     return float(np.clip(part / max(part + within, 1e-12), 0.0, 0.9))
 
 
-def smallest_auc(slices: Slices, alike: float, prior: float, seed: int, inflation: float = 1.0) -> float | None:
+def smallest_auc(
+    slices: Slices, alike: float, prior: float, seed: int, inflation: unlabelled.Inflation = _NONE
+) -> float | None:
     """The AUC, to .01, of a leak that `decide` calls in `POWER` of simulated runs; None where it misses a complete one.
 
     Scores are normal, a share `alike` of their variance is the patient's; a share `prior` of the candidates, by chance,
-    lies higher; the variance of their comparison is multiplied by `inflation` (`unlabelled.Placebo`), as in the run.
+    lies higher; their comparison is inflated (`unlabelled.Placebo`), as in the run.
     All AUCs share the same draws, so that the power rises with the AUC.
     """
     rng = keys.generator(seed, "smallest auc")

@@ -154,7 +154,8 @@ def replicates(kept: Path, groups: np.ndarray, evaluation: dict[str, Any]) -> np
             mine = half[numbers]
             group, others = unlabelled.numbered(groups[mine].tolist(), null_group.tolist())
             found = unlabelled.contrast(score[mine], null, group, others)
-            found = found.inflated(evaluation["candidates"]["inflation"])
+            placebos = evaluation["candidates"]["placebo"]
+            found = found.inflated(unlabelled.Inflation(evaluation["candidates"]["inflation"], len(placebos)))
             said = verdict.decide(found, "", evaluation["verdict"]["p_labelled"])
             called.append(said.level == verdict.LEAK)
     return np.array(called)

@@ -6,6 +6,7 @@ from scipy import stats
 
 from attack import controls, target, unlabelled
 from attack.crossfit import Options
+from attack.unlabelled import Inflation
 from shadow import keys
 
 OPTIONS = Options(references=8, folds=2, ridge=1.0, seed=0)
@@ -78,7 +79,7 @@ def test_labels_and_candidates_together_find_the_auc_with_the_right_spread():
         labelled = made(rng, 20, 2, 2, 0.3, shift, 1.0)[0]  # all of them used
         used = unlabelled.Slices(labelled, 10_000 + np.repeat(np.arange(20), 2))
         sides = unlabelled.Slices(score, group), unlabelled.Slices(null, null_group), used
-        both = unlabelled.pooled(*sides, 0.0, 0.5, 1.0)
+        both = unlabelled.pooled(*sides, 0.0, 0.5, Inflation())
         low, high = both.interval()
         held += low <= truth <= high
         found.append(both.auc)
@@ -87,7 +88,7 @@ def test_labels_and_candidates_together_find_the_auc_with_the_right_spread():
     assert held >= 0.92 * 300
     # the chance of judging on other slices is in the variance, and not in this spread
     assert 1.0 < np.mean(variance) / np.var(found) < 2.0
-    assert unlabelled.pooled(*sides, 0.0, 0.5, 4.0).variance > both.variance
+    assert unlabelled.pooled(*sides, 0.0, 0.5, Inflation(4.0, 16)).variance > both.variance
 
 
 def test_labels_that_stand_apart_perfectly_are_no_certainty():
@@ -98,7 +99,7 @@ def test_labels_that_stand_apart_perfectly_are_no_certainty():
     sides = [
         unlabelled.Slices(values, 100 * i + np.arange(len(values))) for i, values in enumerate((score, null, used))
     ]
-    both = unlabelled.pooled(*sides, 1 - 0.8316, 0.5, 1.0)
+    both = unlabelled.pooled(*sides, 1 - 0.8316, 0.5, Inflation())
     low, high = both.interval()
     assert both.auc > 0.97
     assert 0.8 < low < 0.93
@@ -148,18 +149,36 @@ def test_one_patient_is_no_comparison():
 
 def test_the_variance_is_widened_and_never_narrowed():
     found = unlabelled.contrast(*made(np.random.default_rng(0)))
-    assert found.inflated(0.5) == found
-    assert found.inflated(4.0).variance == found.variance * 4
+    assert found.inflated(Inflation(0.5, 16)) == found.inflated(Inflation()) == found
+    wide = found.inflated(Inflation(4.0, 16))
+    assert wide.variance == found.variance * 4
+    assert wide.freedom == pytest.approx(16 / (1 / found.freedom + 9 / 15))
+    assert found.inflated(Inflation(1e6, 16)).freedom == pytest.approx(15, rel=1e-3)  # nothing but the placebos
+
+
+@pytest.mark.parametrize("true", [1.0, 4.0, 40.0])
+def test_an_inflation_that_is_estimated_from_few_placebos_keeps_the_level(true):
+    """The area varies `true` times as much as its own variance says; sixteen placebos tell by how much."""
+    rng, free, below, plain = np.random.default_rng(0), 60.0, 0, 0
+    for _ in range(20_000):
+        z = np.sqrt(true) * rng.normal(size=17)
+        far = [unlabelled.Contrast(0.5 + 0.01 * x, 1e-4, free, 100, 50, 50, 30) for x in z]
+        by = unlabelled.Placebo(tuple(far[1:]), ()).inflation
+        below += far[0].inflated(by).p < 0.01
+        plain += stats.t.sf(z[0] / np.sqrt(by.factor), free) < 0.01
+    print(f"\nbelow .01: {below / 20_000:.4f}, with the comparison's own degrees of freedom {plain / 20_000:.4f}")
+    assert below / 20_000 < 0.013
+    assert true == 1.0 or plain / 20_000 > 0.015
 
 
 def test_the_inflation_is_the_mean_square_of_standardised_areas():
     far = [unlabelled.Contrast(0.5 + z * 0.1, 0.01, 10.0, 50, 50, 10, 10) for z in (1.0, -2.0, 2.0)]
-    assert unlabelled.Placebo(tuple(far), ()).inflation == pytest.approx(3.0 * 0.8)
+    assert unlabelled.Placebo(tuple(far), ()).inflation.factor == pytest.approx(3.0 * 0.8)
     t = stats.t.rvs(10, size=20_000, random_state=0)  # where patients are all that varies there is none
     calm = [unlabelled.Contrast(0.5 + z * 0.1, 0.01, 10.0, 50, 50, 10, 10) for z in t]
-    assert unlabelled.Placebo(tuple(calm), ()).inflation == pytest.approx(1.0, abs=0.05)
-    assert unlabelled.Placebo(tuple(far[:1]), ()).inflation == 1.0
-    assert unlabelled.Placebo((), ()).inflation == 1.0
+    assert unlabelled.Placebo(tuple(calm), ()).inflation.factor == pytest.approx(1.0, abs=0.05)
+    assert unlabelled.Placebo(tuple(far[:1]), ()).inflation == Inflation(1.0, 1)
+    assert unlabelled.Placebo((), ()).inflation == Inflation(1.0, 0)
 
 
 def test_names_of_patients_are_numbered_together():
@@ -218,7 +237,8 @@ def test_candidates_that_shadows_hold_are_no_non_members_of_a_placebo(null, monk
 def test_a_placebo_of_candidates_like_the_others_shows_nothing(null):
     found = unlabelled.placebo(null.data, null.asked, OPTIONS, 1, ASKED, POOL)
     assert abs(np.mean([one.area for one in found.contrasts]) - 0.5) < 0.1
-    assert 1.0 <= found.inflation < 3.0
+    assert 1.0 <= found.inflation.factor < 3.0
+    assert found.inflation.placebos == SIZE.shadows
     assert found.flagged(0.1).shape == (SIZE.shadows,)
     assert 0.0 < found.share(0.1) <= 0.1
 

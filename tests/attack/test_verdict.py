@@ -14,8 +14,8 @@ def contrast(z):
     ("z", "p_labelled", "level"),
     [
         (2.5, None, "leak"),
-        (2.0, None, "cannot tell"),  # p .023: not at the level without labels
-        (2.0, 0.001, "leak"),  # but at the one with labels that agree
+        (2.2, None, "cannot tell"),  # p .014: not at the level without labels
+        (2.2, 0.001, "leak"),  # but at the one with labels that agree
         (4.0, 0.3, "cannot tell"),  # labels that contradict overrule
         (1.0, 0.001, "labelled only"),
         (1.0, 0.5, "cannot tell"),
@@ -93,5 +93,5 @@ def test_fewer_slices_and_patients_that_are_alike_miss_more():
     assert many < (alike or 1.0)
     assert verdict.smallest_auc(slices(12, 12), 0.1, 0.5, 0) is None  # even a complete leak is missed too often
     labelled = verdict.smallest_auc(slices(200, 200, used=200), 0.1, 0.5, 0)
-    assert verdict.smallest_auc(slices(200, 200), 0.1, 0.5, 0, 3.0) > many
+    assert verdict.smallest_auc(slices(200, 200), 0.1, 0.5, 0, unlabelled.Inflation(3.0, 16)) > many
     assert labelled <= many  # labels that agree allow the larger level
