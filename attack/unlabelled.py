@@ -57,13 +57,12 @@ class Contrast:
         return float(stats.t.sf((self.area - 0.5) / np.sqrt(self.variance), self.freedom))
 
     def inflated(self, by: Inflation) -> Contrast:
-        """With the variance times the factor, and the degrees of freedom of a sum of two variances: the comparison's
-        own, and the excess that K placebos tell with K - 1 degrees of freedom (Satterthwaite 1946)."""
-        excess = by.factor - 1
-        if not excess > 0:
+        """With the variance times the factor, where that is above 1, and the degrees of freedom of a product of two
+        estimates: K placebos tell the factor with K, and relative variances add up (2 / f of f degrees)."""
+        if not by.factor > 1:
             return self
-        parts = 1 / self.freedom + excess**2 / max(by.placebos - 1, 1)
-        return dataclasses.replace(self, variance=self.variance * by.factor, freedom=by.factor**2 / parts)
+        freedom = 1 / (1 / self.freedom + 1 / by.placebos)
+        return dataclasses.replace(self, variance=self.variance * by.factor, freedom=freedom)
 
     def auc(self, prior: float) -> float:
         """Of used against unused candidates, not clipped, if a share `prior` was used:

@@ -152,8 +152,7 @@ def test_the_variance_is_widened_and_never_narrowed():
     assert found.inflated(Inflation(0.5, 16)) == found.inflated(Inflation()) == found
     wide = found.inflated(Inflation(4.0, 16))
     assert wide.variance == found.variance * 4
-    assert wide.freedom == pytest.approx(16 / (1 / found.freedom + 9 / 15))
-    assert found.inflated(Inflation(1e6, 16)).freedom == pytest.approx(15, rel=1e-3)  # nothing but the placebos
+    assert wide.freedom == pytest.approx(1 / (1 / found.freedom + 1 / 16))
 
 
 @pytest.mark.parametrize("true", [1.0, 4.0, 40.0])
