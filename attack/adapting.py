@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import optimize
 
+from attack import layout
 from attack.combiner import Combiner, balanced, logistic_loss
 
 SIGNAL, COLUMN = 0.2, 0.1
@@ -49,7 +50,7 @@ def adapt(start: Combiner, z: np.ndarray, label: np.ndarray, counts: np.ndarray 
 
 def covariance(names: Sequence[str]) -> np.ndarray:
     """Of the prior of the weights, [column, column]; `names` of the columns, `signal@embedding`."""
-    signals = np.array([name.partition("@")[0] for name in names])
+    signals = np.array([layout.signal_of(name) for name in names])
     return SIGNAL**2 * (signals[:, None] == signals) + COLUMN**2 * np.eye(len(names))
 
 

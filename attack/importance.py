@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from attack import estimate
+from attack import estimate, layout
 from attack.crossfit import HeldOut, Labelled, Options, two_way_each
 from shadow import keys
 
@@ -31,7 +31,7 @@ class Part:
 def parts(names: Sequence[str]) -> list[Part]:
     """Signals and embeddings among columns called `signal@embedding`, where there are two or more of them."""
     found = []
-    for kind, of in (("signal", _signal), ("embedding", _embedding)):
+    for kind, of in (("signal", layout.signal_of), ("embedding", _embedding)):
         values = [of(name) for name in names]
         kinds = list(dict.fromkeys(values))
         if len(kinds) > 1:
@@ -39,12 +39,8 @@ def parts(names: Sequence[str]) -> list[Part]:
     return found
 
 
-def _signal(column: str) -> str:
-    return column.partition("@")[0]
-
-
 def _embedding(column: str) -> str:
-    return column.partition("@")[2] or WHOLE
+    return layout.embedding_of(column) or WHOLE
 
 
 def permuted(held: HeldOut, member: np.ndarray, columns: Sequence[int], seed: int) -> tuple[float, float | None]:

@@ -50,6 +50,16 @@ def key(name: str, embedding: str) -> str:
     return f"{name}@{embedding}" if embedding else name
 
 
+def signal_of(column: str) -> str:
+    """The signal of a column that `key` named."""
+    return column.partition("@")[0]
+
+
+def embedding_of(column: str) -> str:
+    """The embedding of a column that `key` named; empty where it has none."""
+    return column.partition("@")[2]
+
+
 @dataclass(frozen=True)
 class Layout:
     """columns: (signal, embedding), in the order of the columns of z. numbers: the names of the numbers of each block,
@@ -66,7 +76,7 @@ class Layout:
     @property
     def stored(self) -> list[str]:
         """Every number, by a name of its own: number@embedding."""
-        return [key(n, k.partition("@")[2]) for k, names in self.numbers.items() for n in names]
+        return [key(n, embedding_of(k)) for k, names in self.numbers.items() for n in names]
 
     @property
     def size(self) -> int:

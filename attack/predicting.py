@@ -50,12 +50,11 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
 
     found = transfer.of_dev(workdir, data, manifest, config, step, before)
     labels, dev = found.labels, found.figures
-    plain = labels
-    adapts = labels is not None and attack.recalibrate != "none"
-    scored = _scored(folder, data, known, asked, step, labels if adapts else None)
+    moving = labels if attack.recalibrate != "none" else None  # what may set weights and probabilities
+    scored = _scored(folder, data, known, asked, step, moving)
     score, pool = scored.candidate, scored.pool
-    if labels is not None and scored.adapted is not None:
-        labels = dataclasses.replace(labels, score=pool[: len(data.dev)])
+    if moving is not None and scored.adapted is not None:
+        labels = dataclasses.replace(moving, score=pool[: len(data.dev)])
         dev |= transfer.auc_of(labels) | {"by_shadows": {"auc": dev["auc"], "interval": dev["interval"]}}
         dev["weights"] = dict(zip(known.bank.names, scored.adapted.weights.tolist(), strict=True))
     against = _compare(data, manifest, config, known, asked, score, pool)
@@ -75,13 +74,13 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
         expected = stated_auc(said)
     leak = said.level == verdict.LEAK
     resampled = target.bootstrap_scores(
-        known, asked, options(config), attack.draws, attack.bootstrap, scored.moved(labels, attack.seed)
+        known, asked, options(config), attack.draws, attack.bootstrap, scored.moved(moving, attack.seed)
     )
-    if plain is not None and labels is not None and adapts:
+    if moving is not None and labels is not None:
         stated = claims.labelled_probabilities(
             score, resampled, labels, pairs, expected, leak, attack.prior, attack.seed
         )
-        dev["recalibration"] = transfer.recalibrated(labels, plain, pairs, before, attack.folds, attack.seed)
+        dev["recalibration"] = transfer.recalibrated(labels, moving, pairs, before, attack.folds, attack.seed)
     else:
         stated = claims.probabilities(score, resampled, expected, leak, attack.prior, attack.seed)
     limits = claims.thresholds(

@@ -144,8 +144,10 @@ def replicates(kept: Path, groups: np.ndarray, evaluation: dict[str, Any]) -> np
     share no patient. What is not of the candidates (dev labels, fairness) is as in the whole."""
     with np.load(kept / "attack" / "on_target.npz", allow_pickle=False) as kept_scores:
         score, null, null_group = (kept_scores[name] for name in ("candidate", "null", "null_group"))
-    if evaluation["candidates"]["auc"] is None:
+    compared = evaluation["candidates"]
+    if compared["auc"] is None:
         return np.zeros(_HALVES, bool)
+    inflation = unlabelled.Inflation(compared["inflation"], len(compared["placebo"]))
     names, numbers = np.unique(groups, return_inverse=True)
     called = []
     for i in range(_HALVES // 2):
@@ -154,8 +156,7 @@ def replicates(kept: Path, groups: np.ndarray, evaluation: dict[str, Any]) -> np
             mine = half[numbers]
             group, others = unlabelled.numbered(groups[mine].tolist(), null_group.tolist())
             found = unlabelled.contrast(score[mine], null, group, others)
-            placebos = evaluation["candidates"]["placebo"]
-            found = found.inflated(unlabelled.Inflation(evaluation["candidates"]["inflation"], len(placebos)))
+            found = found.inflated(inflation)
             said = verdict.decide(found, "", evaluation["verdict"]["p_labelled"])
             called.append(said.level == verdict.LEAK)
     return np.array(called)
