@@ -13,6 +13,7 @@ import numpy as np
 from scipy import special, stats
 
 from attack import estimate, recalibration, tempering, unlabelled, verdict
+from attack import placebo as placebos
 from attack.recalibration import Labels, Pairs
 from attack.statistics import metrics
 from attack.statistics.intervals import Interval
@@ -195,7 +196,7 @@ def thresholds(
     probability: np.ndarray,
     null: np.ndarray,
     labelled: np.ndarray,
-    placebo: unlabelled.Placebo,
+    placebo: placebos.Placebo,
     fpr: float,
 ) -> Thresholds:
     """Where `used` and `not used` begin, from the target's own images.

@@ -6,14 +6,13 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from attack import (
     adapting,
     claims,
-    controls,
+    comparing,
     crossfit,
     model,
     patients,
@@ -34,8 +33,6 @@ from shadow.config import Config
 from shadow.data.manifest import Manifest
 
 _TEST = "generated_test"
-_PLACEBO_DRAWS = 1  # orders of references: with four an inflation was 1.65 instead of 1.69, at four times the cost
-_UNFAIR = 0.01  # p of the classifier that tells candidates from slices known not to be used, by their pixels
 
 
 def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
@@ -57,13 +54,14 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
         labels = dataclasses.replace(moving, score=pool[: len(data.dev)])
         dev |= transfer.auc_of(labels) | {"by_shadows": {"auc": dev["auc"], "interval": dev["interval"]}}
         dev["weights"] = dict(zip(known.bank.names, scored.adapted.weights.tolist(), strict=True))
-    against = _compare(data, manifest, config, known, asked, score, pool)
-    said = verdict.decide(against.contrast, against.why, None if labels is None else labelled_p(labels))
+    sides = comparing.sides(data, score, pool)
+    against = comparing.compare(data, manifest, config, known, asked, sides)
+    said = verdict.decide(against.contrast, against.why, None if labels is None else comparing.labelled_p(labels))
     held = None if labels is None else (float(dev["auc"]), (float(dev["interval"][0]), float(dev["interval"][1])))
     both = None
     if labels is not None and said.level == verdict.LEAK:
         reach = float(dev["auc"]) - float(dev["interval"][0])
-        both = _pooled(data, score, pool, reach, against.placebo.inflation, attack.prior)
+        both = unlabelled.pooled(sides.asked, sides.null, sides.used, reach, attack.prior, against.placebo.inflation)
 
     def stated_auc(said: verdict.Verdict) -> claims.Expected:
         return claims.expect(against.contrast, against.why, said, held, both, len(asked.ids), attack.prior)
@@ -113,7 +111,7 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     summary |= {
         "dev": dev,
         "same_generator": found.same,
-        "candidates": _contrast_figures(against, attack.prior, attack.fpr),
+        "candidates": comparing.figures(against, attack.prior, attack.fpr),
         "expected": {
             "auc": expected.auc,
             "interval": None if expected.interval is None else list(expected.interval),
@@ -132,14 +130,22 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
         },
         "verdict": dataclasses.asdict(said)
         | {
-            "smallest_auc": smallest_auc(
-                data, pool, labels is not None, against.placebo.inflation, attack.prior, attack.seed
+            "smallest_auc": comparing.smallest_auc(
+                sides, labels is not None, against.placebo.inflation, attack.prior, attack.seed
             )
         },
     }
     with files.replacing(folder / "on_target.npz") as part, part.open("wb") as stream:
         null_group = np.array(data.groups[: len(data.pool)])[data.null]
-        np.savez(stream, candidate=score, null=pool[data.null], null_group=null_group)
+        related, null_related = sides.asked.related, sides.null.related
+        np.savez(
+            stream,
+            candidate=score,
+            null=pool[data.null],
+            null_group=null_group,
+            related=related,
+            null_related=null_related,
+        )
     files.write_json(folder / "evaluation.json", summary)
 
 
@@ -182,119 +188,6 @@ def _scored(
     fold = crossfit.folds(known.group, config.attack.folds, config.attack.seed)[labels.group]
     found = adapting.fit([combiner for combiner, _ in fitted], z_pool, labels.label, fold)
     return _Scored(found.of_new(z), found.of_pool(z_pool), found, z_pool)
-
-
-@dataclasses.dataclass(frozen=True)
-class Against:
-    """The candidates against slices known not to be used. contrast: None where there is no fair comparison, for the
-    reason `why`; blind_p: one-sided p of a classifier that tells the two apart by their pixels, None without one."""
-
-    contrast: unlabelled.Contrast | None
-    why: str
-    placebo: unlabelled.Placebo
-    blind_p: float | None
-
-
-def _compare(
-    data: store.Store,
-    manifest: Manifest,
-    config: Config,
-    known: Labelled,
-    asked: target.Target,
-    score: np.ndarray,
-    pool_score: np.ndarray,
-) -> Against:
-    attack, dev, pool = config.attack, len(data.dev), len(data.pool)
-    asked_group, pool_group = unlabelled.numbered(data.groups[dev:], data.groups[:pool])
-    null_group = pool_group[data.null]
-    placebo = unlabelled.placebo(known, asked, options(config), _PLACEBO_DRAWS, asked_group, pool_group)
-    if min(len(score), int(data.null.sum())) < unlabelled.LEAST:
-        why = f"{len(score)} candidates and {data.null.sum()} slices known not to be used are too few to compare"
-        return Against(None, f"{why}: {unlabelled.LEAST} of each are needed", placebo, None)
-    try:
-        contrast = unlabelled.contrast(score, pool_score[data.null], asked_group, null_group)
-    except ValueError as error:
-        return Against(None, str(error), placebo, None)
-    contrast = contrast.inflated(placebo.inflation)
-    ids = [*(name for name, null in zip(data.pool, data.null, strict=True) if null), *data.test]
-    label = np.arange(len(ids)) >= len(null_group)
-    blind = controls.blind(
-        manifest.images_at(ids, config.data.resolution),
-        label.astype(int),
-        np.concatenate([null_group, asked_group]),
-        attack.seed,
-    )
-    p = blind.get("p")
-    if p is not None and p < _UNFAIR:
-        why = (
-            "the candidates are another kind of image than the slices known not to be used: a classifier that sees no "
-            f"generated image tells them apart (AUC {blind['auc']:.2f}), so that standing above them shows nothing"
-        )
-        return Against(None, why, placebo, p)
-    return Against(contrast, "", placebo, p)
-
-
-def _contrast_figures(against: Against, prior: float, fpr: float) -> dict[str, Any]:
-    """For evaluation.json: the comparison of the candidates with slices known not to be used."""
-    placebo = against.placebo
-    found: dict[str, Any] = {
-        "why": against.why,
-        "blind_p": against.blind_p,
-        "placebo": [one.area for one in placebo.contrasts],
-        "inflation": placebo.inflation.factor,
-        "placebo_flagged": float(placebo.flagged(fpr).mean()) if len(placebo.above) else None,
-    }
-    if against.contrast is None:
-        return found | {"auc": None, "interval": None}
-    return found | {
-        "auc": against.contrast.auc(prior),
-        "interval": list(against.contrast.interval(prior)),
-        "p": against.contrast.p,
-        **dataclasses.asdict(against.contrast),
-    }
-
-
-def _pooled(
-    data: store.Store, score: np.ndarray, pool: np.ndarray, reach: float, inflation: unlabelled.Inflation, prior: float
-) -> unlabelled.Pooled:
-    """The AUC by dev labels and by candidates together, see `unlabelled.pooled`; pool: log odds [image of the pool]."""
-    dev = len(data.dev)
-    asked_group, pool_group = unlabelled.numbered(data.groups[dev:], data.groups[: len(data.pool)])
-    return unlabelled.pooled(
-        unlabelled.Slices(score, asked_group),
-        unlabelled.Slices(pool[data.null], pool_group[data.null]),
-        unlabelled.Slices(pool[:dev][data.used], pool_group[:dev][data.used]),
-        reach,
-        prior,
-        inflation,
-    )
-
-
-def labelled_p(labels: Labels) -> float | None:
-    """One-sided p of "used dev slices score like unused ones", with patients as units; None with one patient."""
-    used = labels.label == 1
-    try:
-        return unlabelled.contrast(labels.score[used], labels.score[~used], labels.group[used], labels.group[~used]).p
-    except ValueError:
-        return None
-
-
-def smallest_auc(
-    data: store.Store, pool: np.ndarray, labelled: bool, inflation: unlabelled.Inflation, prior: float, seed: int
-) -> float | None:
-    """The weakest leak that this verdict would call, see `verdict.smallest_auc`; None where there is no comparison."""
-    dev = len(data.dev)
-    if min(len(data.test), int(data.null.sum())) < unlabelled.LEAST:
-        return None
-    null = np.flatnonzero(data.null)
-    used = np.flatnonzero(data.used) if labelled else null[:0]
-    asked, nulls, labels = unlabelled.numbered(
-        data.groups[dev:], [data.groups[i] for i in null], [data.groups[i] for i in used]
-    )
-    if min(len(np.unique(asked)), len(np.unique(nulls))) < 2:
-        return None
-    alike = verdict.correlation(pool[null], nulls)
-    return verdict.smallest_auc(verdict.Slices(asked, nulls, labels), alike, prior, seed, inflation)
 
 
 def _rounded(values: np.ndarray) -> list[str]:

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import optimize, stats
 
-from attack import estimate, target
-from attack.crossfit import Labelled, Options
 from attack.statistics.intervals import Interval
 from attack.statistics.ranking import hanley_mcneil
 
@@ -40,7 +38,7 @@ class Contrast:
 
     area: the chance in [0, 1] that a candidate scores higher than such a slice, ties counted one half; variance: of the
     area, patients drawn anew; freedom: of Student's t for it; candidates, nulls: slices; patients: of the candidates;
-    null_patients: of the others.
+    null_patients: of the others; aside: candidates that no slice is like (`compared`), which are in none of these.
     """
 
     area: float
@@ -50,6 +48,7 @@ class Contrast:
     nulls: int
     patients: int
     null_patients: int
+    aside: int = 0
 
     @property
     def p(self) -> float:
@@ -99,32 +98,99 @@ class Contrast:
         return float(np.clip(centre - half, 0, 1)), float(np.clip(centre + half, 0, 1))
 
 
-def contrast(score: np.ndarray, null: np.ndarray, group: np.ndarray, null_group: np.ndarray) -> Contrast:
-    """Compares scores of candidates [candidate] with those of slices known not to be used, null [slice].
+@dataclass(frozen=True)
+class Slices:
+    """Scores of slices, their patient numbers, and whether another slice of the patient is known to be used, each
+    [slice]; where `related` is not given, none is."""
 
-    group, null_group: patient numbers of both, from one numbering. The variance sums DeLong's influences by patient
+    score: np.ndarray
+    group: np.ndarray
+    related: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+
+    def __post_init__(self) -> None:
+        if not self.related.size:
+            object.__setattr__(self, "related", np.zeros(len(self.score), bool))
+
+    def only(self, kept: np.ndarray) -> Slices:
+        """As if the others, by bool [slice], were not there."""
+        return Slices(self.score[kept], self.group[kept], self.related[kept])
+
+
+def compared(asked: Slices, null: Slices) -> np.ndarray:
+    """Which slices known not to be used each candidate is compared with, bool [candidate, null].
+
+    A generator shows relatives of what it learned. So a candidate with a relative that is known to be used is compared
+    with such slices that have one too, and with none where they are fewer than LEAST or of one patient. Another is
+    compared with those that have none, or where they are too few with all, which errs towards "not used".
+    """
+    related = np.zeros((len(asked.score), len(null.score)), bool)
+    for kind, otherwise in ((True, False), (False, True)):
+        alike = null.related == kind
+        enough = alike.sum() >= LEAST and len(np.unique(null.group[alike])) > 1
+        related[asked.related == kind] = alike if enough else otherwise
+    return related
+
+
+def _placed(asked: Slices, null: Slices) -> tuple[float, np.ndarray, np.ndarray]:
+    """(area, influence [candidate], influence [null]): the mean over candidates of the share of the slices compared
+    with that score lower, ties one half, and DeLong's influences on it. Of candidates without any to compare: 0."""
+    pairs = compared(asked, null)
+    counted = pairs.any(1)
+    share = pairs / np.maximum(pairs.sum(1, keepdims=True), 1)
+    above = (asked.score[:, None] > null.score) + 0.5 * (asked.score[:, None] == null.score)
+    place = (above * share).sum(1)
+    area = min(float(place[counted].mean()), 1.0)  # shares sum to 1 up to rounding only
+    of_kind = np.empty(len(place))
+    for kind in (True, False):
+        here = counted & (asked.related == kind)
+        of_kind[here] = place[here].mean() if here.any() else 0.0
+    of_asked = np.where(counted, place - area, 0.0) / counted.sum()
+    of_null = (share * (above - np.where(counted, of_kind, 0.0)[:, None])).sum(0) / counted.sum()
+    return area, of_asked, of_null
+
+
+def contrast(asked: Slices, null: Slices) -> Contrast:
+    """Compares candidates with slices known not to be used, each with those of its kind (`compared`).
+
+    Patient numbers of both are from one numbering. The variance sums DeLong's influences by patient
     (DeLong, DeLong and Clarke-Pearson 1988; Obuchowski 1997 for clustered data), and Student's t has the degrees of
     freedom of a sum of two variances, one of each side's patients (Satterthwaite 1946). Next to complete separation
     the influences vanish; the variance is at least that of one in twelve for each of the fewer side's patients.
     ValueError where there are fewer than two patients on a side.
     """
-    patients, null_patients = len(np.unique(group)), len(np.unique(null_group))
+    pairs = compared(asked, null)
+    ours, others = np.asarray(pairs.any(1)), np.asarray(pairs.any(0))
+    patients, null_patients = len(np.unique(asked.group[ours])), len(np.unique(null.group[others]))
+    if not ours.any() and len(asked.score):
+        raise ValueError(
+            "the candidates are of patients with a slice that is known to be used, and too few slices known not to be "
+            "used are: that relatives of a used slice stand above others shows nothing"
+        )
     if min(patients, null_patients) < 2:
         raise ValueError("one patient alone: chance cannot be told from use")
-    values, asked = np.concatenate([score, null]), np.arange(len(score) + len(null)) < len(score)
-    area, influence = estimate.weighted_placements(values, asked, np.ones(len(values)))
-    numbers = np.unique(np.concatenate([group, null_group]), return_inverse=True)[1]
+    area, of_asked, of_null = _placed(asked, null)
+    numbers = np.unique(np.concatenate([asked.group, null.group]), return_inverse=True)[1]
     count = int(numbers.max()) + 1
-    mine, theirs = (np.bincount(numbers[side], influence[side], count) for side in (asked, ~asked))
-    of_asked = float((mine**2).sum()) * patients / (patients - 1)
-    of_nulls = float((theirs**2).sum()) * null_patients / (null_patients - 1)
-    variance = of_asked + of_nulls + 2 * float(mine @ theirs)  # patients on both sides
+    mine = np.bincount(numbers[: len(ours)], of_asked, count)
+    theirs = np.bincount(numbers[len(ours) :], of_null, count)
+    by_asked = float((mine**2).sum()) * patients / (patients - 1)
+    by_null = float((theirs**2).sum()) * null_patients / (null_patients - 1)
+    variance = by_asked + by_null + 2 * float(mine @ theirs)  # patients on both sides
     floor, least = (0.5 / min(patients, null_patients)) ** 2 / 3, float(min(patients, null_patients) - 1)
     freedom = least
-    if of_asked + of_nulls > 0:
-        parts = of_asked**2 / (patients - 1) + of_nulls**2 / (null_patients - 1)
-        freedom = max((of_asked + of_nulls) ** 2 / parts, least)
-    return Contrast(area, max(variance, floor), freedom, len(score), len(null), patients, null_patients)
+    if by_asked + by_null > 0:
+        parts = by_asked**2 / (patients - 1) + by_null**2 / (null_patients - 1)
+        freedom = max((by_asked + by_null) ** 2 / parts, least)
+    return Contrast(
+        area,
+        max(variance, floor),
+        freedom,
+        int(ours.sum()),
+        int(others.sum()),
+        patients,
+        null_patients,
+        int((~ours).sum()),
+    )
 
 
 @dataclass(frozen=True)
@@ -142,14 +208,6 @@ class Pooled:
         return float(np.clip(self.auc - half, 0, 1)), float(np.clip(self.auc + half, 0, 1))
 
 
-@dataclass(frozen=True)
-class Slices:
-    """Scores of slices and their patient numbers, both [slice]."""
-
-    score: np.ndarray
-    group: np.ndarray
-
-
 def pooled(asked: Slices, null: Slices, used: Slices, reach: float, prior: float, inflation: Inflation) -> Pooled:
     """The AUC of used against unused slices from `used` and `null` dev slices, and from candidates `asked`, of which a
     share `prior` was used; each weighs by the inverse of its variance. All patients are numbered together.
@@ -159,110 +217,24 @@ def pooled(asked: Slices, null: Slices, used: Slices, reach: float, prior: float
     reaches `reach` below their AUC, since influences vanish next to 1, and the chance of judging on other slices, as
     many as the candidates (Hanley and McNeil 1982). ValueError as `contrast`.
     """
-    by_label, by_asked = (contrast(side.score, null.score, side.group, null.group) for side in (used, asked))
-    by_asked = by_asked.inflated(inflation)
+    by_label, by_asked = contrast(used, null), contrast(asked, null).inflated(inflation)
     half = max(len(asked.score) // 2, 1)
     other = hanley_mcneil(float(np.clip(by_label.area, 0.02, 0.98)), half, half)
     of_labels = max(by_label.variance, (reach / _Z) ** 2)
     variances = np.array([of_labels + other, by_asked.variance / prior**2])
     weight = (1 / variances) / (1 / variances).sum()
     auc = float(weight @ [by_label.area, by_asked.auc(prior)])
-    places = np.concatenate([asked.group, null.group, used.group])
-    numbers = np.unique(places, return_inverse=True)[1]
-    influence = np.zeros(len(places))
-    ends = len(asked.score), len(asked.score) + len(null.score)
-    _, of_asked = estimate.weighted_placements(
-        np.concatenate([asked.score, null.score]), np.arange(ends[1]) < ends[0], np.ones(ends[1])
+    numbers = np.unique(np.concatenate([asked.group, null.group, used.group]), return_inverse=True)[1]
+    by_candidates, by_labels = _placed(asked, null)[1:], _placed(used, null)[1:]
+    ours, theirs = weight[1] * np.sqrt(inflation.factor) / prior, weight[0] * np.sqrt(of_labels / by_label.variance)
+    influence = np.concatenate(
+        [ours * by_candidates[0], ours * by_candidates[1] + theirs * by_labels[1], theirs * by_labels[0]]
     )
-    _, of_used = estimate.weighted_placements(
-        np.concatenate([null.score, used.score]),
-        np.arange(len(null.score) + len(used.score)) >= len(null.score),
-        np.ones(len(null.score) + len(used.score)),
-    )
-    influence[: ends[1]] += weight[1] * np.sqrt(inflation.factor) / prior * of_asked
-    influence[ends[0] :] += weight[0] * np.sqrt(of_labels / by_label.variance) * of_used
     sums = np.bincount(numbers, influence)
     variance = float((sums**2).sum()) * len(sums) / (len(sums) - 1) + weight[0] ** 2 * other
     apart = float(1 / (1 / variances).sum())  # as if nothing were shared: the least, where influences vanish
     freedom = 1 / float(weight**2 @ [1 / by_label.freedom, 1 / by_asked.freedom])
     return Pooled(float(np.clip(auc, 0, 1)), max(variance, apart), freedom)
-
-
-@dataclass(frozen=True)
-class Placebo:
-    """The same comparison on every shadow's pile, whose shadow holds none of the candidates asked about.
-
-    contrasts: of each shadow, against its own non-members; above: for each shadow, float [candidate] in (0, 1], the
-    share of the shadow's non-members, the candidate counted in, that score as high or higher.
-    """
-
-    contrasts: tuple[Contrast, ...]
-    above: tuple[np.ndarray, ...]
-
-    @property
-    def inflation(self) -> Inflation:
-        """By how much the comparison varies more than its own variance says.
-
-        It is the mean square of the standardised areas, in units of that of Student's t, f / (f - 2): 1 where nothing
-        is to be seen and patients are all that varies. Genomic control does so for tests of association (Devlin and
-        Roeder 1999).
-        """
-        squares = [
-            (found.area - 0.5) ** 2 / found.variance * (found.freedom - 2) / found.freedom
-            for found in self.contrasts
-            if found.freedom > 2
-        ]
-        return Inflation(max(1.0, float(np.mean(squares))), len(squares)) if squares else Inflation()
-
-    def flagged(self, share: float) -> np.ndarray:
-        """The share of the candidates that is flagged on each shadow's pile, [shadow], if `share` of its non-members
-        and a new one may be."""
-        return np.array([(above <= share).mean() for above in self.above])
-
-    def share(self, fpr: float) -> float:
-        """The share of the nulls that a threshold may flag: `fpr`, or where clearly more of the candidates than that
-        are flagged on these piles (by two standard errors over shadows), the largest that flags `fpr` of them."""
-        rates = self.flagged(fpr)
-        if len(rates) < 2 or rates.mean() - fpr <= 2 * rates.std(ddof=1) / np.sqrt(len(rates)):
-            return fpr
-        every = np.sort(np.concatenate(self.above))
-        return float(min(fpr, every[max(int(np.floor(fpr * len(every))) - 1, 0)]))
-
-
-def placebo(
-    known: Labelled, asked: target.Target, options: Options, draws: int, group: np.ndarray, pool_group: np.ndarray
-) -> Placebo:
-    """Every shadow in turn stands for a target that never saw the candidates: the attack is fitted on the others and
-    compares them with the shadow's non-members. One fit scores both, since fits on fewer slices have another scale.
-
-    group [candidate] and pool_group [image of the pool]: patient numbers from one numbering. Where shadows hold
-    candidates too, those are no non-members to compare with, as they are none of the target. Shadows without ten of
-    both, or with one patient on a side, are left out.
-    """
-    alone, candidate = dataclasses.replace(options, aside=1), np.isin(known.ids, asked.ids)
-    contrasts: list[Contrast] = []
-    above: list[np.ndarray] = []
-    for k, member in enumerate(known.bank.member):
-        free, outside = ~asked.bank.member[k], ~member & ~candidate
-        if min(free.sum(), outside.sum()) < LEAST:
-            continue
-        if min(len(np.unique(group[free])), len(np.unique(pool_group[outside]))) < 2:
-            continue
-        rest = known.only([j for j in range(len(known.bank.member)) if j != k])
-        stands = stand_in(rest, known.bank.values[k], asked, k, outside)
-        own = dataclasses.replace(stands, pile_candidates=stands.pile_pool, bank=rest.bank, ids=rest.ids)
-        fitted = target.fit_draws(rest, alone, draws)
-        score, null = target.score(rest, stands, fitted, alone)[free], target.score(rest, own, fitted, alone)[outside]
-        contrasts.append(contrast(score, null, group[free], pool_group[outside]))
-        above.append((1 + len(null) - np.searchsorted(np.sort(null), score, "left")) / (1 + len(null)))
-    return Placebo(tuple(contrasts), tuple(above))
-
-
-def stand_in(rest: Labelled, pile: np.ndarray, asked: target.Target, shadow: int, outside: np.ndarray) -> target.Target:
-    """Shadow number `shadow` in the place of the target: its pile's evidence about the pool, `pile` [image, number],
-    and about the candidates, with the shadows of `rest` as references."""
-    bank = asked.bank.only([j for j in range(len(asked.bank.member)) if j != shadow])
-    return target.Target(pile, np.asarray(asked.bank.values[shadow]), outside, bank, asked.ids)
 
 
 def numbered(*groups: Sequence[str]) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import special, stats
 
 from attack import unlabelled
+from attack.unlabelled import Inflation, Slices
 from shadow import keys
 
 LEVEL = 0.01  # of the candidates' test where no label of the target is known
@@ -23,7 +24,6 @@ LABELLED_LEVEL = 0.025  # of the test of labelled dev slices, one-sided
 LEAK, LABELLED_ONLY, CANNOT_TELL = "leak", "labelled only", "cannot tell"
 POWER = 0.8
 _TRIALS = 400  # simulated candidates for each AUC: the power is known within .04
-_NONE = unlabelled.Inflation()
 _COMPLETE = 8.0  # sd by which members stand above: an AUC of 1
 
 
@@ -73,16 +73,6 @@ def unless_held(said: Verdict, low: float) -> Verdict:
     return replace(said, level=LABELLED_ONLY if labelled else CANNOT_TELL, why=why)
 
 
-@dataclass(frozen=True)
-class Slices:
-    """Whom the verdict is about, by patient numbers from one numbering: candidates [candidate]; null [slice], known not
-    to be used; used [slice], labelled dev slices of the same generator, none where no labels count."""
-
-    candidates: np.ndarray
-    null: np.ndarray
-    used: np.ndarray
-
-
 def correlation(score: np.ndarray, group: np.ndarray) -> float:
     """How alike normal scores [slice] of one patient are, in [0, .9]: the intraclass correlation by one-way analysis of
     variance (Fisher 1925); 0 where no patient has two slices."""
@@ -101,34 +91,33 @@ def correlation(score: np.ndarray, group: np.ndarray) -> float:
 
 
 def smallest_auc(
-    slices: Slices, alike: float, prior: float, seed: int, inflation: unlabelled.Inflation = _NONE
+    asked: Slices, null: Slices, used: Slices, alike: float, prior: float, seed: int, inflation: Inflation
 ) -> float | None:
     """The AUC, to .01, of a leak that `decide` calls in `POWER` of simulated runs; None where it misses a complete one.
 
-    Scores are normal, a share `alike` of their variance is the patient's; a share `prior` of the candidates, by chance,
-    lies higher; their comparison is inflated (`unlabelled.Placebo`), as in the run.
-    All AUCs share the same draws, so that the power rises with the AUC.
+    Who is asked about, known not to be used, and a labelled used slice of the same generator (none where no labels
+    count) are as in the run; scores are simulated. They are normal, a share `alike` of their variance is the patient's;
+    a share `prior` of the candidates, by chance, lies higher; their comparison is inflated (`placebo.Placebo`), as in
+    the run. All AUCs share the same draws, so that the power rises with the AUC.
     """
     rng = keys.generator(seed, "smallest auc")
-    parts = (slices.candidates, slices.null, slices.used)
-    patients = int(max(part.max() for part in parts if len(part))) + 1
-
-    def noise(part: np.ndarray) -> np.ndarray:
-        return np.sqrt(1 - alike) * rng.standard_normal((_TRIALS, len(part)))
-
+    parts = (asked, null, used)
+    patients = int(max(part.group.max() for part in parts if len(part.group))) + 1
     shared = np.sqrt(alike) * rng.standard_normal((_TRIALS, patients))
-    asked, null, used = (shared[:, part] + noise(part) for part in parts)
-    member = rng.random((_TRIALS, len(slices.candidates))) < prior
+    scores = [
+        shared[:, part.group] + np.sqrt(1 - alike) * rng.standard_normal((_TRIALS, len(part.group))) for part in parts
+    ]
+    member = rng.random((_TRIALS, len(asked.group))) < prior
 
     def power(shift: float) -> float:
         called = 0
         for trial in range(_TRIALS):
-            score = asked[trial] + shift * member[trial]
-            found = unlabelled.contrast(score, null[trial], slices.candidates, slices.null).inflated(inflation)
+            ours, others, known = (replace(part, score=of[trial]) for part, of in zip(parts, scores, strict=True))
+            found = unlabelled.contrast(replace(ours, score=ours.score + shift * member[trial]), others)
             labelled = None
-            if len(used[trial]):
-                labelled = unlabelled.contrast(used[trial] + shift, null[trial], slices.used, slices.null).p
-            called += decide(found, "", labelled).level == LEAK
+            if len(known.score):
+                labelled = unlabelled.contrast(replace(known, score=known.score + shift), others).p
+            called += decide(found.inflated(inflation), "", labelled).level == LEAK
         return called / _TRIALS
 
     if power(_COMPLETE) < POWER:

@@ -9,7 +9,8 @@ the judging worlds, which are run once. A killed bench goes on where it was.
 
 Printed: a line for each run; for nulls how often leakage was called, by kind, with replicates on halves of the
 candidates; how often the stated AUC's interval held the truth; what the submission's F1 was told to be and was;
-calibration error; flags; what `auto` said of the piles, beside the truth.
+calibration error; flags; what `auto` said of the piles, beside the truth; and, for leaking cases, ours beside every
+published baseline.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import foreign_cases  # noqa: E402
+import foreign_rivals  # noqa: E402
 import foreign_worlds  # noqa: E402
 import launching  # noqa: E402
 
 from attack import unlabelled, verdict  # noqa: E402
 from attack.statistics import intervals, metrics, ranking  # noqa: E402
 from shadow import files, keys  # noqa: E402
+from shadow.config import Config  # noqa: E402
 from shadow.errors import UserError, exits  # noqa: E402
 
 _ROLE = flags.DEFINE_enum("role", "tuning", ["tuning", "judging", "judged"], "Which worlds; judging ones are run once.")
@@ -123,8 +126,8 @@ def read(case: foreign_cases.Case, mode: str, kept: Path) -> Run:
         limits[0],
         limits[1],
         evaluation["submission"]["expected"],
-        _f1(labels, truth),
-        _f1(np.ones_like(truth), truth),
+        foreign_rivals.f1(labels, truth),
+        foreign_rivals.f1(np.ones_like(truth), truth),
         float(used[truth == 0].mean()),
         float(low.max()),
         chance,
@@ -135,15 +138,12 @@ def read(case: foreign_cases.Case, mode: str, kept: Path) -> Run:
     )
 
 
-def _f1(labels: np.ndarray, truth: np.ndarray) -> float:
-    return 2 * float((labels & truth).sum()) / max(int(labels.sum() + truth.sum()), 1)
-
-
 def replicates(kept: Path, groups: np.ndarray, evaluation: dict[str, Any]) -> np.ndarray:
     """Whether leakage would be called of halves of a null's candidates, by patient, bool [half]; two halves of a split
     share no patient. What is not of the candidates (dev labels, fairness) is as in the whole."""
     with np.load(kept / "attack" / "on_target.npz", allow_pickle=False) as kept_scores:
-        score, null, null_group = (kept_scores[name] for name in ("candidate", "null", "null_group"))
+        names = ("candidate", "null", "null_group", "related", "null_related")
+        score, null, null_group, related, null_related = (kept_scores[name] for name in names)
     compared = evaluation["candidates"]
     if compared["auc"] is None:
         return np.zeros(_HALVES, bool)
@@ -155,8 +155,8 @@ def replicates(kept: Path, groups: np.ndarray, evaluation: dict[str, Any]) -> np
         for half in (side, ~side):
             mine = half[numbers]
             group, others = unlabelled.numbered(groups[mine].tolist(), null_group.tolist())
-            found = unlabelled.contrast(score[mine], null, group, others)
-            found = found.inflated(inflation)
+            asked = unlabelled.Slices(score[mine], group, related[mine])
+            found = unlabelled.contrast(asked, unlabelled.Slices(null, others, null_related)).inflated(inflation)
             said = verdict.decide(found, "", evaluation["verdict"]["p_labelled"])
             called.append(said.level == verdict.LEAK)
     return np.array(called)
@@ -232,7 +232,7 @@ def summary(runs: Sequence[Run]) -> None:
 
 def main(_: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
-    given, runs = flags.FLAGS, []
+    given, runs, beside = flags.FLAGS, [], []
     root = Path(given.root)
     wanted = given.worlds or [name for name, world in foreign_worlds.WORLDS.items() if world.role == _ROLE.value]
     print(HEAD, flush=True)
@@ -250,8 +250,15 @@ def main(_: list[str]) -> None:
                 if (kept / "attack" / "evaluation.json").exists():
                     runs.append(read(case, mode, kept))
                     print(line(runs[-1]), flush=True)
+            if not case.null and not _READ.value:
+                foreign_rivals.run(folder, case.folder)
+            if not case.null and (folder / foreign_rivals.FOLDER / "scores.csv").exists():
+                prior = Config().attack.prior
+                beside += [foreign_rivals.read(name, case.name, mode, folder, prior) for mode in MODES]
             fleets.setdefault(dev, folder / "run")
     summary(runs)
+    if beside:
+        foreign_rivals.table(beside)
     files.write_json(
         root / f"{_ROLE.value}.json",
         [

@@ -186,6 +186,13 @@ def alarms(evaluation: dict[str, Any]) -> list[str]:
     asked = evaluation.get("candidates") or {}
     if asked.get("blind_p") is not None and asked.get("auc") is None:
         found.append(f"No fair comparison: {asked['why']}.")
+    if asked.get("aside"):
+        found.append(
+            f"{asked['aside']} of {asked['aside'] + asked['candidates']} candidates are left out of the comparison: "
+            "another slice of their patient is known to be used, and of too few slices known not to be used is that "
+            "so. Relatives of a used slice stand above others whether or not they were used. The verdict and the "
+            "stated AUC rest on the other candidates."
+        )
     dev, two_way = evaluation.get("dev") or {}, evaluation.get("two_way") or {}
     wide = two_way.get("prediction_interval")
     for what, node in (("the labelled development slices", dev), ("these candidates", asked)):

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from attack import adapting, unlabelled
 from attack.combiner import Combiner
 from attack.statistics import metrics
+from attack.unlabelled import Slices
 
 NAMES = ("a@x", "b@x", "a@y", "b@y")
 START = Combiner(NAMES, np.array([0.3, 0.2, 0.25, 0.25]), -0.4)
@@ -110,6 +111,7 @@ def test_the_comparison_with_unused_slices_keeps_its_level(gain):
         asked = np.random.default_rng([seed, 1]).normal(size=(60, 4))
         found = adapting.fit([START], [z], label, np.arange(80) // 2 % 5)
         null = found.of_pool([z])[label == 0]
-        below.append(unlabelled.contrast(found.of_new([asked]), null, np.arange(60), 60 + np.arange(40)).p < 0.05)
+        sides = Slices(found.of_new([asked]), np.arange(60)), Slices(null, 60 + np.arange(40))
+        below.append(unlabelled.contrast(*sides).p < 0.05)
     print(f"\np below .05 in {sum(below)} of {len(below)}")
     assert 0.02 < np.mean(below) < 0.09

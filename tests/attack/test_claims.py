@@ -3,6 +3,7 @@ import pytest
 from scipy import special, stats
 
 from attack import claims, tempering, unlabelled, verdict
+from attack.placebo import Placebo
 from attack.recalibration import Labels, Pairs
 from attack.statistics import metrics
 
@@ -15,7 +16,7 @@ def said(level):
     return verdict.Verdict(level, "", 0.1, None, 0.01)
 
 
-NOBODY = unlabelled.Placebo((), ())
+NOBODY = Placebo((), ())
 
 
 def test_without_labels_the_auc_is_that_of_the_comparison():

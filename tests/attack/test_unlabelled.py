@@ -1,17 +1,13 @@
+"""The candidates' comparison: by naive loops, at its level, and between slices of one kind."""
+
 import dataclasses
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from attack import controls, target, unlabelled
-from attack.crossfit import Options
-from attack.unlabelled import Inflation
-from shadow import keys
-
-OPTIONS = Options(references=8, folds=2, ridge=1.0, seed=0)
-SIZE = controls.Size()
-ASKED, POOL = 1000 + np.arange(SIZE.test), np.arange(SIZE.dev)  # every slice is a patient
+from attack import unlabelled
+from attack.unlabelled import Inflation, Slices
 
 
 def by_hand(score, null, group, null_group):
@@ -29,18 +25,18 @@ def by_hand(score, null, group, null_group):
 
 
 def made(rng, patients=20, slices=4, null_patients=15, alike=0.5, shift=0.0, share=0.5):
-    """(score, null, group, null_group) with patient effects; a share of the candidates stands `shift` higher."""
+    """Candidates and others with patient effects; a share of the candidates stands `shift` higher."""
     group, null_group = np.repeat(np.arange(patients), slices), patients + np.repeat(np.arange(null_patients), slices)
     shared = np.sqrt(alike) * rng.normal(size=patients + null_patients)
     score, null = (shared[g] + np.sqrt(1 - alike) * rng.normal(size=len(g)) for g in (group, null_group))
-    return score + shift * (rng.random(len(score)) < share), null, group, null_group
+    return Slices(score + shift * (rng.random(len(score)) < share), group), Slices(null, null_group)
 
 
 def test_the_area_and_its_variance_are_those_of_a_naive_loop():
     rng = np.random.default_rng(0)
     score, null = rng.integers(0, 6, 17).astype(float), rng.integers(0, 6, 12).astype(float)  # with ties
     group, null_group = rng.integers(0, 6, 17), rng.integers(4, 9, 12)  # some patients are on both sides
-    found = unlabelled.contrast(score, null, group, null_group)
+    found = unlabelled.contrast(Slices(score, group), Slices(null, null_group))
     area, variance, freedom = by_hand(score, null, group, null_group)
     assert found.freedom == pytest.approx(freedom)
     assert found.area == pytest.approx(area)
@@ -75,10 +71,8 @@ def test_labels_and_candidates_together_find_the_auc_with_the_right_spread():
     truth = stats.norm.cdf(shift / np.sqrt(2))
     for seed in range(300):
         rng = np.random.default_rng(seed)
-        score, null, group, null_group = made(rng, 50, 2, 20, 0.3, shift)
-        labelled = made(rng, 20, 2, 2, 0.3, shift, 1.0)[0]  # all of them used
-        used = unlabelled.Slices(labelled, 10_000 + np.repeat(np.arange(20), 2))
-        sides = unlabelled.Slices(score, group), unlabelled.Slices(null, null_group), used
+        labelled = made(rng, 20, 2, 2, 0.3, shift, 1.0)[0].score  # all of them used
+        sides = *made(rng, 50, 2, 20, 0.3, shift), Slices(labelled, 10_000 + np.repeat(np.arange(20), 2))
         both = unlabelled.pooled(*sides, 0.0, 0.5, Inflation())
         low, high = both.interval()
         held += low <= truth <= high
@@ -96,9 +90,7 @@ def test_labels_that_stand_apart_perfectly_are_no_certainty():
     rng = np.random.default_rng(0)
     null, used = rng.normal(size=20), rng.normal(size=20) + 50
     score = np.concatenate([rng.normal(size=30), rng.normal(size=30) + 50])
-    sides = [
-        unlabelled.Slices(values, 100 * i + np.arange(len(values))) for i, values in enumerate((score, null, used))
-    ]
+    sides = [Slices(values, 100 * i + np.arange(len(values))) for i, values in enumerate((score, null, used))]
     both = unlabelled.pooled(*sides, 1 - 0.8316, 0.5, Inflation())
     low, high = both.interval()
     assert both.auc > 0.97
@@ -133,10 +125,11 @@ def test_an_auc_that_is_stated_only_where_it_is_significant_is_not_flattered():
 
 
 def test_complete_separation_is_no_certainty():
-    found = unlabelled.contrast(np.arange(10) + 100.0, np.arange(10.0), np.arange(10), 50 + np.arange(10))
+    others = 50 + np.arange(10)
+    found = unlabelled.contrast(Slices(np.arange(10) + 100.0, np.arange(10)), Slices(np.arange(10.0), others))
     assert found.area == 1
     assert 0 < found.p < 1e-6
-    same = unlabelled.contrast(np.zeros(10), np.zeros(10), np.arange(10), 50 + np.arange(10))
+    same = unlabelled.contrast(Slices(np.zeros(10), np.arange(10)), Slices(np.zeros(10), others))
     assert same.p == pytest.approx(0.5)
     low, high = same.interval(0.5)
     assert low < 0.5 < high
@@ -144,7 +137,7 @@ def test_complete_separation_is_no_certainty():
 
 def test_one_patient_is_no_comparison():
     with pytest.raises(ValueError, match="one patient"):
-        unlabelled.contrast(np.zeros(5), np.zeros(5), np.zeros(5, int), np.arange(5))
+        unlabelled.contrast(Slices(np.zeros(5), np.zeros(5, int)), Slices(np.zeros(5), np.arange(5)))
 
 
 def test_the_variance_is_widened_and_never_narrowed():
@@ -155,99 +148,81 @@ def test_the_variance_is_widened_and_never_narrowed():
     assert wide.freedom == pytest.approx(1 / (1 / found.freedom + 1 / 16))
 
 
-@pytest.mark.parametrize("true", [1.0, 4.0, 40.0])
-def test_an_inflation_that_is_estimated_from_few_placebos_keeps_the_level(true):
-    """The area varies `true` times as much as its own variance says; sixteen placebos tell by how much."""
-    rng, free, below, plain = np.random.default_rng(0), 60.0, 0, 0
-    for _ in range(20_000):
-        z = np.sqrt(true) * rng.normal(size=17)
-        far = [unlabelled.Contrast(0.5 + 0.01 * x, 1e-4, free, 100, 50, 50, 30) for x in z]
-        by = unlabelled.Placebo(tuple(far[1:]), ()).inflation
-        below += far[0].inflated(by).p < 0.01
-        plain += stats.t.sf(z[0] / np.sqrt(by.factor), free) < 0.01
-    print(f"\nbelow .01: {below / 20_000:.4f}, with the comparison's own degrees of freedom {plain / 20_000:.4f}")
-    assert below / 20_000 < 0.013
-    assert true == 1.0 or plain / 20_000 > 0.015
-
-
-def test_the_inflation_is_the_mean_square_of_standardised_areas():
-    far = [unlabelled.Contrast(0.5 + z * 0.1, 0.01, 10.0, 50, 50, 10, 10) for z in (1.0, -2.0, 2.0)]
-    assert unlabelled.Placebo(tuple(far), ()).inflation.factor == pytest.approx(3.0 * 0.8)
-    t = stats.t.rvs(10, size=20_000, random_state=0)  # where patients are all that varies there is none
-    calm = [unlabelled.Contrast(0.5 + z * 0.1, 0.01, 10.0, 50, 50, 10, 10) for z in t]
-    assert unlabelled.Placebo(tuple(calm), ()).inflation.factor == pytest.approx(1.0, abs=0.05)
-    assert unlabelled.Placebo(tuple(far[:1]), ()).inflation == Inflation(1.0, 1)
-    assert unlabelled.Placebo((), ()).inflation == Inflation(1.0, 0)
-
-
 def test_names_of_patients_are_numbered_together():
     first, second = unlabelled.numbered(["b", "a", "b"], ["c", "a"])
     assert first[0] == first[2] != first[1] == second[1]
     assert second[0] not in first
 
 
-@pytest.fixture(scope="module")
-def null():
-    return controls.evidence_of(0.0, 3, SIZE)
+# --- relatives of slices that are known to be used
 
 
-def test_a_placebo_compares_the_candidates_with_each_shadows_non_members(null):
-    found = unlabelled.placebo(null.data, null.asked, OPTIONS, 1, ASKED, POOL)
-    assert len(found.contrasts) == SIZE.shadows
-    assert [above.shape for above in found.above] == [(SIZE.test,)] * SIZE.shadows
-    assert 0 < np.min(found.above) <= np.max(found.above) <= 1
-    # shadow 2 by hand: it stands for the target, and is a reference of nobody
-    k, others = 2, [j for j in range(SIZE.shadows) if j != 2]
-    rest, alone = null.data.only(others), dataclasses.replace(OPTIONS, aside=1)
-    outside = ~null.data.bank.member[k]
-    bank = dataclasses.replace(
-        null.asked.bank,
-        values=null.asked.bank.values[others],
-        references=null.asked.bank.references[:, others],
-        member=null.asked.bank.member[others],
-        touched=null.asked.bank.touched[others],
+def related(rng, count, nulls, share, null_share, lift):
+    """Candidates and others of a patient each; shares of both have a relative that is known to be used, and stand
+    `lift` higher for it."""
+    kind, null_kind = rng.random(count) < share, rng.random(nulls) < null_share
+    return (
+        Slices(rng.normal(size=count) + lift * kind, np.arange(count), kind),
+        Slices(rng.normal(size=nulls) + lift * null_kind, count + np.arange(nulls), null_kind),
     )
-    own = null.data.bank.values[k]
-    asked = target.Target(own, null.asked.bank.values[k], outside, bank, null.asked.ids)
-    fitted = target.fit_draws(rest, alone, 1)
-    score = target.score(rest, asked, fitted, alone)
-    pool = target.Target(own, own, outside, rest.bank, rest.ids)
-    nulls = target.score(rest, pool, fitted, alone)[outside]
-    area = np.mean(score[:, None] > nulls[None]) + np.mean(score[:, None] == nulls) / 2
-    assert found.contrasts[k].area == pytest.approx(area)
-    assert (found.contrasts[k].candidates, found.contrasts[k].nulls) == (SIZE.test, outside.sum())
-    above = np.array([(1 + (nulls >= s).sum()) / (1 + len(nulls)) for s in score])
-    np.testing.assert_allclose(found.above[k], above)
 
 
-def test_candidates_that_shadows_hold_are_no_non_members_of_a_placebo(null, monkeypatch):
-    """The last twelve images of the pool are asked about, and half of the shadows hold each."""
-    monkeypatch.setattr(unlabelled, "LEAST", 2)
-    data, asked = null.data, np.arange(len(null.data.ids)) >= len(null.data.ids) - 12
-    bank = data.bank.about(np.flatnonzero(asked))
-    ids = tuple(np.array(data.ids)[asked].tolist())
-    among = dataclasses.replace(null.asked, bank=bank, ids=ids, pile_candidates=null.asked.pile_pool[asked])
-    found = unlabelled.placebo(data, among, OPTIONS, 1, POOL[asked], POOL)
-    free = ~data.bank.member
-    assert [one.candidates for one in found.contrasts] == free[:, asked].sum(1).tolist()
-    assert [one.nulls for one in found.contrasts] == free[:, ~asked].sum(1).tolist()
+def test_each_candidate_is_compared_with_slices_of_its_kind_by_a_naive_loop():
+    rng = np.random.default_rng(2)
+    asked, null = related(rng, 31, 44, 0.4, 0.5, 1.0)
+    found = unlabelled.contrast(asked, null)
+    shares = [
+        [(a > b) + 0.5 * (a == b) for b, theirs in zip(null.score, null.related, strict=True) if theirs == kind]
+        for a, kind in zip(asked.score, asked.related, strict=True)
+    ]
+    assert found.area == pytest.approx(np.mean([np.mean(share) for share in shares]))
+    # the variance of an area is that of the sum of what each patient, left out, takes from it (a jackknife)
+    areas = [
+        unlabelled.contrast(*(side.only(side.group != patient) for side in (asked, null))).area
+        for patient in range(31 + 44)
+    ]
+    ours, others = np.split(np.array(areas) - found.area, [31])
+    jackknife = sum((len(side) - 1) / len(side) * (side**2).sum() for side in (ours, others))
+    assert found.variance == pytest.approx(jackknife, rel=0.1)
+    assert (found.candidates, found.nulls, found.aside) == (31, 44, 0)
 
 
-def test_a_placebo_of_candidates_like_the_others_shows_nothing(null):
-    found = unlabelled.placebo(null.data, null.asked, OPTIONS, 1, ASKED, POOL)
-    assert abs(np.mean([one.area for one in found.contrasts]) - 0.5) < 0.1
-    assert 1.0 <= found.inflation.factor < 3.0
-    assert found.inflation.placebos == SIZE.shadows
-    assert found.flagged(0.1).shape == (SIZE.shadows,)
-    assert 0.0 < found.share(0.1) <= 0.1
+def test_relatives_of_used_slices_are_no_evidence():
+    """Half of the candidates, and few other slices, have a used relative: without their kind nearly all runs are
+    called; nobody is used."""
+    p, blind = [], []
+    for seed in range(300):
+        asked, null = related(np.random.default_rng(seed), 80, 80, 0.5, 0.2, 1.5)
+        p.append(unlabelled.contrast(asked, null).p)
+        blind.append(unlabelled.contrast(*(Slices(side.score, side.group) for side in (asked, null))).p)
+    assert (np.array(blind) < 0.01).mean() > 0.3
+    assert (np.array(p) < 0.01).sum() <= stats.binom.ppf(0.999, 300, 0.01)
+    assert (np.array(p) < 0.1).mean() > 0.04
 
 
-def test_candidates_that_shadows_would_flag_too_often_get_a_smaller_share():
-    rng = keys.generator(0, "test")
-    odd = unlabelled.Placebo((), tuple(rng.random((4, 1000)) ** 2))  # .32 of them in the highest tenth
-    assert odd.flagged(0.1).mean() == pytest.approx(np.sqrt(0.1), abs=0.02)
-    assert odd.share(0.1) == pytest.approx(0.01, abs=0.004)
-    assert odd.flagged(odd.share(0.1)).mean() <= 0.1
-    fair = unlabelled.Placebo((), tuple(rng.integers(1, 22, (4, 60)) / 21))  # with 20 non-members
-    assert fair.share(0.1) == 0.1  # what is not clearly more is chance
-    assert unlabelled.Placebo((), ()).share(0.1) == 0.1
+def test_candidates_without_their_kind_stand_aside():
+    rng = np.random.default_rng(0)
+    asked, null = related(rng, 60, 40, 0.5, 0.0, 9.0)
+    found, count = unlabelled.contrast(asked, null), int(asked.related.sum())
+    assert (found.candidates, found.aside) == (60 - count, count)
+    alone = unlabelled.contrast(asked.only(~asked.related), null)
+    assert dataclasses.astuple(found) == pytest.approx((*dataclasses.astuple(alone)[:-1], count))
+    asked, null = related(rng, 30, 40, 1.0, 0.0, 9.0)
+    with pytest.raises(ValueError, match="relatives of a used slice"):
+        unlabelled.contrast(asked, null)
+
+
+def test_candidates_without_a_used_relative_are_compared_with_all_where_others_are_too_few():
+    asked, null = related(np.random.default_rng(0), 60, 40, 0.0, 1.0, 2.0)
+    found = unlabelled.contrast(asked, null)
+    assert (found.candidates, found.nulls, found.aside) == (60, 40, 0)
+    assert found.area < 0.3  # it errs towards "not used"
+
+
+def test_labels_and_candidates_together_know_relatives_too():
+    rng = np.random.default_rng(1)
+    asked, null = related(rng, 80, 80, 0.5, 0.2, 1.5)
+    used = Slices(rng.normal(size=30), 1000 + np.arange(30))
+    both = unlabelled.pooled(asked, null, used, 0.1, 0.5, Inflation())
+    blind = unlabelled.pooled(*(Slices(s.score, s.group) for s in (asked, null, used)), 0.1, 0.5, Inflation())
+    assert both.auc < blind.auc

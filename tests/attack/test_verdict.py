@@ -1,8 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import special, stats
 
 from attack import unlabelled, verdict
+from attack.unlabelled import Slices
+
+NONE = unlabelled.Inflation()
 
 
 def contrast(z):
@@ -54,14 +59,17 @@ def test_how_alike_slices_of_a_patient_are():
 
 
 def slices(candidates=100, nulls=80, used=0, a_patient=2):
-    asked = np.arange(candidates) // a_patient
-    null = 1000 + np.arange(nulls) // a_patient
-    return verdict.Slices(asked, null, 2000 + np.arange(used) // a_patient)
+    counts = (candidates, nulls, used)
+    return [Slices(np.zeros(n), 1000 * i + np.arange(n) // a_patient) for i, n in enumerate(counts)]
+
+
+def smallest(sides, alike, inflation=NONE):
+    return verdict.smallest_auc(*sides, alike, 0.5, 0, inflation)
 
 
 def test_the_smallest_auc_is_that_of_the_rule_itself():
     """Independent slices: against the power of a normal test, worked out by hand."""
-    found = verdict.smallest_auc(slices(200, 200, a_patient=1), 0.0, 0.5, 0)
+    found = smallest(slices(200, 200, a_patient=1), 0.0)
 
     def power(auc):
         area = (auc + 0.5) / 2
@@ -73,25 +81,33 @@ def test_the_smallest_auc_is_that_of_the_rule_itself():
 
 
 def test_a_leak_of_that_auc_is_called_in_most_new_runs():
-    who = slices()
-    least = verdict.smallest_auc(who, 0.2, 0.5, 0)
+    asked, nulls, _ = who = slices()
+    least = smallest(who, 0.2)
     rng, called = np.random.default_rng(5), 0
     shift = np.sqrt(2) * special.ndtri(least)
     for _ in range(200):
         shared = np.sqrt(0.2) * rng.normal(size=1100)
-        score = shared[who.candidates] + np.sqrt(0.8) * rng.normal(size=100) + shift * (rng.random(100) < 0.5)
-        null = shared[who.null] + np.sqrt(0.8) * rng.normal(size=80)
-        called += verdict.decide(unlabelled.contrast(score, null, who.candidates, who.null), "", None).level == "leak"
+        score = shared[asked.group] + np.sqrt(0.8) * rng.normal(size=100) + shift * (rng.random(100) < 0.5)
+        null = shared[nulls.group] + np.sqrt(0.8) * rng.normal(size=80)
+        found = unlabelled.contrast(Slices(score, asked.group), Slices(null, nulls.group))
+        called += verdict.decide(found, "", None).level == "leak"
     assert 0.7 <= called / 200 <= 0.92
 
 
 def test_fewer_slices_and_patients_that_are_alike_miss_more():
-    many = verdict.smallest_auc(slices(200, 200), 0.1, 0.5, 0)
-    few = verdict.smallest_auc(slices(60, 40), 0.1, 0.5, 0)
-    alike = verdict.smallest_auc(slices(200, 200, a_patient=10), 0.6, 0.5, 0)
+    many, few = smallest(slices(200, 200), 0.1), smallest(slices(60, 40), 0.1)
+    alike = smallest(slices(200, 200, a_patient=10), 0.6)
     assert many < few
     assert many < (alike or 1.0)
-    assert verdict.smallest_auc(slices(12, 12), 0.1, 0.5, 0) is None  # even a complete leak is missed too often
-    labelled = verdict.smallest_auc(slices(200, 200, used=200), 0.1, 0.5, 0)
-    assert verdict.smallest_auc(slices(200, 200), 0.1, 0.5, 0, unlabelled.Inflation(3.0, 16)) > many
+    assert smallest(slices(12, 12), 0.1) is None  # even a complete leak is missed too often
+    labelled = smallest(slices(200, 200, used=200), 0.1)
+    assert smallest(slices(200, 200), 0.1, unlabelled.Inflation(3.0, 16)) > many
     assert labelled <= many  # labels that agree allow the larger level
+
+
+def test_candidates_that_stand_aside_give_no_power():
+    sides = slices(200, 200)
+    apart = [dataclasses.replace(sides[0], related=np.arange(200) < 120), *sides[1:]]
+    alone = smallest([sides[0].only(np.arange(200) >= 120), *sides[1:]], 0.1)
+    assert smallest(apart, 0.1) == pytest.approx(alone, abs=0.03)  # other draws
+    assert smallest(apart, 0.1) > smallest(sides, 0.1)

@@ -108,6 +108,7 @@ EVALUATION = {
         "nulls": 30,
         "patients": 6,
         "null_patients": 15,
+        "aside": 0,
         "placebo": [0.5, 0.47, 0.52, 0.51],
         "inflation": 1.0,
         "placebo_flagged": 0.09,

@@ -169,6 +169,15 @@ def of(run, tmp_path, change) -> str:
     return Page(write_report(alter(run, tmp_path, change), config(), run[1]).read_text()).text
 
 
+def test_candidates_that_nothing_is_like_are_said_to_stand_aside(run, tmp_path, page):
+    def change(evaluation):
+        evaluation["candidates"] |= {"aside": 4, "candidates": 8}
+
+    said = "4 of 12 candidates are left out of the comparison"
+    assert said in of(run, tmp_path, change)
+    assert "left out of the comparison" not in Page(page).text
+
+
 def test_a_leak_leads_with_the_auc_of_the_candidates(page):
     text = Page(page).text
     head = text.split("Slices and their nearest generated images")[0]
