@@ -18,22 +18,14 @@ from PIL import Image
 
 from shadow import files, keys, piles, train
 from shadow.config import ChallengeConfig, Config
-from shadow.data import decoding, editions, groups, phantom
+from shadow.data import decoding, phantom
+from shadow.data.pool import Pool, folder_pool
 from shadow.errors import UserError
 
 # Role folders and file names of the 2023 edition: (folder, stem, digits).
 USED, NOT_USED = ("dev/used", "used", 4), ("dev/not_used", "not_used", 4)
 GENERATED, TEST_GENERATED = ("dev/generated", "generated", 4), ("test/generated_1", "generated", 5)
 UNKNOWN = ("test/real_unknown_1", "real_unknown", 4)
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Real (or phantom) slices, uint8 [image, height, width], with a group each."""
-
-    images: np.ndarray
-    groups: list[str]
-    names: list[str]
 
 
 def phantom_pool(config: ChallengeConfig) -> Pool:
@@ -49,33 +41,6 @@ def phantom_pool(config: ChallengeConfig) -> Pool:
     images = phantom.slices(config.seed, list(patients), positions)
     names = [f"patient {p} slice {s}" for p in patients for s in range(count)]
     return Pool(images.reshape(-1, *images.shape[2:]), [f"p{p:04d}" for p in patients for _ in range(count)], names)
-
-
-def folder_pool(config: ChallengeConfig) -> Pool:
-    """All PNGs below a folder, in natural order; a csv of patients must name every one of them."""
-    root = Path(config.pool)
-    if not root.is_dir():
-        raise UserError(f"challenge.pool = {root}: no such folder (or write 'phantom')")
-    found = sorted(root.rglob("*.png"), key=lambda p: editions.natural_key(p.relative_to(root).as_posix()))
-    ids = [groups.image_id(path.name) for path in found]
-    patient: dict[str, str] = {}
-    if config.patients:
-        twice = next((path for path, name in zip(found, ids, strict=True) if ids.count(name) > 1), None)
-        if twice:
-            raise UserError(f"{twice}: challenge.patients goes by file name, and another folder has this one too")
-        patient = groups.patients_from_csv(Path(config.patients), ids)
-    if not found:
-        raise UserError(f"challenge.pool = {root}: no PNG slices there that can be used")
-    images = [decoding.read_gray(path)[0] for path in found]
-    for path, image in zip(found, images, strict=True):
-        if image.shape != images[0].shape:
-            raise UserError(
-                f"{path}: {image.shape[1]}x{image.shape[0]} pixels, its fellows {images[0].shape[1]}x"
-                f"{images[0].shape[0]}; bring the pool to one size"
-            )
-    names = [path.relative_to(root).as_posix() for path in found]
-    # without a csv every image is a group of its own: file names may repeat between folders
-    return Pool(np.stack(images), [patient.get(name, path) for name, path in zip(ids, names, strict=True)], names)
 
 
 def split_pool(pool: Pool, config: ChallengeConfig) -> dict[str, np.ndarray]:

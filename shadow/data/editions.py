@@ -7,14 +7,14 @@ listed.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from absl import logging
 
+from shadow.data import listing
 from shadow.errors import UserError
 
 ROLES = ("generated_dev", "generated_test", "used", "not_used", "reference", "unknown")  # the order of a manifest
@@ -22,9 +22,6 @@ GENERATED = ("generated_dev", "generated_test")
 DEV = ("used", "not_used", "reference")  # shadows are trained on them; of a reference slice no label is known
 REAL = (*DEV, "unknown")
 LABELS = {"used": 1, "not_used": 0}
-
-_JUNK = {"thumbs.db", "__macosx"}  # what Windows and macOS leave behind, beside hidden names
-_SEALED = "sealed"
 
 
 @dataclass(frozen=True)
@@ -107,12 +104,6 @@ def get(name: str) -> Edition:
     return EDITIONS[name]
 
 
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sorts `generated_2` before `generated_10`, padded or not; the name itself breaks ties."""
-    parts = re.split(r"([0-9]+)", name)  # text and digits alternate, so like is always compared with like
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
-
-
 def find_roles(root: Path | str, edition: str) -> dict[str, Path]:
     """The folder of every role of the edition below `root`, in the order of `ROLES`; none for optional ones not there.
 
@@ -120,29 +111,26 @@ def find_roles(root: Path | str, edition: str) -> dict[str, Path]:
     for an unknown edition, a folder that cannot be read, a role without a folder, with two, or with an empty
     one, for a file in a role folder that is not named `.png`, and for a folder that the edition refuses.
     """
-    roles, refused = get(edition).roles, get(edition).refused
+    roles = get(edition).roles
     root = Path(root)
-    if root.name.casefold() == _SEALED:
+    if root.name.casefold() == listing.SEALED:
         raise UserError(f"data.root={root} is a sealed folder: give the challenge folder around it")
     found: dict[str, Path] = {}
     ours = False
-    for parent, folders, files in _walk(root):
-        ours = ours or _SEALED in map(str.casefold, folders) or "challenge.json" in files
+    for parent, (folders, files) in listing.walk(root, lambda folder: folder not in found.values()):
+        ours = ours or listing.SEALED in map(str.casefold, folders) or "challenge.json" in files
         for name in folders:
-            if refused and _matches(refused, name):
-                raise UserError(
-                    f"{parent / name}: edition {edition} has no place for used slices; move the folder out of "
-                    f"data.root={root}, or use the layout of edition 2023"
-                )
-            fitting = next((role.name for role in roles if role.fits(name, folders)), None)
-            if fitting is None:
+            _check_place(parent / name, root, get(edition))
+            role = _fitting(roles, name, folders)
+            if role is None or listing.is_sealed(parent / name, root) or _is_wrapping(parent / name, roles):
                 continue
-            if fitting in found:
+            if role.name in found:
                 raise UserError(
-                    f"two folders for the role {fitting} of edition {edition}: {found[fitting]} and "
+                    f"two folders for the role {role.name} of edition {edition}: {found[role.name]} and "
                     f"{parent / name}; move one of them out of data.root={root}"
                 )
-            found[fitting] = parent / name
+            found[role.name] = parent / name
+    found = {name: _innermost(folder, root, get(edition)) for name, folder in found.items()}
     for role in roles:
         if role.name not in found and role.optional:
             continue
@@ -170,7 +158,7 @@ def images_in(folder: Path) -> list[Path]:
     Raises UserError for a folder that is empty or unreadable, and for anything else in it, since a file that
     is silently left out would shift what a score is about.
     """
-    folders, files = _listing(folder)
+    folders, files = listing.listing(folder)
     for name in files:
         if not name.lower().endswith(".png"):
             raise UserError(f"{folder / name}: only .png files belong into a role folder; move it elsewhere")
@@ -185,35 +173,36 @@ def _matches(pattern: str, name: str) -> bool:
     return re.fullmatch(pattern, name, re.IGNORECASE) is not None
 
 
-def _listing(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the folders and of the files in `folder`, without hidden names and junk, in natural order."""
-    try:
-        with os.scandir(folder) as entries:
-            names = {entry.name: entry.is_dir() for entry in entries}
-    except OSError as error:
-        raise UserError(f"{folder}: cannot read this folder: {error.strerror or error}") from error
-    visible = [name for name in names if not name.startswith(".") and name.lower() not in _JUNK]
-    for name in visible:
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(f"{folder}: {name!r} is not a UTF-8 name; rename it") from error
-    visible.sort(key=natural_key)
-    return [name for name in visible if names[name]], [name for name in visible if not names[name]]
+def _fitting(roles: tuple[Role, ...], name: str, siblings: Sequence[str]) -> Role | None:
+    """The role of a folder of this name beside these, or None."""
+    return next((role for role in roles if role.fits(name, list(siblings))), None)
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Every folder from `root` down with its listing; links are followed, but none into a sealed folder."""
-    top = root.resolve()
-    seen = set()
-    waiting = [root]
-    while waiting:
-        folder = waiting.pop(0)
-        real = folder.resolve()
-        below = real.relative_to(top) if real.is_relative_to(top) else real
-        if real in seen or _SEALED in map(str.casefold, below.parts):
-            continue
-        seen.add(real)
-        folders, files = _listing(folder)
-        yield folder, folders, files
-        waiting += [folder / name for name in folders if name.casefold() != _SEALED]
+def _check_place(folder: Path, root: Path, edition: Edition) -> None:
+    """Refuses a folder that the edition has no place for."""
+    if edition.refused and _matches(edition.refused, folder.name):
+        raise UserError(
+            f"{folder}: edition {edition.name} has no place for used slices; move the folder out of "
+            f"data.root={root}, or use the layout of edition 2023"
+        )
+
+
+def _is_wrapping(folder: Path, roles: tuple[Role, ...]) -> bool:
+    """Does the folder, whatever its name, hold role folders and nothing else?"""
+    folders, files = listing.listing(folder)
+    return len(folders) > 1 and not files and any(_fitting(roles, name, folders) for name in folders)
+
+
+def _innermost(folder: Path, root: Path, edition: Edition) -> Path:
+    """Where the images of a role folder are. A zip in a zip leaves a folder that holds one folder and nothing else."""
+    role, seen = _fitting(edition.roles, folder.name, listing.listing(folder.parent).folders), {folder.resolve()}
+    while True:
+        folders, files = listing.listing(folder)
+        if files or len(folders) != 1 or (folder / folders[0]).resolve() in seen:
+            return folder
+        outer, folder = folder, folder / folders[0]
+        seen.add(folder.resolve())
+        _check_place(folder, root, edition)
+        inner = _fitting(edition.roles, folder.name, folders)
+        if inner not in (None, role) or listing.is_sealed(folder, root):
+            raise UserError(f"{folder}: its name has no place inside {outer}, which is named for other images; move it")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from shadow.config import ChallengeConfig, Config
 from shadow.data import challenge, decoding
+from shadow.data import pool as pools
 from shadow.errors import Stopped, UserError
 
 SIDES = ("dev_used", "test_used", "dev_not_used", "test_not_used")
@@ -103,8 +104,7 @@ def folder_config(root, table=None):
 def test_folder_pool_in_natural_order(tmp_path):
     root = tmp_path / "pool"
     images = [save(root / "a" / f"s{i}.png", seed=i) for i in (2, 10, 1)]
-    (root / "notes.txt").write_text("no slice")
-    pool = challenge.folder_pool(folder_config(root, "s1.png,anna\na/s2.png,bert\ns10,anna\n"))
+    pool = pools.folder_pool(folder_config(root, "s1.png,anna\na/s2.png,bert\ns10,anna\n"))
     assert pool.names == ["a/s1.png", "a/s2.png", "a/s10.png"]
     assert pool.groups == ["anna", "bert", "anna"]
     assert np.array_equal(pool.images, np.stack([images[2], images[0], images[1]]))
@@ -112,10 +112,10 @@ def test_folder_pool_in_natural_order(tmp_path):
 
 def test_without_patients_every_image_is_a_group_of_its_own(tmp_path):
     """A folder a patient with the same file names in each: the names say nothing of who belongs together."""
-    for patient in ("a", "b"):
+    for k, patient in enumerate(("a", "b")):
         for i in range(2):
-            save(tmp_path / "pool" / patient / f"{i}.png")
-    pool = challenge.folder_pool(folder_config(tmp_path / "pool"))
+            save(tmp_path / "pool" / patient / f"{i}.png", seed=2 * k + i)
+    pool = pools.folder_pool(folder_config(tmp_path / "pool"))
     assert len(set(pool.groups)) == 4
 
 
@@ -123,25 +123,45 @@ def test_a_csv_cannot_tell_equal_file_names_apart(tmp_path):
     for patient in ("a", "b"):
         save(tmp_path / "pool" / patient / "1.png")
     with pytest.raises(UserError, match=r"a/1\.png: challenge\.patients"):
-        challenge.folder_pool(folder_config(tmp_path / "pool", "1.png,anna\n"))
+        pools.folder_pool(folder_config(tmp_path / "pool", "1.png,anna\n"))
 
 
 def test_folder_pool_refuses(tmp_path):
     root = tmp_path / "pool"
     with pytest.raises(UserError, match=r"challenge\.pool = .*pool: no such folder"):
-        challenge.folder_pool(folder_config(root))
+        pools.folder_pool(folder_config(root))
     root.mkdir()
     with pytest.raises(UserError, match="no PNG slices"):
-        challenge.folder_pool(folder_config(root))
+        pools.folder_pool(folder_config(root))
     save(root / "1.png")
     save(root / "2.png", (6, 7))
     with pytest.raises(UserError, match=r"2\.png: 7x6 pixels, its fellows 6x6"):
-        challenge.folder_pool(folder_config(root))
+        pools.folder_pool(folder_config(root))
     with pytest.raises(UserError, match=r"patients\.csv: no patient for 1 of 2 images, the first is 2"):
-        challenge.folder_pool(folder_config(root, "1.png,anna\n"))
+        pools.folder_pool(folder_config(root, "1.png,anna\n"))
     (root / "2.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"2\.png: not a PNG"):
-        challenge.folder_pool(folder_config(root))
+        pools.folder_pool(folder_config(root))
+
+
+def test_a_picture_that_is_there_twice_is_dealt_once(tmp_path, monkeypatch):
+    """Black slices at the ends of two volumes, and a slice that was saved again in another mode."""
+    lines = []
+    monkeypatch.setattr(pools.logging, "warning", lambda text, *values: lines.append(text % values))
+    root = tmp_path / "pool"
+    for patient in ("a", "b"):
+        save(root / patient / f"{patient}1.png", seed=ord(patient))
+        Image.fromarray(np.zeros((6, 6), np.uint8)).save(root / patient / f"{patient}0.png")
+    with Image.open(root / "a/a1.png") as image:
+        image.convert("RGB").save(root / "b/b2.png")
+    found = pools.folder_pool(folder_config(root, "a0,a\na1,a\nb0,b\nb1,b\nb2,b\n"))
+    assert found.names == ["a/a0.png", "a/a1.png", "b/b1.png"]
+    assert found.groups == ["a", "a", "b"]
+    assert len({image.tobytes() for image in found.images}) == len(found.images) == 3
+    assert lines == [
+        f"{root / 'b/b0.png'} is the same picture as {root / 'a/a0.png'} and is left out "
+        "(2 files in all repeat an earlier one)"
+    ]
 
 
 def noise(seed, patients, positions):

@@ -3,8 +3,6 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from shadow.data import editions
 from shadow.errors import UserError
@@ -233,18 +231,39 @@ def test_names_that_are_not_utf8(tmp_path):
         editions.images_in(tmp_path)
 
 
-@settings(deadline=None, max_examples=50)
-@given(
-    st.lists(st.integers(0, 99_999), unique=True),
-    st.sampled_from(["generated_{}", "generated_{:04}", "{:05}"]),
-)
-def test_natural_order_is_the_order_of_numbers(numbers, pattern):
-    names = sorted((pattern.format(number) + ".png" for number in numbers), key=editions.natural_key)
-    assert names == [pattern.format(number) + ".png" for number in sorted(numbers)]
+@pytest.mark.parametrize("edition", ["2023", "2025"])
+def test_a_zip_in_a_zip_leaves_a_folder_in_a_folder(tmp_path, edition):
+    """Every role folder holds a folder alone, of its own name or of any, and that one the images."""
+    layout = LAYOUTS[edition]
+    nested = {role: f"{path}/{Path(path).name}" for role, path in layout.items()} | {"used": f"{layout['used']}/PNG/x"}
+    found = editions.find_roles(tree(tmp_path, nested), edition)
+    assert found == {role: tmp_path / path for role, path in nested.items()}
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.text(max_size=20), unique=True), st.randoms())
-def test_natural_order_is_total(names, random):
-    shuffled = random.sample(names, len(names))
-    assert sorted(shuffled, key=editions.natural_key) == sorted(names, key=editions.natural_key)
+def test_a_folder_around_role_folders_is_none_whatever_its_name(tmp_path):
+    layout = {role: f"used/{path.split('/')[-1]}" for role, path in LAYOUT_2023.items()}
+    assert editions.find_roles(tree(tmp_path, layout), "2023")["used"] == tmp_path / "used/used"
+
+
+def test_folders_in_a_role_folder_are_refused_where_they_may_be_more_than_a_wrapping(tmp_path):
+    tree(tmp_path, LAYOUT_2023)
+    used = tmp_path / LAYOUT_2023["used"]
+    (used / "used").mkdir()
+    with pytest.raises(UserError, match=r"used/used: a folder inside a role folder"):
+        editions.find_roles(tmp_path, "2023")
+    (used / "0.png").rename(used / "used/0.png")
+    (used / "used").rename(used / "not_used")
+    with pytest.raises(UserError, match=r"used/not_used: its name has no place inside .*used"):
+        editions.find_roles(tmp_path, "2023")
+    (used / "not_used").rename(used / "patient_1")
+    (used / "patient_2").mkdir()
+    with pytest.raises(UserError, match=r"used/patient_1: a folder inside a role folder"):
+        editions.find_roles(tmp_path, "2023")
+
+
+def test_a_role_folder_that_links_to_the_truth_is_none(tmp_path):
+    layout = {role: path for role, path in LAYOUT_2023.items() if role != "used"}
+    tree(tmp_path, layout | {"sealed": "sealed/used"})
+    (tmp_path / "used").symlink_to(tmp_path / "sealed/used")
+    with pytest.raises(UserError, match="no folder for the role used"):
+        editions.find_roles(tmp_path, "2023")

