@@ -10,13 +10,12 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from shadow.data import png
 from shadow.errors import UserError
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_HEADER_END = 33  # signature and the IHDR chunk
-_MOST_PIXELS = 1 << 26  # 8192 x 8192: a bigger header is damage (or an attack), and Pillow would warn about it
+_TRANSPARENT = "has transparent pixels, whose gray value is anyone's guess; flatten it first"
 _CHUNK_PIXELS = 1 << 24  # of the input, resized at a time
 
 
@@ -30,8 +29,10 @@ def read_gray(path: Path) -> tuple[np.ndarray, str]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Content of a file; UserError naming it if it cannot be read."""
+    """Content of a file; UserError naming it if it cannot be read, or is a pipe, which would keep us waiting."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(f"{path}: cannot read this file: it is a pipe or a device; move it elsewhere")
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot read this file: {error.strerror or error}") from error
@@ -39,32 +40,27 @@ def read_bytes(path: Path) -> bytes:
 
 def decode(content: bytes, path: Path) -> tuple[np.ndarray, str]:
     """As `read_gray`, for the `content` of the file at `path`."""
-    if not content:
-        raise UserError(f"{path}: the file is empty")
-    if not _SIGNATURE.startswith(content[:8]):
-        raise UserError(f"{path}: not a PNG file, whatever its name says")
-    data = content.find(b"IDAT", _HEADER_END)
-    if data < 0 or content.find(b"IEND", data) < 0:  # Pillow would pass over a missing end
-        raise UserError(f"{path}: the PNG file is cut off; copy it again")
-    # The header is read here since Pillow reduces 16-bit colour to 8 bits without a word, and warns about
-    # huge and about animated images, which cannot be silenced among threads.
-    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
-    if content[24] == 16:
+    parts = png.read(content, path)
+    # Pillow reduces 16-bit colour to 8 bits without a word
+    if parts.depth == 16:
         raise UserError(f"{path}: 16 bits a pixel; window the slices to 8 bits first (the edition's are 8-bit)")
-    if width * height > _MOST_PIXELS:
-        raise UserError(f"{path}: {width} x {height} pixels, more than any slice has")
-    if content.find(b"acTL", 0, data) >= 0:
-        raise UserError(f"{path}: an animated PNG; save one slice a file")
     try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(parts.content), formats=["PNG"]) as image:
             mode = image.mode
-            if mode in ("L", "1") and "transparency" not in image.info:
-                return np.array(image.convert("L")), mode
-            channels = np.asarray(image.convert("RGBA"))
+            stored = np.array(image.convert("L") if parts.colour == png.GRAY else image)
+            channels = None if parts.colour == png.GRAY else np.asarray(image.convert("RGBA"))
+    except UnidentifiedImageError as error:  # whose text names an object of ours
+        raise UserError(f"{path}: damaged PNG file: its header makes no sense; save it anew") from error
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise UserError(f"{path}: damaged PNG file: {error}") from error
+        raise UserError(f"{path}: damaged PNG file: {error}; copy it again, or save it anew") from error
+    if channels is None:
+        if png.is_clear(parts, stored):
+            raise UserError(f"{path}: {_TRANSPARENT}")
+        return stored, mode
+    if parts.colour == png.PALETTE and stored.max(initial=0) >= parts.entries:
+        raise UserError(f"{path}: damaged PNG file: a pixel has a colour that its palette lacks; save it anew")
     if (channels[..., 3] != 255).any():
-        raise UserError(f"{path}: has transparent pixels, whose gray value is anyone's guess; flatten it first")
+        raise UserError(f"{path}: {_TRANSPARENT}")
     gray = channels[..., 0]
     if (gray != channels[..., 1]).any() or (gray != channels[..., 2]).any():
         raise UserError(f"{path}: has colours; slices must be gray")
