@@ -127,7 +127,7 @@ def smallest_auc(both: Sides, labelled: bool, inflation: Inflation, prior: float
     if min(len(both.asked.score), len(both.null.score)) < unlabelled.LEAST:
         return None
     try:
-        unlabelled.contrast(both.asked, both.null)
+        unlabelled.Comparison.of(both.asked, both.null)
     except ValueError:
         return None
     used = both.used if labelled else both.used.only(np.zeros(len(both.used.score), bool))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 
 from attack import pooling
 from attack.statistics.metrics import DECISIONS, evaluate
-from shadow import files
+from shadow import files, tables
 from shadow.errors import UserError
 
 COLUMNS = ("id", "score", "probability", "probability_low", "probability_high", "decision")
@@ -48,42 +46,32 @@ def _read(
     path: Path, needed: tuple[str, ...], allowed: tuple[str, ...]
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]], dict[str, int]]:
     """(header, [(line, row by column)], line of every id). A byte order mark and CRLF are taken."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"{path} line {line}: not UTF-8 text") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    found = tables.read(path, strict=True)
     rows: list[tuple[int, dict[str, str]]] = []
     lines: dict[str, int] = {}
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        if (
-            any(name not in header for name in needed)
-            or any(name not in allowed for name in header)
-            or len(set(header)) != len(header)
-        ):
-            optional = [name for name in allowed if name not in needed]
-            raise UserError(
-                f"{path} line 1: the header must be {','.join(needed)} and may have {', '.join(optional)};"
-                f" it is {','.join(header)!r}"
-            )
-        for row in reader:
-            line = reader.line_num
-            if len(row) != len(header):
-                raise UserError(f"{path} line {line}: {len(row)} fields, the header has {len(header)}")
-            fields = dict(zip(header, (field.strip() for field in row), strict=True))
-            name = fields["id"]
-            if not name:
-                raise UserError(f"{path} line {line}: the id is empty")
-            if name in lines:
-                raise UserError(f"{path} line {line}: id {name!r} stands on line {lines[name]} already")
-            lines[name] = line
-            rows.append((line, fields))
-    except csv.Error as error:
-        raise UserError(f"{path} line {reader.line_num}: {error}") from error
+    header = next(found, tables.Line(1, [])).fields
+    if (
+        any(name not in header for name in needed)
+        or any(name not in allowed for name in header)
+        or len(set(header)) != len(header)
+    ):
+        optional = [name for name in allowed if name not in needed]
+        raise UserError(
+            f"{path} line 1: the header must be {','.join(needed)} and may have {', '.join(optional)};"
+            f" it is {','.join(header)!r}{tables.separator_hint(header)}"
+        )
+    for row in found:
+        line = row.number
+        if len(row.fields) != len(header):
+            raise UserError(f"{path} line {line}: {len(row.fields)} fields, the header has {len(header)}")
+        fields = dict(zip(header, row.fields, strict=True))
+        name = fields["id"]
+        if not name:
+            raise UserError(f"{path} line {line}: the id is empty")
+        if name in lines:
+            raise UserError(f"{path} line {line}: id {name!r} stands on line {lines[name]} already")
+        lines[name] = line
+        rows.append((line, fields))
     if not rows:
         raise UserError(f"{path}: there is a header but no candidate")
     return header, rows, lines

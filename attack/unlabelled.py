@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from attack.statistics.intervals import Interval
 from attack.statistics.ranking import hanley_mcneil
 
 _Z = 1.959964  # of a 95 % interval
 _FAR = 40.0  # standard errors: a mean so far below leaves only the lower end of the interval
+_CACHED = 2**17  # pairs of a candidate and another slice that are worked on together
 LEAST = 10  # candidates, and slices known not to be used: fewer stand above each other by chance
 
 
@@ -81,7 +82,7 @@ class Contrast:
         z, least = (self.area - 0.5) / error, float(stats.t.isf(limit, self.freedom))
 
         def surplus(mean: float) -> float:
-            return float(np.log(0.5) + stats.norm.logsf(least - mean) - stats.norm.logsf(z - mean))
+            return float(np.log(0.5) + special.log_ndtr(mean - least) - special.log_ndtr(mean - z))
 
         plain, low = min(self.auc(prior), 1.0), max(self.interval(prior)[0], 0.5)
         if z <= least:
@@ -131,22 +132,73 @@ def compared(asked: Slices, null: Slices) -> np.ndarray:
     return related
 
 
-def _placed(asked: Slices, null: Slices) -> tuple[float, np.ndarray, np.ndarray]:
-    """(area, influence [candidate], influence [null]): the mean over candidates of the share of the slices compared
-    with that score lower, ties one half, and DeLong's influences on it. Of candidates without any to compare: 0."""
-    pairs = compared(asked, null)
-    counted = pairs.any(1)
-    share = pairs / np.maximum(pairs.sum(1, keepdims=True), 1)
-    above = (asked.score[:, None] > null.score) + 0.5 * (asked.score[:, None] == null.score)
-    place = (above * share).sum(1)
-    area = min(float(place[counted].mean()), 1.0)  # shares sum to 1 up to rounding only
-    of_kind = np.empty(len(place))
-    for kind in (True, False):
-        here = counted & (asked.related == kind)
-        of_kind[here] = place[here].mean() if here.any() else 0.0
-    of_asked = np.where(counted, place - area, 0.0) / counted.sum()
-    of_null = (share * (above - np.where(counted, of_kind, 0.0)[:, None])).sum(0) / counted.sum()
-    return area, of_asked, of_null
+@dataclass(frozen=True)
+class Comparison:
+    """Who is compared with whom, for scores that are still to come: share [candidate, null], the weight of each slice
+    for each candidate (rows of sum 1, or 0 where a candidate has none to compare); related: bool [candidate]; numbers:
+    of the patients of candidates and of slices known not to be used, from 0."""
+
+    share: np.ndarray
+    related: np.ndarray
+    numbers: tuple[np.ndarray, np.ndarray]
+
+    @staticmethod
+    def of(asked: Slices, null: Slices) -> Comparison:
+        """ValueError where the comparison would say nothing: no candidate has its kind, or a side has one patient."""
+        pairs = compared(asked, null)
+        ours, others = np.asarray(pairs.any(1)), np.asarray(pairs.any(0))
+        if len(ours) and not ours.any():
+            raise ValueError(
+                "the candidates are of patients with a slice that is known to be used, and too few slices known not to "
+                "be used are: that relatives of a used slice stand above others shows nothing"
+            )
+        if min(len(np.unique(asked.group[ours])), len(np.unique(null.group[others]))) < 2:
+            raise ValueError("one patient alone: chance cannot be told from use")
+        numbers = np.unique(np.concatenate([asked.group, null.group]), return_inverse=True)[1].reshape(-1)
+        share = pairs / np.maximum(pairs.sum(1, keepdims=True), 1)
+        return Comparison(share, asked.related, (numbers[: len(ours)], numbers[len(ours) :]))
+
+    def placed(self, score: np.ndarray, null: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(area [trial], influence [trial, candidate], influence [trial, null]) of scores [trial, candidate] and
+        [trial, null]: the mean over candidates of the share of their slices that score lower, ties one half, and
+        DeLong's influences on it. A candidate without any to compare has none."""
+        above = (score[..., None] > null[:, None]) + 0.5 * (score[..., None] == null[:, None])
+        place = (above * self.share).sum(-1)
+        counted = self.share.any(1)
+        area = np.minimum(place[:, counted].mean(1), 1.0)  # shares sum to 1 up to rounding only
+        of_kind = np.zeros(place.shape)
+        for kind in (True, False):
+            here = counted & (self.related == kind)
+            if here.any():
+                of_kind[:, here] = place[:, here].mean(1, keepdims=True)
+        of_asked = np.where(counted, place - area[:, None], 0.0) / counted.sum()
+        of_null = ((above * self.share).sum(1) - of_kind @ self.share) / counted.sum()
+        return area, of_asked, of_null
+
+    def contrasts(self, score: np.ndarray, null: np.ndarray) -> list[Contrast]:
+        """`contrast` of every trial: scores [trial, candidate] and [trial, null]."""
+        ours, others = self.share.any(1), self.share.any(0)
+        patients, nulls = (len(np.unique(n[kept])) for n, kept in zip(self.numbers, (ours, others), strict=True))
+        # in lots of trials whose pairs stay in the processor's cache
+        lots = np.array_split(np.arange(len(score)), -(-len(score) * self.share.size // _CACHED))
+        parts = [self.placed(score[lot], null[lot]) for lot in lots if len(lot)]
+        area, *influences = (np.concatenate([part[i] for part in parts]) for i in range(3))
+        count = int(max(numbers.max() for numbers in self.numbers)) + 1
+        mine, theirs = (
+            influence @ (numbers[:, None] == np.arange(count))
+            for influence, numbers in zip(influences, self.numbers, strict=True)
+        )
+        by_asked = (mine**2).sum(1) * patients / (patients - 1)
+        by_null = (theirs**2).sum(1) * nulls / (nulls - 1)
+        variance = by_asked + by_null + 2 * (mine * theirs).sum(1)  # patients on both sides
+        floor, least = (0.5 / min(patients, nulls)) ** 2 / 3, float(min(patients, nulls) - 1)
+        squares = by_asked**2 / (patients - 1) + by_null**2 / (nulls - 1)
+        freedom = np.where(squares > 0, (by_asked + by_null) ** 2 / np.maximum(squares, 1e-300), least)
+        counts = int(ours.sum()), int(others.sum()), patients, nulls, int((~ours).sum())
+        return [
+            Contrast(float(a), max(float(v), floor), max(float(f), least), *counts)
+            for a, v, f in zip(area, variance, freedom, strict=True)
+        ]
 
 
 def contrast(asked: Slices, null: Slices) -> Contrast:
@@ -156,41 +208,9 @@ def contrast(asked: Slices, null: Slices) -> Contrast:
     (DeLong, DeLong and Clarke-Pearson 1988; Obuchowski 1997 for clustered data), and Student's t has the degrees of
     freedom of a sum of two variances, one of each side's patients (Satterthwaite 1946). Next to complete separation
     the influences vanish; the variance is at least that of one in twelve for each of the fewer side's patients.
-    ValueError where there are fewer than two patients on a side.
+    ValueError as `Comparison.of`.
     """
-    pairs = compared(asked, null)
-    ours, others = np.asarray(pairs.any(1)), np.asarray(pairs.any(0))
-    patients, null_patients = len(np.unique(asked.group[ours])), len(np.unique(null.group[others]))
-    if not ours.any() and len(asked.score):
-        raise ValueError(
-            "the candidates are of patients with a slice that is known to be used, and too few slices known not to be "
-            "used are: that relatives of a used slice stand above others shows nothing"
-        )
-    if min(patients, null_patients) < 2:
-        raise ValueError("one patient alone: chance cannot be told from use")
-    area, of_asked, of_null = _placed(asked, null)
-    numbers = np.unique(np.concatenate([asked.group, null.group]), return_inverse=True)[1]
-    count = int(numbers.max()) + 1
-    mine = np.bincount(numbers[: len(ours)], of_asked, count)
-    theirs = np.bincount(numbers[len(ours) :], of_null, count)
-    by_asked = float((mine**2).sum()) * patients / (patients - 1)
-    by_null = float((theirs**2).sum()) * null_patients / (null_patients - 1)
-    variance = by_asked + by_null + 2 * float(mine @ theirs)  # patients on both sides
-    floor, least = (0.5 / min(patients, null_patients)) ** 2 / 3, float(min(patients, null_patients) - 1)
-    freedom = least
-    if by_asked + by_null > 0:
-        parts = by_asked**2 / (patients - 1) + by_null**2 / (null_patients - 1)
-        freedom = max((by_asked + by_null) ** 2 / parts, least)
-    return Contrast(
-        area,
-        max(variance, floor),
-        freedom,
-        int(ours.sum()),
-        int(others.sum()),
-        patients,
-        null_patients,
-        int((~ours).sum()),
-    )
+    return Comparison.of(asked, null).contrasts(asked.score[None], null.score[None])[0]
 
 
 @dataclass(frozen=True)
@@ -225,7 +245,10 @@ def pooled(asked: Slices, null: Slices, used: Slices, reach: float, prior: float
     weight = (1 / variances) / (1 / variances).sum()
     auc = float(weight @ [by_label.area, by_asked.auc(prior)])
     numbers = np.unique(np.concatenate([asked.group, null.group, used.group]), return_inverse=True)[1]
-    by_candidates, by_labels = _placed(asked, null)[1:], _placed(used, null)[1:]
+    by_candidates, by_labels = (
+        [influence[0] for influence in Comparison.of(side, null).placed(side.score[None], null.score[None])[1:]]
+        for side in (asked, used)
+    )
     ours, theirs = weight[1] * np.sqrt(inflation.factor) / prior, weight[0] * np.sqrt(of_labels / by_label.variance)
     influence = np.concatenate(
         [ours * by_candidates[0], ours * by_candidates[1] + theirs * by_labels[1], theirs * by_labels[0]]

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import special, stats
 
 from attack import unlabelled
-from attack.unlabelled import Inflation, Slices
+from attack.unlabelled import Comparison, Inflation, Slices
 from shadow import keys
 
 LEVEL = 0.01  # of the candidates' test where no label of the target is known
@@ -104,21 +104,21 @@ def smallest_auc(
     parts = (asked, null, used)
     patients = int(max(part.group.max() for part in parts if len(part.group))) + 1
     shared = np.sqrt(alike) * rng.standard_normal((_TRIALS, patients))
-    scores = [
+    ours, others, known = (
         shared[:, part.group] + np.sqrt(1 - alike) * rng.standard_normal((_TRIALS, len(part.group))) for part in parts
-    ]
+    )
     member = rng.random((_TRIALS, len(asked.group))) < prior
+    candidates = Comparison.of(asked, null)
+    labels = Comparison.of(used, null) if len(used.group) else None
 
     def power(shift: float) -> float:
-        called = 0
-        for trial in range(_TRIALS):
-            ours, others, known = (replace(part, score=of[trial]) for part, of in zip(parts, scores, strict=True))
-            found = unlabelled.contrast(replace(ours, score=ours.score + shift * member[trial]), others)
-            labelled = None
-            if len(known.score):
-                labelled = unlabelled.contrast(replace(known, score=known.score + shift), others).p
-            called += decide(found.inflated(inflation), "", labelled).level == LEAK
-        return called / _TRIALS
+        found = candidates.contrasts(ours + shift * member, others)
+        p = [one.p for one in labels.contrasts(known + shift, others)] if labels else [None] * _TRIALS
+        called = [
+            decide(one.inflated(inflation), "", of_labels).level == LEAK
+            for one, of_labels in zip(found, p, strict=True)
+        ]
+        return float(np.mean(called))
 
     if power(_COMPLETE) < POWER:
         return None

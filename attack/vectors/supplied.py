@@ -7,6 +7,7 @@ real image has its id of the manifest, image i of a pile `PILE/0000i`, with PILE
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import shutil
 import zipfile
@@ -20,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from attack.signals.scene import Scene
-from shadow import files
+from shadow import files, tables
 from shadow.errors import UserError
 
 FIELD = "attack.embeddings_from"
@@ -86,7 +87,7 @@ def read(path: Path, scene: Scene) -> Supplied:
     where that of an image is another.
     """
     arrays = _arrays(path)
-    names, vectors = arrays["id"], arrays["vector"]
+    names, vectors = np.array([tables.normal(name) for name in arrays["id"].tolist()], np.str_), arrays["vector"]
     row = _rows(path, names.tolist(), [*scene.ids, *(i for p in scene.piles for i in _ids_of(p.name, p.seen))])
     bad = np.flatnonzero(~np.isfinite(vectors).all(1))
     if len(bad):
@@ -123,7 +124,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             found = {name: archive[name] for name in archive.files}
     except OSError as error:
         _refuse(path, f"cannot read this file: {error.strerror or error}")
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (NotImplementedError, RuntimeError) as error:  # of zipfile, on entries that NumPy did not write
+        _refuse(path, f"was packed by another program ({error}); save it with numpy.savez")
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
         if "allow_pickle" in str(error):
             _refuse(path, "is or holds a pickle; save `id` as an array of str and `vector` as one of float32")
         _refuse(path, f"is no readable NPZ file ({error})")

@@ -14,6 +14,7 @@ from shadow import keys
 
 OPTIONS = Options(references=8, folds=2, ridge=1.0, seed=0)
 SIZE = controls.Size()
+RUNS = 6_000
 ASKED, POOL = 1000 + np.arange(SIZE.test), np.arange(SIZE.dev)  # every slice is a patient
 
 
@@ -21,15 +22,15 @@ ASKED, POOL = 1000 + np.arange(SIZE.test), np.arange(SIZE.dev)  # every slice is
 def test_an_inflation_that_is_estimated_from_few_placebos_keeps_the_level(true):
     """The area varies `true` times as much as its own variance says; sixteen placebos tell by how much."""
     rng, free, below, plain = np.random.default_rng(0), 60.0, 0, 0
-    for _ in range(20_000):
+    for _ in range(RUNS):
         z = np.sqrt(true) * rng.normal(size=17)
         far = [unlabelled.Contrast(0.5 + 0.01 * x, 1e-4, free, 100, 50, 50, 30) for x in z]
         by = Placebo(tuple(far[1:]), ()).inflation
         below += far[0].inflated(by).p < 0.01
         plain += stats.t.sf(z[0] / np.sqrt(by.factor), free) < 0.01
-    print(f"\nbelow .01: {below / 20_000:.4f}, with the comparison's own degrees of freedom {plain / 20_000:.4f}")
-    assert below / 20_000 < 0.013
-    assert true == 1.0 or plain / 20_000 > 0.015
+    print(f"\nbelow .01: {below / RUNS:.4f}, with the comparison's own degrees of freedom {plain / RUNS:.4f}")
+    assert below / RUNS < 0.013
+    assert true == 1.0 or plain / RUNS > 0.015
 
 
 def test_the_inflation_is_the_mean_square_of_standardised_areas():

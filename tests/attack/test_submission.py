@@ -120,7 +120,7 @@ def test_2025_options(tmp_path):
     with pytest.raises(UserError, match="wrong label"):
         submission.validate(put(tmp_path, "real_unknown_1.png,0.5\n"), "2025")
     with pytest.raises(UserError, match="line 1 already"):
-        submission.validate(put(tmp_path, "a.png,1\na,0\n"), "2025")
+        submission.validate(put(tmp_path, "real_unknown_1.png,1\nreal_unknown_1,0\n"), "2025")
     with pytest.raises(UserError, match="no candidate"):
         submission.validate(put(tmp_path, "original_image,label\n"), "2025")
     with pytest.raises(UserError, match="fixes its format"):
@@ -135,3 +135,46 @@ def test_write_refuses_what_the_format_cannot_hold(tmp_path, ids, labels):
     with pytest.raises(ValueError, match=r"label|id"):
         submission.write(tmp_path / "run.csv", ids, labels, "2023")
     assert not (tmp_path / "run.csv").exists()
+
+
+def test_a_file_for_own_data_is_checked_without_the_run(tmp_path):
+    """Names of any kind, quoted as csv does; nobody else's rules."""
+    ids = ["scan 3, axial", 'the "best" one', "Mu\u0308ller", "a;b", "'", "1.2.840"]
+    path = tmp_path / "submission.csv"
+    submission.write(path, ids, [1, 0, 1, 0, 1, 0], "own")
+    assert submission.validate(path, "own") == 6
+    assert submission.validate(path, "own", [*ids[:2], "M\u00fcller", *ids[3:]]) == 6
+    assert "compared with no list" in submission.check(str(path), "own")
+    assert submission.check(str(path), "own", ids) == f"{path}: 6 rows, valid for edition own"
+    with pytest.raises(UserError, match="line 6: id '1.2.840' is not in the test set"):
+        submission.validate(path, "own", ids[:5])
+    for text, said in (
+        ("id,label\na,1\n", "line 1: id,label is a header, and edition own wants none"),
+        ("a,1\n,0\n", "line 2: '' is no id"),
+        ("a,1\nb,0.5\n", "line 2: wrong label '0.5'"),
+        ("a;1\n", "separate them by ','"),
+    ):
+        with pytest.raises(UserError, match=said):
+            submission.validate(put(tmp_path, text), "own")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("\ufeffreal_unknown_1.png,1\n", "byte order mark"),
+        ('"real_unknown_1.png",1\n', "leave out the quotes"),
+        ("real_unknown/real_unknown_1.png,1\n", "leave out the folder"),
+        ("test\\real_unknown_1.png,1\n", "leave out the folder"),
+        ("used_1.png,1\n", "'used_1' is no id; those of edition 2025 are like real_unknown_1"),
+        ("image_path,predicted_class\nreal_unknown_1.png,1\n", "line 1: image_path,predicted_class is a header.*label"),
+        ("original_image,label\nreal_unknown_1.png,label\n", "line 2: wrong label"),
+    ],
+)
+def test_2025_refuses_what_no_reader_of_it_would_take(tmp_path, text, said):
+    with pytest.raises(UserError, match=said):
+        submission.validate(put(tmp_path, text), "2025")
+
+
+def test_a_challenge_of_ones_own_is_pointed_to_its_run(tmp_path):
+    with pytest.raises(UserError, match=r"3 of 200 ids, 'real_unknown_0004' is missing; --workdir=RUN"):
+        submission.validate(put(tmp_path, "\n".join(GOOD[:3])), "2023")
