@@ -74,8 +74,7 @@ def _validate() -> None:
     from attack import submission
 
     ids = _run().candidate_ids() if _WORKDIR.value else None
-    rows = submission.validate(_given(_SUBMISSION), _EDITION.value, ids)
-    print(f"{_SUBMISSION.value}: {rows} rows, valid for edition {_EDITION.value}")
+    print(submission.check(_given(_SUBMISSION), _EDITION.value, ids))
 
 
 def _compare() -> None:

@@ -53,11 +53,13 @@ class Role:
 @dataclass(frozen=True)
 class Edition:
     """An edition's roles. The first role that fits a folder has it, so `not_used` stands before `used`. `refused`:
-    regular expression for folders that a user may think are read here, and are not."""
+    regular expression for folders that a user may think are read here, and are not. `unfit`: marks that its submission
+    file cannot hold in an id."""
 
     name: str
     roles: tuple[Role, ...]
     refused: str = ""
+    unfit: str = ',"'  # their readers know no quotes
 
 
 EDITIONS = {
@@ -92,6 +94,7 @@ EDITIONS = {
                 Role("unknown", r"candidates", 0),
             ),
             refused=r"(real_)?used",
+            unfit="",
         ),
     )
 }

@@ -14,8 +14,6 @@ it.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -23,15 +21,18 @@ import numpy as np
 from scipy.cluster import hierarchy
 from scipy.spatial import distance
 
+from shadow import tables
 from shadow.errors import UserError
 
 _FLAT = 1e-6  # gray levels of standard deviation; anything really there is far above
 
 
 def image_id(name: str) -> str:
-    """The id of a file: its name without folder and `.png`. Other dots stay, as in DICOM identifiers."""
-    name = PurePosixPath(name.replace("\\", "/")).name
-    return name[:-4] if name.lower().endswith(".png") else name
+    """The id of a file: its name in normal form without folder and `.png`. Other dots stay, as in DICOM identifiers."""
+    name = tables.normal(PurePosixPath(name.replace("\\", "/")).name)
+    while name.lower().endswith(".png"):  # also of `a.png.png`: an id is written with the ending, and read without
+        name = name[:-4].strip()
+    return name
 
 
 def patients_from_csv(path: Path, names: Sequence[str]) -> dict[str, str]:
@@ -40,27 +41,30 @@ def patients_from_csv(path: Path, names: Sequence[str]) -> dict[str, str]:
     `file` may carry a folder and `.png`; files that are not among `names` are passed over. Raises UserError
     if the csv cannot be read, lacks a column or a patient, names a file twice, or leaves out one of `names`.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read this csv (file,patient): {error}") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    try:
-        if not {"file", "patient"} <= set(reader.fieldnames or ()):
-            raise UserError(f"{path}: the first line must be the header file,patient")
-        wanted = set(names)
-        patients: dict[str, str] = {}
-        for row in reader:
-            name, patient = image_id((row["file"] or "").strip()), (row["patient"] or "").strip()
-            if name not in wanted:
-                continue
-            if not patient:
-                raise UserError(f"{path}, line {reader.line_num}: no patient for {name}")
-            if name in patients:
-                raise UserError(f"{path}, line {reader.line_num}: {name} is listed twice")
-            patients[name] = patient
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: {error}") from error
+    lines = tables.read(path)
+    header = next(lines, tables.Line(1, [])).fields
+    if header.count("file") != 1 or header.count("patient") != 1:
+        raise UserError(f"{path}: the first line must be the header file,patient{tables.separator_hint(header)}")
+    place = header.index("file"), header.index("patient")
+    wanted = {image_id(name): name for name in names}  # ids of a manifest of before names had one form
+    patients: dict[str, str] = {}
+    for line in lines:
+        if not line.fields:
+            continue
+        if any(line.fields[len(header) :]):
+            raise UserError(
+                f"{path}, line {line.number}: {len(line.fields)} fields, the header has {len(header)}; put quotes "
+                "around a name with a comma"
+            )
+        file, patient = (line.fields[column] if column < len(line.fields) else "" for column in place)
+        name = wanted.get(image_id(file))
+        if name is None:
+            continue
+        if not patient:
+            raise UserError(f"{path}, line {line.number}: no patient for {name}")
+        if name in patients:
+            raise UserError(f"{path}, line {line.number}: {name} is listed twice")
+        patients[name] = patient
     missing = [name for name in names if name not in patients]
     if missing:
         raise UserError(f"{path}: no patient for {len(missing)} of {len(names)} images, the first is {missing[0]}")

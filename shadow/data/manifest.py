@@ -18,7 +18,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from shadow import files
+from shadow import files, tables
 from shadow.data import decoding, editions, groups
 from shadow.errors import UserError
 
@@ -145,10 +145,10 @@ def build(root: Path | str, edition: str, patients: Path | str | None, group_dis
     one, else near-duplicate clusters at the distance `group_distance` (see `groups`).
 
     Raises UserError for what `editions.find_roles`, `decoding.read_gray` and `groups.patients_from_csv`
-    refuse; for two files with one id; for an image of another size than the others of its kind (a kind is all
-    real images, or one generated pile) and for oblong ones; for a picture that is both in `used` and in `not_used`; and
-    for one in `reference` that is a candidate or labelled too. A candidate with the pixels of a labelled image is
-    logged as a warning.
+    refuse; for two files with one id; for a candidate whose name no submission could hold; for an image of another
+    size than the others of its kind (a kind is all real images, or one generated pile) and for oblong ones; for a
+    picture that is both in `used` and in `not_used`; and for one in `reference` that is a candidate or labelled too.
+    A candidate with the pixels of a labelled image is logged as a warning.
     """
     root = Path(root)
     folders = editions.find_roles(root, edition)
@@ -157,7 +157,7 @@ def build(root: Path | str, edition: str, patients: Path | str | None, group_dis
     known: dict[str, Path] = {}
     for role in folders:
         for path in editions.images_in(folders[role]):
-            name = prefixes[role] + groups.image_id(path.name)
+            name = _checked_id(path, role, edition, prefixes[role])
             if name in known:
                 raise UserError(f"{known[name]} and {path} have the same id {name}; rename one of them")
             known[name] = path
@@ -197,7 +197,9 @@ def verify_patients(manifest: Manifest, patients: Path | str | None) -> None:
         return
     real = [row for role in editions.REAL for row in manifest.rows(role)]
     known = groups.patients_from_csv(table, manifest.id[real].tolist())
-    moved = [str(manifest.id[row]) for row in real if known[str(manifest.id[row])] != manifest.group[row]]
+    moved = [
+        str(manifest.id[row]) for row in real if known[str(manifest.id[row])] != tables.normal(str(manifest.group[row]))
+    ]
     if moved:
         raise UserError(
             f"{table} gives another patient to {moved[0]} ({len(moved)} in all) than when the manifest was written; "
@@ -233,6 +235,17 @@ def _from_rows(root: Path, rows: list[dict[str, Any]]) -> Manifest:
     for column in columns.values():
         column.setflags(write=False)
     return Manifest(root, **columns)
+
+
+def _checked_id(path: Path, role: str, edition: str, prefix: str) -> str:
+    """The id of an image. Raises UserError where its name leaves none, or one that no submission of it could hold."""
+    name = groups.image_id(path.name)
+    if not name:
+        raise UserError(f"{path}: its name has nothing but blanks before the ending; rename it")
+    mark = next((mark for mark in editions.get(edition).unfit if mark in name), None)
+    if role == "unknown" and mark:
+        raise UserError(f"{path}: a submission of edition {edition} cannot hold the {mark} in its name; rename it")
+    return prefix + name
 
 
 def _check_sizes(root: Path, rows: list[dict[str, Any]]) -> None:

@@ -146,7 +146,7 @@ def test_a_file_for_own_data_is_checked_without_the_run(tmp_path):
     assert submission.validate(path, "own", [*ids[:2], "M\u00fcller", *ids[3:]]) == 6
     assert "compared with no list" in submission.check(str(path), "own")
     assert submission.check(str(path), "own", ids) == f"{path}: 6 rows, valid for edition own"
-    with pytest.raises(UserError, match="line 6: id '1.2.840' is not in the test set"):
+    with pytest.raises(UserError, match=r"line 6: id '1\.2\.840' is not in the test set"):
         submission.validate(path, "own", ids[:5])
     for text, said in (
         ("id,label\na,1\n", "line 1: id,label is a header, and edition own wants none"),

@@ -177,6 +177,23 @@ def test_a_file_that_is_no_npz_is_refused(made, content):
         measuring.build(folder, found, config_of(folder / "v.npy", signals=("nearest",)), SHADOWS)
 
 
+def test_a_file_that_another_program_packed_is_refused(made):
+    """A method that zipfile does not know, and a password."""
+    folder, found, out = made
+    np.savez(folder / "v.npz", **encode(out))
+    content = (folder / "v.npz").read_bytes()
+    for flags, method in ((0, 9), (1, 0)):
+        spoilt = bytearray(content)
+        for mark, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # entries, and the directory at the end
+            at = -1
+            while (at := spoilt.find(mark, at + 1)) >= 0:
+                spoilt[at + place : at + place + 4] = bytes([flags, 0, method, 0])
+        (folder / "v.npz").write_bytes(spoilt)
+        scene = measuring.set_scene(folder, found, recipe(pile=24), SHADOWS)
+        with pytest.raises(UserError, match=r"v\.npz: was packed by another program .*numpy\.savez"):
+            supplied.read(folder / "v.npz", scene)
+
+
 def test_signals_that_need_pictures_are_not_asked_of_vectors():
     with pytest.raises(UserError, match=r"embeddings_from: vectors are for the signals nearest, ratio;"):
         layout.check(("pixels", "supplied"), ("mosaic", "votes"), 32)

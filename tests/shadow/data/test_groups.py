@@ -124,6 +124,34 @@ def test_patients_with_the_mark_of_a_spreadsheet(tmp_path):
     assert groups.patients_from_csv(tmp_path / "p.csv", ["a"]) == {"a": "p1"}
 
 
+def test_blanks_and_the_form_of_letters_do_not_matter(tmp_path):
+    """macOS takes an umlaut apart, and some programs write a blank after each comma."""
+    text = 'file, patient\n"scan 3, axial.png", Mu\u0308ller\n Mu\u0308ller.png ,M\u00fcller\n\n"b" , "p 2",\n'
+    names = ["scan 3, axial", "M\u00fcller", "b"]
+    found = groups.patients_from_csv(table(tmp_path / "p.csv", text), names)
+    assert found == {"scan 3, axial": "M\u00fcller", "M\u00fcller": "M\u00fcller", "b": "p 2"}
+    older = ["Mu\u0308ller"]  # an id in a manifest of before names had one form
+    assert groups.patients_from_csv(tmp_path / "p.csv", older) == {older[0]: "M\u00fcller"}
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("used/ a.png ", "a"),
+        ("a .PNG", "a"),
+        ("a.png.png", "a"),
+        ("1.2.840.png", "1.2.840"),
+        ("Mu\u0308ller.png", "M\u00fcller"),
+        ("x\\scan 3, axial.png", "scan 3, axial"),
+        (" .png", ""),
+    ],
+)
+def test_an_id_has_one_form(name, wanted):
+    assert groups.image_id(name) == wanted
+    assert groups.image_id(wanted) == wanted
+    assert groups.image_id(f"{wanted}.png") == wanted
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -134,6 +162,9 @@ def test_patients_with_the_mark_of_a_spreadsheet(tmp_path):
         ("file,patient\na,p1\nx/a.png,p1\n", "line 3: a is listed twice"),
         ("file,patient\na,\n", "line 2: no patient for a"),
         ("file,patient\na\n", "line 2: no patient for a"),
+        ("file;patient\na;p1\n", "separated by semicolons: save it with commas"),
+        ("file,patient\na,p1\nb 3, axial.png,p2\n", "line 3: 3 fields, the header has 2; put quotes around"),
+        ("file,patient,file\na,p1,b\n", "header file,patient"),
     ],
 )
 def test_bad_patient_tables(tmp_path, text, reason):
@@ -143,6 +174,7 @@ def test_bad_patient_tables(tmp_path, text, reason):
 
 def test_unreadable_patient_tables(tmp_path):
     (tmp_path / "latin.csv").write_bytes(b"file,patient\na,M\xfcller\n")
-    for name in ("absent.csv", "latin.csv"):
+    (tmp_path / "wide.csv").write_bytes("file,patient\na,p\n".encode("utf-16"))
+    for name in ("absent.csv", "latin.csv line 2: .*save it as CSV UTF-8", r"wide.csv line 1: .*UTF-16"):
         with pytest.raises(UserError, match=name):
-            groups.patients_from_csv(tmp_path / name, ["a"])
+            groups.patients_from_csv(tmp_path / name.split(" ")[0], ["a"])

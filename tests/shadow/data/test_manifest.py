@@ -145,6 +145,38 @@ def test_names_that_csv_must_quote(root, tmp_path):
     assert columns(manifest.read(tmp_path / "manifest.csv", root)) == columns(built)
 
 
+@pytest.mark.parametrize(
+    ("edition", "name", "said"),
+    [
+        ("2023", "scan 3, axial.png", "edition 2023 cannot hold the , in its name; rename it"),
+        ("2023", 'the "best".png', 'edition 2023 cannot hold the " in its name; rename it'),
+        ("2023", "  .png", "nothing but blanks"),
+        ("2023", "real_unknown_0002 .png", "have the same id real_unknown_0002; rename one"),
+        ("2023", "real_unknown_0002.png.png", "have the same id real_unknown_0002; rename one"),
+    ],
+)
+def test_names_that_no_submission_can_hold_are_refused(root, edition, name, said):
+    folder = root / FOLDERS["unknown"][0]
+    (folder / FOLDERS["unknown"][1].format(1)).rename(folder / name)
+    with pytest.raises(UserError, match=said):
+        build(root, edition=edition)
+
+
+def test_a_name_has_one_form_whatever_the_system(root, tmp_path):
+    """Composed and decomposed umlauts, and blanks around a name, are the same in files and in the csv."""
+    folder = root / FOLDERS["unknown"][0]
+    (folder / FOLDERS["unknown"][1].format(1)).rename(folder / " Mu\u0308ller .png")
+    plain = build(root)
+    assert "M\u00fcller" in plain.id.tolist()
+    names = plain.id[plain.label >= 0].tolist() + plain.id[plain.rows("unknown")].tolist()
+    table = tmp_path / "p.csv"
+    table.write_text("file, patient\n" + "".join(f"{name}.png,Mu\u0308ller\n" for name in names))
+    built = build(root, table)
+    assert set(built.group[built.rows("unknown")].tolist()) == {"M\u00fcller"}
+    manifest.verify_patients(built, table)
+    assert len(built.images("unknown")) == len(built.rows("unknown"))
+
+
 def test_a_failed_write_leaves_the_old_file(root, tmp_path, monkeypatch):
     built = build(root)
     (tmp_path / "manifest.csv").write_text("old")
