@@ -62,9 +62,9 @@ def test_junk_is_passed_over_in_role_folders_and_beside_them(tmp_path):
         litter(tmp_path / name)
     litter(tmp_path)
     found = editions.find_roles(tmp_path, "own")
-    assert {
-        name: [path.name for path in editions.images_in(folder)] for name, folder in found.items()
-    } == {name: ["0.png", "1.PNG"] for name in ("generated_test", "not_used", "unknown")}
+    assert {name: [path.name for path in editions.images_in(folder)] for name, folder in found.items()} == {
+        name: ["0.png", "1.PNG"] for name in ("generated_test", "not_used", "unknown")
+    }
 
 
 def test_junk_is_not_even_looked_at(tmp_path, monkeypatch):
