@@ -22,6 +22,7 @@ from attack.statistics.ranking import hanley_mcneil
 _Z = 1.959964  # of a 95 % interval
 _FAR = 40.0  # standard errors: a mean so far below leaves only the lower end of the interval
 _CACHED = 2**17  # pairs of a candidate and another slice that are worked on together
+LEAST_ALIKE = 5  # patients of a kind: with three of them .03 of simulated nulls had a p below .01
 LEAST = 10  # candidates, and slices known not to be used: fewer stand above each other by chance
 
 
@@ -121,13 +122,14 @@ def compared(asked: Slices, null: Slices) -> np.ndarray:
     """Which slices known not to be used each candidate is compared with, bool [candidate, null].
 
     A generator shows relatives of what it learned. So a candidate with a relative that is known to be used is compared
-    with such slices that have one too, and with none where they are fewer than LEAST or of one patient. Another is
-    compared with those that have none, or where they are too few with all, which errs towards "not used".
+    with such slices that have one too, and with none where they are too few: fewer than LEAST, or of fewer than
+    LEAST_ALIKE patients. Another is compared with those that have none, or where they are too few with all, which errs
+    towards "not used".
     """
     related = np.zeros((len(asked.score), len(null.score)), bool)
     for kind, otherwise in ((True, False), (False, True)):
         alike = null.related == kind
-        enough = alike.sum() >= LEAST and len(np.unique(null.group[alike])) > 1
+        enough = alike.sum() >= LEAST and len(np.unique(null.group[alike])) >= LEAST_ALIKE
         related[asked.related == kind] = alike if enough else otherwise
     return related
 
@@ -135,11 +137,13 @@ def compared(asked: Slices, null: Slices) -> np.ndarray:
 @dataclass(frozen=True)
 class Comparison:
     """Who is compared with whom, for scores that are still to come: share [candidate, null], the weight of each slice
-    for each candidate (rows of sum 1, or 0 where a candidate has none to compare); related: bool [candidate]; numbers:
-    of the patients of candidates and of slices known not to be used, from 0."""
+    for each candidate (rows of sum 1, or 0 where a candidate has none to compare); related: bool [candidate]; kinds:
+    bool [kind, null], slices whose patients are alike; numbers: of the patients of candidates and of slices known not
+    to be used, from 0."""
 
     share: np.ndarray
     related: np.ndarray
+    kinds: np.ndarray
     numbers: tuple[np.ndarray, np.ndarray]
 
     @staticmethod
@@ -156,7 +160,9 @@ class Comparison:
             raise ValueError("one patient alone: chance cannot be told from use")
         numbers = np.unique(np.concatenate([asked.group, null.group]), return_inverse=True)[1].reshape(-1)
         share = pairs / np.maximum(pairs.sum(1, keepdims=True), 1)
-        return Comparison(share, asked.related, (numbers[: len(ours)], numbers[len(ours) :]))
+        mixed = (pairs & null.related).any(1) & (pairs & ~null.related).any(1)
+        kinds = others[None] if mixed.any() else np.stack([others & null.related, others & ~null.related])
+        return Comparison(share, asked.related, kinds[kinds.any(1)], (numbers[: len(ours)], numbers[len(ours) :]))
 
     def placed(self, score: np.ndarray, null: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(area [trial], influence [trial, candidate], influence [trial, null]) of scores [trial, candidate] and
@@ -188,26 +194,36 @@ class Comparison:
             influence @ (numbers[:, None] == np.arange(count))
             for influence, numbers in zip(influences, self.numbers, strict=True)
         )
-        by_asked = (mine**2).sum(1) * patients / (patients - 1)
-        by_null = (theirs**2).sum(1) * nulls / (nulls - 1)
-        variance = by_asked + by_null + 2 * (mine * theirs).sum(1)  # patients on both sides
-        floor, least = (0.5 / min(patients, nulls)) ** 2 / 3, float(min(patients, nulls) - 1)
-        squares = by_asked**2 / (patients - 1) + by_null**2 / (nulls - 1)
-        freedom = np.where(squares > 0, (by_asked + by_null) ** 2 / np.maximum(squares, 1e-300), least)
+        # patients on both sides, then the candidates' patients, then those of each kind
+        variance, squares = 2 * (mine * theirs).sum(1), np.zeros(len(area))
+        of_sides = np.zeros(len(area))
+        for sums, some in [(mine, self.numbers[0][ours]), *((theirs, self.numbers[1][kind]) for kind in self.kinds)]:
+            group = np.unique(some)
+            part = (sums[:, group] ** 2).sum(1) * len(group) / (len(group) - 1)
+            of_sides, squares = of_sides + part, squares + part**2 / (len(group) - 1)
+        variance += of_sides
+        floor, least = (0.5 / min(patients, nulls)) ** 2 / 3, float(self._fewest() - 1)
+        freedom = np.where(squares > 0, of_sides**2 / np.maximum(squares, 1e-300), least)
         counts = int(ours.sum()), int(others.sum()), patients, nulls, int((~ours).sum())
         return [
             Contrast(float(a), max(float(v), floor), max(float(f), least), *counts)
             for a, v, f in zip(area, variance, freedom, strict=True)
         ]
 
+    def _fewest(self) -> int:
+        """Patients of the candidates, or of the kind of slices with the fewest."""
+        sides = [self.numbers[0][self.share.any(1)], *(self.numbers[1][kind] for kind in self.kinds)]
+        return min(len(np.unique(side)) for side in sides)
+
 
 def contrast(asked: Slices, null: Slices) -> Contrast:
     """Compares candidates with slices known not to be used, each with those of its kind (`compared`).
 
-    Patient numbers of both are from one numbering. The variance sums DeLong's influences by patient
-    (DeLong, DeLong and Clarke-Pearson 1988; Obuchowski 1997 for clustered data), and Student's t has the degrees of
-    freedom of a sum of two variances, one of each side's patients (Satterthwaite 1946). Next to complete separation
-    the influences vanish; the variance is at least that of one in twelve for each of the fewer side's patients.
+    Patient numbers of both are from one numbering. The variance sums DeLong's influences by patient (DeLong, DeLong and
+    Clarke-Pearson 1988; Obuchowski 1997 for clustered data). Student's t has the degrees of freedom of a sum of
+    variances: that of the candidates' patients, and that of the others' of each kind (Satterthwaite 1946). Next to
+    complete separation the influences vanish. So the variance is at least that of one in twelve for each of the fewer
+    side's patients.
     ValueError as `Comparison.of`.
     """
     return Comparison.of(asked, null).contrasts(asked.score[None], null.score[None])[0]

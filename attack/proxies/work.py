@@ -20,6 +20,7 @@ from shadow import checkpoint
 from shadow.errors import Stopped
 from shadow.fleet import compiled, conduct, local, progress, worker
 from shadow.fleet import plan as plans
+from shadow.fleet.locks import Lock
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Proxies:
     def _try(self, pack: Pack, stop: Callable[[], bool]) -> bool:
         """False where another process holds the pack."""
         try:
-            with filelock.FileLock(self._lock(pack), timeout=0).acquire():
+            with Lock(self._lock(pack), timeout=0).acquire():
                 if self._result(pack) is None:
                     self._do(pack, stop)
         except filelock.Timeout:

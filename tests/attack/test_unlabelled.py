@@ -200,6 +200,20 @@ def test_relatives_of_used_slices_are_no_evidence():
     assert (np.array(p) < 0.1).mean() > 0.04
 
 
+def test_the_level_holds_where_most_candidates_are_compared_with_few_patients():
+    """Of 80 candidates 60 have a used relative; so have ten slices known not to be used, of five patients."""
+    p = []
+    for seed in range(800):
+        rng = np.random.default_rng(seed)
+        null_group = np.concatenate([np.arange(10) // 2, 10 + np.arange(60)])
+        shared = np.sqrt(0.5) * rng.normal(size=70)
+        null = Slices(shared[null_group] + np.sqrt(0.5) * rng.normal(size=70), null_group, np.arange(70) < 10)
+        asked = Slices(rng.normal(size=80), 100 + np.arange(80), np.arange(80) < 60)
+        p.append(unlabelled.contrast(asked, null).p)
+    assert (np.array(p) < 0.01).sum() <= stats.binom.ppf(0.999, 800, 0.01)
+    assert (np.array(p) < 0.1).mean() > 0.04
+
+
 def test_candidates_without_their_kind_stand_aside():
     rng = np.random.default_rng(0)
     asked, null = related(rng, 60, 40, 0.5, 0.0, 9.0)
