@@ -21,6 +21,8 @@ from pathlib import Path
 import filelock
 import jax
 
+from shadow.fleet.locks import Lock
+
 _ENTRY = "*-cache"
 _SHARE_SECONDS = 2.0
 
@@ -41,8 +43,8 @@ def cache(workdir: Path) -> Iterator[Callable[[], None]]:
     (workdir / ".compiled").chmod(0o700)  # a program in it is run as it is
     sweep(workdir)
     own = shared / f".own-{secrets.token_hex(8)}"
-    lock = filelock.FileLock(f"{own}.lock")
-    with lock:
+    lock = Lock(f"{own}.lock")
+    with lock.acquire():
         own.mkdir()  # under the lock: another's sweep must not take it for a dead one's
         exchange(own, shared)
         jax.config.update("jax_compilation_cache_dir", str(own))
@@ -92,7 +94,7 @@ def _place(entry: Path, folder: Path) -> None:
 def sweep(workdir: Path) -> None:
     """Removes what killed processes left behind."""
     for own in {path.with_suffix("") for path in (workdir / ".compiled").glob("*/.own-*")}:
-        lock = filelock.FileLock(f"{own}.lock", timeout=0)
+        lock = Lock(f"{own}.lock", timeout=0)
         with contextlib.suppress(filelock.Timeout), lock.acquire():
             shutil.rmtree(own, ignore_errors=True)
             Path(lock.lock_file).unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from shadow.data import manifest as manifests
 from shadow.errors import Stopped, UserError
 from shadow.fleet import families, progress
 from shadow.fleet import plan as plans
+from shadow.fleet.locks import Lock
 from shadow.fleet.plan import Pack, Plan, pile_steps, shadow_folder
 
 COMMANDS = ("train", "sample")  # `sample` trains what is not trained yet, and draws the piles
@@ -207,7 +208,7 @@ class Fleet:
             if all(piles.png_folder(path).is_dir() for path in self._pile_paths(pack)):
                 continue
             lock = self.lock(pack, _HANDOVER_SECONDS)
-            with lock:
+            with lock.acquire():
                 self._export(pack)
             Path(lock.lock_file).unlink(missing_ok=True)
 
@@ -230,10 +231,10 @@ class Fleet:
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
                 Path(lock.lock_file).unlink(missing_ok=True)
 
-    def lock(self, pack: int, patience: float) -> filelock.FileLock:
+    def lock(self, pack: int, patience: float) -> Lock:
         """The lock of a pack, not yet taken; taking it raises filelock.Timeout after `patience` seconds."""
         (self.workdir / "shadows").mkdir(exist_ok=True)
-        return filelock.FileLock(self.workdir / "shadows" / f".pack{pack:04d}.lock", timeout=patience)
+        return Lock(self.workdir / "shadows" / f".pack{pack:04d}.lock", timeout=patience)
 
     def _report_path(self, pack: int) -> Path:
         return self.workdir / "shadows" / f".pack{pack:04d}.json"

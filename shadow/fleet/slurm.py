@@ -26,6 +26,7 @@ import filelock
 from shadow import files
 from shadow.errors import Stopped, UserError
 from shadow.fleet import local, worker
+from shadow.fleet.locks import Lock
 from shadow.fleet.plan import read_plan
 
 _POLL = (2.0, 15.0)  # seconds between two looks at the queue: at first, and at most
@@ -96,7 +97,7 @@ def run(workdir: Path, command: str, packs: Sequence[int], options: str, show: C
     try:
         _wait([job for job in _jobs(workdir) if job.command != command], show)  # their tasks hold the packs' locks
         try:
-            held = filelock.FileLock(folder / ".lock").acquire(timeout=2 * _TIMEOUT)
+            held = Lock(folder / ".lock", timeout=2 * _TIMEOUT).acquire()
         except filelock.Timeout as error:
             raise UserError(f"{folder}: another process is submitting jobs: run again when it has ended") from error
         with held:
