@@ -13,7 +13,7 @@ EXTRAS ?= test,lint
 # For the parity tests, which are skipped without it, and for benchmarks; nothing else needs it.
 TORCH ?= torch==2.13.0
 
-.PHONY: venv torch demo test test-slurm lint bench bench-unet2d bench-gpu bench-signals bench-attack bench-foreign clean
+.PHONY: venv torch demo test test-slurm lint bench bench-unet2d bench-gpu bench-signals bench-attack bench-foreign bench-nulls clean
 
 venv: $(VENV)/.installed
 
@@ -62,6 +62,10 @@ bench-attack: venv
 # Takes two nights: targets are trained by PyTorch, then attacked, below ROOT, where a run that was stopped goes on.
 bench-foreign: venv torch
 	$(RUN) benchmarks/foreign.py --root=$(ROOT) --role=$(ROLE) --pool=$(POOL) --patients=$(PATIENTS)
+
+# A quarter of an hour: nulls without a generator, by the hundred.
+bench-nulls: venv
+	$(RUN) benchmarks/nulls.py
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

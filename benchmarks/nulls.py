@@ -6,7 +6,8 @@ A pile is made of images and of slightly disturbed copies of slices; what it is 
 from images to verdict (placebos, dev labels that move weights, both levels). Shadows' piles hold 10, 30 or 100 % copies
 of their members, or all three as three training steps. The target's pile knows no candidate: it is of nobody (`noise`),
 of copies of the used dev slices (`dev`), whose labels then count and agree, or of slices that are in no folder
-(`copies`). Patients have two slices each: both in one folder (`apart`), or one in each (`shared`).
+(`copies`). As a control, a pile that copies the used dev slices and half of the candidates has to be called (`leak`).
+Patients have two slices each: both in one folder (`apart`), or one in each (`shared`).
 
 Printed: how often leakage was called, with dev labels and without, and how often p lay below some levels, for each way.
 """
@@ -44,6 +45,7 @@ SHARES = (0.1, 0.3, 1.0)  # of a shadow's pile that are copies
 REGIMES = {"10 %": (0.1,), "30 %": (0.3,), "100 %": (1.0,), "three steps": SHARES}
 PLAN = layout.plan(AttackConfig().embeddings, AttackConfig().signals)
 TARGETS = ("noise", "dev", "copies")
+LEAK = "leak"  # no null: the control
 SHARING = ("apart", "shared")
 LEVELS = (0.01, 0.025, 0.1)
 
@@ -110,15 +112,19 @@ def measured(slices: Dealt, pile: np.ndarray) -> np.ndarray:
 
 
 def train(slices: Dealt, seed: int, rng: np.random.Generator) -> Shadows:
-    """Stands for a fleet: shadows that hold half of the dev slices, at every share of copies."""
-    names = tuple(str(group) for group in slices.dev_group)
-    held = membership.draw(names, SHADOWS, MembershipConfig(unit="image", block=SHADOWS), seed)
+    """Stands for a fleet: shadows that hold half of the dev slices, at every share of copies, by the unit that fits."""
+    names, others = (tuple(str(group) for group in groups) for groups in (slices.dev_group, slices.test_group))
+    unit = membership.choose_unit(names, others, slices.used.astype(int), seed=seed).unit
+    held = membership.draw(names, SHADOWS, MembershipConfig(unit=unit, block=SHADOWS), seed)
     seen = [[measured(slices, pile_of(slices.dev[row], share, rng)) for row in held] for share in SHARES]
     return Shadows(held, np.array(seen))
 
 
 def copied(slices: Dealt, made_of: str, rng: np.random.Generator) -> np.ndarray:
-    """The target's pile [image, side, side], which knows no candidate."""
+    """The target's pile [image, side, side], which knows no candidate, or half of them (`LEAK`)."""
+    if made_of == LEAK:
+        half = slices.test[rng.permutation(TEST) < TEST // 2]
+        return pile_of(np.concatenate([slices.dev[slices.used], half]), 1.0, rng)
     if made_of == "copies":
         return pile_of(smooth(DEV // 4, rng).reshape(-1, SIDE, SIDE), 1.0, rng)
     return pile_of(slices.dev[slices.used], 0.5 if made_of == "dev" else 0.0, rng)
@@ -174,8 +180,8 @@ def main(_: list[str]) -> None:
             rng = keys.generator(i, "nulls", sharing)
             slices = deal(sharing, rng)
             shadows = train(slices, i, rng)
-            own = {made_of: measured(slices, copied(slices, made_of, rng)) for made_of in TARGETS}
-            for regime, made_of in itertools.product(REGIMES, TARGETS):
+            own = {made_of: measured(slices, copied(slices, made_of, rng)) for made_of in (*TARGETS, LEAK)}
+            for regime, made_of in itertools.product(REGIMES, own):
                 seen = evidence(slices, shadows, own[made_of], REGIMES[regime])
                 found[regime, made_of, sharing].append(verdicts(seen, i))
         print(f"seed {i}: {time.process_time() - start:.0f} s of processor time", flush=True)
@@ -183,11 +189,14 @@ def main(_: list[str]) -> None:
     print("|" + "---|" * 7)
     for key, runs in found.items():
         print(f"| {' | '.join(key)} | {len(runs)} | {' | '.join(str(n) for n in _called(runs))} | {_below(runs)} |")
-    every = [run for runs in found.values() for run in runs]
-    for mode, count in zip(("blind", "labels"), _called(every), strict=True):
-        low, high = intervals.clopper_pearson(count, len(every))
-        print(f"{mode}: called {count} of {len(every)} = {count / len(every):.4f} [{low:.4f}, {high:.4f}]")
-    print(f"without labels: p below {LEVELS} in {_below(every)}")
+    nulls, leaks = (
+        [run for key, runs in found.items() if (key[1] == LEAK) is leak for run in runs] for leak in (False, True)
+    )
+    for name, some in (("nulls", nulls), ("leaks", leaks)):
+        for mode, count in zip(("without labels", "with labels"), _called(some), strict=True):
+            low, high = intervals.clopper_pearson(count, len(some))
+            print(f"{name} {mode}: called {count} of {len(some)} = {count / len(some):.4f} [{low:.4f}, {high:.4f}]")
+    print(f"nulls without labels: p below {LEVELS} in {_below(nulls)}")
 
 
 def _called(runs: list[dict[str, verdict.Verdict]]) -> list[int]:
