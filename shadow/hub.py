@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shadow import checkpoint, files, train, workdir
+from shadow import astray, checkpoint, files, train, workdir
 from shadow.config import Config, DenoiserConfig, DiffusionConfig, PileConfig, from_dict
 from shadow.denoisers import unet2d_config, weights
 from shadow.denoisers.build import Network, Params, build
@@ -129,7 +129,7 @@ def locate(reference: Path | str, run: Path | None = None) -> Place:
         return Place(str(reference), Path(reference), None, False)
     raise UserError(
         f"{reference}: neither a shadow with checkpoints (RUN/shadows/0003[@STEP][:raw]) nor a folder of diffusers "
-        "(model_index.json)"
+        f"(model_index.json){astray.hint(Path(reference))}"
     )
 
 
@@ -176,7 +176,8 @@ def read_config(folder: Path | str) -> Generator:
     network and the process of the generator in `folder`."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; a pipeline of the Hub has to be downloaded first (README.md)")
+        what = "is no folder" if folder.exists() else "no such folder; a pipeline of the Hub has to be downloaded first"
+        raise UserError(f"{folder}: {what}{astray.hint(folder) or ' (README.md)'}")
     unet, diffusion, pile = folder, None, None
     notes: list[str] = []
     if (folder / "model_index.json").is_file():
@@ -185,6 +186,8 @@ def read_config(folder: Path | str) -> Generator:
         unet = _part(folder, "unet")
         diffusion, pile = _read_sampler(folder, str(index.get("_class_name")), index["scheduler"][1], notes)
     path = unet / "config.json"
+    if unet == folder and not path.exists():
+        raise UserError(f"{path} is missing{astray.hint(folder) or '; copy the folder again'}")
     content = _read_json(path)
     if content.get("_class_name") != "UNet2DModel":
         raise UserError(
@@ -258,7 +261,9 @@ def _read_ours(path: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        raw = path.read_bytes()
+        astray.check_content(path, raw)
+        content = json.loads(raw.decode("utf-8-sig"))  # editors of Windows put a byte order mark before it
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{path} is missing; copy the folder again") from error
     except (OSError, ValueError) as error:
@@ -276,6 +281,11 @@ def _check_index(index: Mapping[str, Any], path: Path) -> None:
             raise UserError(f"{path}: {name} = {json.dumps(entry)}: a pipeline of a unet and a scheduler is supported")
     if index["unet"][1] != "UNet2DModel":
         raise UserError(f"{path}: unet = {json.dumps(index['unet'][1])}: only UNet2DModel is supported")
+    if not isinstance(index.get("_class_name", ""), str):
+        raise UserError(
+            f"{path}: _class_name = {json.dumps(index['_class_name'])}: a pipeline with code of its own, which is "
+            'never run; where it draws as diffusers does, write "DDPMPipeline" or "DDIMPipeline" there'
+        )
     for name in sorted(index.keys() - {"unet", "scheduler"}):
         if isinstance(index[name], list) and any(index[name]):
             raise UserError(f"{path}: the pipeline also has {name!r}: only a unet and a scheduler are supported")
@@ -322,9 +332,12 @@ def _read_file(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         raise UserError(f"{path} is missing; copy the folder again")
+    with path.open("rb") as stream:
+        astray.check_content(path, stream.read(100))
     try:
         with safe_open(path, "numpy") as file:  # the header: some types are not to be had as arrays
             kinds = {name: file.get_slice(name).get_dtype() for name in sorted(file.keys())}
+        astray.check_names(path, kinds)
         for name, kind in kinds.items():
             if kind not in _FLOATS:
                 raise UserError(
