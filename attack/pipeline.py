@@ -60,7 +60,7 @@ class Run:
             raise UserError(f"--workdir={folder} is a file: name a folder")
         jax.config.update("jax_platforms", "cpu")  # whoever trains needs all the memory of a GPU
         if settle and not workdir.is_settled(folder, config):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # what lies in it may reproduce slices
             with self._alone():
                 workdir.settle(folder, config)
 

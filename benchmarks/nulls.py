@@ -15,11 +15,14 @@ Printed: how often leakage was called, with dev labels and without, and how ofte
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: on busy cores threads that spin take six times as long
 
 import numpy as np
 from absl import app, flags

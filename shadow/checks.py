@@ -23,6 +23,7 @@ _CHOICES = {
     "attack.recalibrate": ("auto", "none", "dev"),
     "attack.same_generator": ("auto", "true", "false"),
     "attack.proxy.prediction": ("v", "epsilon", "sample"),
+    "report.gallery": ("auto", "true", "false"),
 }
 _NOT_NEGATIVE = (
     *("train.shift", "warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge", "target_pile"),

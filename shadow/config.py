@@ -192,7 +192,7 @@ class AttackConfig:
 
 @dataclass
 class ReportConfig:
-    gallery: bool = True  # show real slices beside generated ones; false where the report leaves the house
+    gallery: str = "auto"  # real slices beside generated ones: true | false | auto (of phantoms alone: nobody's slices)
     gallery_rows: int = 8
 
 
@@ -229,10 +229,13 @@ class Config:
     compare: CompareConfig = field(default_factory=CompareConfig)
 
 
+_ONCE_BOOLS = ((AttackConfig, "same_generator"), (ReportConfig, "gallery"))
+
+
 def from_dict(content: dict[str, Any], kind: type = Config) -> Any:
     """A `Config` from the nested dict in WORKDIR/config.json. Raises UserError on unknown or missing fields.
 
-    `attack.same_generator` was a bool in older runs: true and false become "true" and "false".
+    `attack.same_generator` and `report.gallery` were bools in older runs: true and false become "true" and "false".
     """
     fields = {f.name: f for f in dataclasses.fields(kind)}
     wrong = sorted(fields.keys() ^ content.keys())
@@ -246,7 +249,7 @@ def from_dict(content: dict[str, Any], kind: type = Config) -> Any:
             values[name] = from_dict(value, type(like))
         elif kind is FleetConfig and name == "families":
             values[name] = tuple(from_dict(family, FamilyConfig) for family in value)
-        elif kind is AttackConfig and name == "same_generator" and isinstance(value, bool):
+        elif (kind, name) in _ONCE_BOOLS and isinstance(value, bool):
             values[name] = "true" if value else "false"
         else:
             values[name] = tuple(value) if isinstance(like, tuple) else value

@@ -151,7 +151,7 @@ def test_running_again_changes_nothing_and_other_options_redo_it(done, folder, t
     assert "not yet" not in said
     assert "shadows    none" in said
     changed = other(workdir, folder, baseline="vcmi.retrieval.ssim", same_generator="false")
-    changed.config.report.gallery = False
+    changed.config.report.gallery = "false"
     changed.everything()
     content = json.loads((workdir / "attack/baselines.json").read_text())
     assert content["chosen"] == {"name": "vcmi.retrieval.ssim", "by": "user"}

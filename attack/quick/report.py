@@ -87,7 +87,7 @@ def _candidates(predictions: score.Predictions, path: Path) -> list[dict[str, An
 
 
 def _gallery(config: Config, manifest: manifests.Manifest, candidates: list[dict[str, Any]]) -> dict[str, Any] | None:
-    if not config.report.gallery:
+    if not gallery.is_shown(config):
         return None
     top = candidates[: config.report.gallery_rows]
     bottom = candidates[len(top) :][-LOWEST_SHOWN:]

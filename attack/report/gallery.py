@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from shadow.config import Config
 from shadow.data.manifest import Manifest
 
 NEAREST = 4
@@ -43,6 +44,13 @@ class Gallery:
     searched: int
     generated: int
     resolution: int
+
+
+def is_shown(config: Config) -> bool:
+    """Does a report show slices? Unasked it shows those of nobody, phantoms, since reports are passed on."""
+    if config.report.gallery == "auto":
+        return not config.data.root and config.challenge.pool == "phantom"
+    return config.report.gallery == "true"
 
 
 def png(gray: np.ndarray) -> str:

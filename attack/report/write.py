@@ -131,7 +131,7 @@ def _candidates(predictions: score.Predictions, known: truth.Truth | None) -> li
 def _gallery(
     config: Config, manifest: manifests.Manifest, candidates: Sequence[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    if not config.report.gallery:
+    if not gallery.is_shown(config):
         return None
     top = list(candidates[: config.report.gallery_rows])
     bottom = list(candidates[len(top) :][-LOWEST_SHOWN:])

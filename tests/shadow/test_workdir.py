@@ -32,7 +32,7 @@ VALUES = {
     "attack.signals": ("other",),
     "attack.same_generator": "false",
     "attack.recalibrate": "none",
-    "report.gallery": False,
+    "report.gallery": "false",
     "fleet.tensorboard": True,
     "pile.png": True,
 }

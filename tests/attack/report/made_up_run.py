@@ -157,7 +157,7 @@ def config(**report) -> Config:
     made_up = Config()
     made_up.data.root = "/home/somebody/secret-project"
     made_up.data.resolution = 16
-    made_up.report = dataclasses.replace(made_up.report, gallery_rows=3, **report)
+    made_up.report = dataclasses.replace(made_up.report, **{"gallery_rows": 3, "gallery": "true"} | report)
     return made_up
 
 

@@ -92,7 +92,7 @@ def test_hostile_ids_stay_text(page):
 
 def test_without_the_gallery_there_is_no_image_of_a_slice(run, page, tmp_path):
     work = alter(run, tmp_path, lambda evaluation: None)
-    text = write_report(work, config(gallery=False), run[1]).read_text()
+    text = write_report(work, config(gallery="false"), run[1]).read_text()
     assert "base64" in page
     assert "base64" not in text
     assert "<img" not in text.replace(HOSTILE, "")
@@ -102,7 +102,7 @@ def test_without_the_gallery_there_is_no_image_of_a_slice(run, page, tmp_path):
 
 def test_without_the_gallery_the_slices_are_not_needed(run, tmp_path):
     work = alter(run, tmp_path, lambda evaluation: None)
-    write_report(work, config(gallery=False), tmp_path / "nowhere")
+    write_report(work, config(gallery="false"), tmp_path / "nowhere")
 
 
 def test_without_sealed_there_is_no_truth(run, tmp_path):

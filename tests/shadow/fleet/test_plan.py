@@ -200,7 +200,7 @@ NO_KEYS = {
     "fleet__tensorboard": True,
     "data__root": "elsewhere",
     "attack__seed": 3,
-    "report__gallery": False,
+    "report__gallery": "false",
     "challenge__seed": 8,
 }
 
