@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import logging
 from tqdm import tqdm
 
 from shadow import files, tables
-from shadow.data import decoding, editions, groups
+from shadow.data import decoding, doubles, editions, groups
 from shadow.errors import UserError
 
 HEADER = ("id", "role", "path", "label", "group", "width", "height", "mode", "sha256")
@@ -146,9 +145,8 @@ def build(root: Path | str, edition: str, patients: Path | str | None, group_dis
 
     Raises UserError for what `editions.find_roles`, `decoding.read_gray` and `groups.patients_from_csv`
     refuse; for two files with one id; for a candidate whose name no submission could hold; for an image of another
-    size than the others of its kind (a kind is all real images, or one generated pile) and for oblong ones; for a
-    picture that is both in `used` and in `not_used`; and for one in `reference` that is a candidate or labelled too.
-    A candidate with the pixels of a labelled image is logged as a warning.
+    size than the others of its kind (a kind is all real images, or one generated pile) and for oblong ones; and for
+    what `doubles.check` refuses.
     """
     root = Path(root)
     folders = editions.find_roles(root, edition)
@@ -167,7 +165,12 @@ def build(root: Path | str, edition: str, patients: Path | str | None, group_dis
         row |= {"label": editions.LABELS.get(row["role"], -1), "width": fact.width, "height": fact.height}
         row |= {"mode": fact.mode, "sha256": fact.sha256}
     _check_sizes(root, rows)
-    _check_doubles(root, rows, [fact.pixels for fact in facts])
+    doubles.check(
+        [
+            doubles.Picture(root / row["path"], row["role"], row["label"], fact.pixels)
+            for row, fact in zip(rows, facts, strict=True)
+        ]
+    )
     return _grouped(_from_rows(root, rows), patients, group_distance)
 
 
@@ -262,23 +265,6 @@ def _check_sizes(root: Path, rows: list[dict[str, Any]]) -> None:
                 )
         if width != height:
             raise UserError(f"{root / members[0]['path']}: {width} x {height} pixels; slices must be square")
-
-
-def _check_doubles(root: Path, rows: list[dict[str, Any]], pixels: list[str]) -> None:
-    first: dict[str, dict[str, Any]] = {}
-    for row, content in zip(rows, pixels, strict=True):  # labelled roles come first, `unknown` last
-        if row["role"] not in editions.REAL:
-            continue
-        other = first.setdefault(content, row)
-        pair = f"{root / other['path']} and {root / row['path']}"
-        if row["role"] == "reference" and other["label"] >= 0:
-            raise UserError(f"{pair} are the same picture, once with its use known and once without; remove the latter")
-        if other["label"] >= 0 and row["label"] < 0:
-            logging.warning("%s are the same picture: its membership is known", pair)
-        elif (other["role"], row["role"]) == ("reference", "unknown"):
-            raise UserError(f"{pair} are the same picture, and shadows must not be trained on a candidate; remove one")
-        elif other["label"] != row["label"]:
-            raise UserError(f"{pair} are the same picture, used and not used at once; remove one of them")
 
 
 def _grouped(manifest: Manifest, patients: Path | str | None, group_distance: float) -> Manifest:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from shadow import fleet
-from shadow.data import decoding, editions, manifest
+from shadow.data import decoding, doubles, editions, manifest
 from shadow.errors import UserError
 
 FOLDERS = {
@@ -40,7 +40,7 @@ def root(tmp_path):
 @pytest.fixture
 def warnings_logged(monkeypatch):
     lines = []
-    monkeypatch.setattr(manifest.logging, "warning", lambda text, *values: lines.append(text % values))
+    monkeypatch.setattr(doubles.logging, "warning", lambda text, *values: lines.append(text % values))
     return lines
 
 
