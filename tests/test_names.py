@@ -39,6 +39,7 @@ def test_any_name_of_a_candidate_works(own, tmp_path):
     run = QuickRun(tmp_path / "run", settings(own, "own"))
     run.plan()
     run.predict()
+    assert (tmp_path / "run").stat().st_mode & 0o077 == 0  # of its owner alone
     for name in ("predictions.csv", "scores.csv"):
         with (tmp_path / "run" / name).open(newline="") as stream:
             assert sorted(row["id"] for row in csv.DictReader(stream)) == sorted(IDS)

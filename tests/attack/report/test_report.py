@@ -1,7 +1,9 @@
 """The report on a small made-up run."""
 
 import copy
+import dataclasses
 import hashlib
+import json
 import re
 
 import matplotlib
@@ -12,6 +14,7 @@ from made_up_run import EVALUATION, HOSTILE, Page, alter, config, make_run
 from attack.report import gallery, made
 from attack.report.write import write_report
 from shadow import files
+from shadow.config import Config, from_dict
 
 
 def test_the_file_is_self_contained_and_well_formed(page):
@@ -98,6 +101,19 @@ def test_without_the_gallery_there_is_no_image_of_a_slice(run, page, tmp_path):
     assert "<img" not in text.replace(HOSTILE, "")
     assert "<image" not in text
     assert "switched off for privacy" in text
+
+
+def test_unasked_a_report_shows_slices_of_nobody_alone():
+    """Phantoms; neither a folder of the user's nor a challenge made from one."""
+    phantoms, pool, asked = Config(), Config(), config(gallery="true")
+    pool.challenge.pool = "slices"
+    shown = [gallery.is_shown(made) for made in (phantoms, pool, config(gallery="auto"), asked)]
+    assert shown == [True, False, False, True]
+    phantoms.report.gallery = "false"
+    assert not gallery.is_shown(phantoms)
+    older = json.loads(json.dumps(dataclasses.asdict(phantoms)))
+    older["report"]["gallery"] = True  # as before there was "auto"
+    assert from_dict(older).report.gallery == "true"
 
 
 def test_without_the_gallery_the_slices_are_not_needed(run, tmp_path):
