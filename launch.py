@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from configs import flag
+from configs import converting, flag
 from shadow.errors import UserError, exits
 
 _CONFIG = flag.define()
@@ -28,7 +28,7 @@ _EDITION = flags.DEFINE_string("edition", "2023", "validate: whose format.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "export: the shadow, RUN/shadows/0003[@STEP][:raw].")
 _CHECKPOINTS = flags.DEFINE_list("checkpoints", [], "compare: RUN/shadows/0003[@STEP][:raw] or diffusers folders.")
 _PIPELINE = flags.DEFINE_string("pipeline", "", "import: the folder of a diffusers pipeline.")
-_TO = flags.DEFINE_string("to", "", "export, import, images: the folder to write.")
+_TO = flags.DEFINE_string("to", "", "convert, export, import, images: the folder to write.")
 
 
 def _run(settle: bool = True) -> Any:
@@ -58,10 +58,6 @@ def _proxies() -> None:
         working.work(run.folder, run.config, run.data_root)
     else:
         run.proxies()
-
-
-def _images() -> None:
-    _run().images(Path(_given(_TO)))
 
 
 def _score() -> None:
@@ -112,7 +108,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
     "sample": ("draw the shadows' piles (all, or --pack=I)", lambda: _run().sample()),
     "status": ("what is done and what is not", lambda: _run(False).status()),
     "proxies": ("train a model on every pile, for the signal `proxy` (`signals` does, too)", _proxies),
-    "images": ("--to=DIR: write the images that attack.embeddings_from needs vectors of", _images),
+    "images": ("--to=DIR: what attack.embeddings_from needs vectors of", lambda: _run().images(Path(_given(_TO)))),
     "signals": ("measure every candidate against every pile", lambda: _run().signals()),
     "fit": ("fit the attack, cross-fitted over shadows and groups", lambda: _run().fit()),
     "predict": ("predictions.csv and submission.csv", lambda: _run().predict()),
@@ -121,6 +117,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
     "compare": ("--checkpoints=A,B[,...]: what differs between them, and which leaks more", _compare),
     "export": ("--checkpoint=RUN/shadows/0003[@STEP][:raw] --to=DIR: a diffusers pipeline of a shadow", _export),
     "import": ("--pipeline=DIR --to=DIR: check a diffusers pipeline, and draw a pile from it", _import),
+    "convert": ("--source=DIR --to=DIR: DICOM, NIfTI, ... as PNG slices", lambda: converting.convert(_given(_TO))),
     "validate": ("--submission=CSV --edition=2023: would the organizers accept it?", _validate),
 }
 

@@ -19,6 +19,10 @@ _TRANSPARENT = "has transparent pixels, whose gray value is anyone's guess; flat
 _CHUNK_PIXELS = 1 << 24  # of the input, resized at a time
 
 
+class ColourError(UserError):
+    """A picture that is whole, and not gray."""
+
+
 def read_gray(path: Path) -> tuple[np.ndarray, str]:
     """Gray values uint8 [height, width] of a PNG file, and the Pillow mode it was stored in (`L`, `P` ...).
 
@@ -63,7 +67,7 @@ def decode(content: bytes, path: Path) -> tuple[np.ndarray, str]:
         raise UserError(f"{path}: {_TRANSPARENT}")
     gray = channels[..., 0]
     if (gray != channels[..., 1]).any() or (gray != channels[..., 2]).any():
-        raise UserError(f"{path}: has colours; slices must be gray")
+        raise ColourError(f"{path}: has colours; slices must be gray")
     return gray.copy(), mode
 
 

@@ -1,0 +1,126 @@
+"""A folder of anything that holds slices becomes a folder of 8-bit gray PNG files, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from absl import logging
+from PIL import Image
+from tqdm import tqdm
+
+from shadow import files, tables
+from shadow.convert import arrays, dicom, nifti, pictures
+from shadow.convert.values import Rule, Slice, show
+from shadow.data import decoding, editions, listing
+from shadow.errors import UserError
+
+_HEAD = 512  # bytes that tell a file's kind
+
+
+@dataclass(frozen=True)
+class Written:
+    """One PNG file: `name` below the new folder, its source and which slice of that, and who the patient is, hashed."""
+
+    name: str
+    source: str
+    number: int
+    patient: str
+    said: str
+    sha256: str
+
+
+def convert(source: Path, folder: Path, rule: Rule) -> str:
+    """Converts every slice below `source`; returns what to say about it.
+
+    Folders that are named for a role of a run stay, and others right below `source`. Deeper names are replaced by
+    numbers, since they may name patients. `patients.csv` is written where the patient of every slice outside of
+    `generated` folders is known. Raises UserError naming the file that cannot be converted, where there is no slice,
+    and where `folder` exists.
+    """
+    if not source.is_dir():
+        raise UserError(f"--source={source}: no such folder")
+    if folder.exists() or folder.is_symlink():
+        raise UserError(f"{folder} is there already: name a new folder, or remove it")
+    found = listing.below(source, "").wanted
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    salt = rule.salt or secrets.token_hex(16)
+    written: list[Written] = []
+    passed: list[Path] = []
+    try:
+        part.mkdir(mode=0o700, parents=True)
+        for path in tqdm(found, "converting", disable=None, leave=False, unit="file"):
+            before = len(written)
+            for piece in _converted(path, source, part, rule, salt, len(written)):
+                written.append(piece)
+            if len(written) == before:
+                passed.append(path)
+        if not written:
+            raise UserError(f"--source={source}: no slice there (PNG, JPEG, TIFF, BMP, NPY, NPZ, DICOM or NIfTI)")
+        rows = [(w.name, w.source, w.number, w.said, w.sha256) for w in written]
+        files.write_csv(part / "conversions.csv", ("file", "source", "slice", "conversion", "sha256"), rows)
+        known = _write_patients(part, written)
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    if passed:
+        logging.warning("%s holds no slice and is passed over (%d files in all)", passed[0], len(passed))
+    who = f"{known} patients in patients.csv" if known else "no patients.csv, since not every slice names its patient"
+    made = f"{folder}: {len(written)} slices of {len(found) - len(passed)} files"
+    return f"{made}, {who}; conversions.csv says what was done to each"
+
+
+def _converted(path: Path, source: Path, part: Path, rule: Rule, salt: str, first: int) -> Iterator[Written]:
+    """Writes the slices of one file, numbered from `first` on."""
+    content = decoding.read_bytes(path)
+    sha, inner = hashlib.sha256(content).hexdigest(), path.relative_to(source)
+    kept = _kept(inner.parent)
+    (part / kept).mkdir(exist_ok=True, parents=True)
+    for number, piece in enumerate(_read(path, content)):
+        shown = show(piece, rule, f"{path}, slice {number + 1}" if number else str(path))
+        name = f"{kept.name or 'slice'}_{first + number + 1:06d}.png"
+        Image.fromarray(shown.gray).save(part / kept / name)
+        who = ""
+        if piece.patient:
+            who = hashlib.sha256(f"{salt}\0{tables.normal(piece.patient)}".encode()).hexdigest()[:16]
+        yield Written((kept / name).as_posix(), inner.as_posix(), number + 1, who, shown.said, sha)
+
+
+def _kept(folder: Path) -> Path:
+    """The part of a folder's path, from the source on, that its slices keep: up to a role's name, else the first."""
+    patterns = [role.folder for edition in editions.EDITIONS.values() for role in edition.roles]
+    for end, name in enumerate(folder.parts, 1):
+        if any(re.fullmatch(pattern, name, re.IGNORECASE) for pattern in patterns):
+            return Path(*folder.parts[:end])
+    return Path(*folder.parts[:1])
+
+
+def _read(path: Path, content: bytes) -> Iterator[Slice]:
+    """The slices of a file, by its content and not by its name; none of a file of another kind."""
+    if dicom.is_dicom(content):
+        return dicom.read(path, content)
+    if pictures.kind(content[:_HEAD]):
+        return pictures.read(path, content)
+    if content.startswith(b"\x93NUMPY") or (content.startswith(b"PK\3\4") and path.suffix.casefold() == ".npz"):
+        return arrays.read(path, content)
+    if nifti.is_nifti(content):
+        return nifti.read(path, content)
+    if content.startswith((b"PK\3\4", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")):
+        raise UserError(f"{path}: an archive; unpack it first, beside it or in place of it")
+    return iter(())
+
+
+def _write_patients(part: Path, written: list[Written]) -> int:
+    """Writes patients.csv where every real slice has a patient; returns how many, 0 where it is not written."""
+    real = [piece for piece in written if not Path(piece.name).parent.name.casefold().startswith("generated")]
+    if not real or any(not piece.patient for piece in real):
+        return 0
+    files.write_csv(part / "patients.csv", ("file", "patient"), [(Path(p.name).name, p.patient) for p in real])
+    return len({piece.patient for piece in real})

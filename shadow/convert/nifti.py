@@ -1,0 +1,68 @@
+"""NIfTI volumes: axial slices in the view of radiology, found by the affine whatever the order on disk."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from shadow.convert.values import MOST_VALUES, Slice, check_size
+from shadow.errors import UserError
+
+_MARKS = (b"n+1\0", b"n+2\0")  # at byte 344 of NIfTI-1, and at byte 4 of NIfTI-2
+_MOST_BYTES = 8 * MOST_VALUES
+
+
+def is_nifti(content: bytes) -> bool:
+    """Of the first bytes, unpacked where they are those of gzip."""
+    if content.startswith(b"\x1f\x8b"):
+        try:
+            content = zlib.decompressobj(31).decompress(content, 400)
+        except zlib.error:
+            return False
+    return content[344:348] in _MARKS or content[4:8] in _MARKS
+
+
+def read(path: Path, content: bytes) -> Iterator[Slice]:
+    """Slices from feet to head, with the patient's right at the left and the front at the top, as in DICOM.
+
+    All slices of a file are of one patient. Raises UserError naming the file where it is no volume of three axes.
+    """
+    if importlib.util.find_spec("nibabel") is None:
+        raise UserError(f"{path}: NIfTI needs a package: pip install 'shadowprint[nifti]'")
+    import nibabel
+
+    try:
+        if content.startswith(b"\x1f\x8b"):
+            content = _unpacked(path, content)
+        kind = nibabel.Nifti1Image if content[344:348] in _MARKS else nibabel.Nifti2Image
+        stored = kind.from_bytes(content)
+        image = nibabel.as_closest_canonical(stored)  # axes: right, front, head
+        placed = bool(stored.header["sform_code"]) or bool(stored.header["qform_code"])
+        shape = tuple(side for i, side in enumerate(image.shape) if i < 3 or side > 1)
+        check_size(shape, str(path))
+        if len(shape) != 3:
+            raise UserError(f"{path}: holds {len(shape)} axes; save each volume alone")
+        volume = np.asarray(image.dataobj).reshape(shape)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file makes nibabel raise nearly anything
+        raise UserError(f"{path}: cannot read this NIfTI file ({type(error).__name__}); copy it again") from error
+    if volume.dtype.kind not in "uif":
+        raise UserError(f"{path}: holds {volume.dtype}; save gray values as numbers")
+    said = "NIfTI, axial" if placed else "NIfTI, axial if stored as usual: its header does not say"
+    for plane in range(shape[2]):
+        yield Slice(np.array(volume[::-1, ::-1, plane].T), (said,), patient=f"volume {path}")
+
+
+def _unpacked(path: Path, content: bytes) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+        unpacked = stream.read(_MOST_BYTES + 1)
+    if len(unpacked) > _MOST_BYTES:
+        raise UserError(f"{path}: unpacks to more than any volume holds")
+    return unpacked

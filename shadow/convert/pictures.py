@@ -1,0 +1,69 @@
+"""Pictures: PNG, JPEG, TIFF and BMP, of 1 to 16 bits and floats, of one page or several."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, ImageSequence
+
+from shadow.convert.values import Slice, check_size
+from shadow.data import decoding, png
+from shadow.errors import UserError
+
+_KINDS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP"}
+_DEEP = ("I", "I;16", "I;16B", "I;16L", "F")
+_PIXELS = 1 << 26  # of one page, as in PNG files of a run
+
+
+def kind(start: bytes) -> str:
+    """The format of a file with these first bytes, or ''."""
+    return next((name for mark, name in _KINDS.items() if start.startswith(mark)), "")
+
+
+def read(path: Path, content: bytes) -> Iterator[Slice]:
+    """Every page of a picture. Raises UserError naming the file where it cannot be read or is transparent."""
+    name = kind(content)
+    if name == "PNG":
+        parts = png.read(content, path)
+        if parts.depth < 16:
+            yield _of_png(path, content, parts)
+            return
+        content = parts.content
+    try:
+        with Image.open(io.BytesIO(content), formats=[name]) as image:
+            if image.width * image.height > _PIXELS:
+                raise UserError(f"{path}: {image.width} x {image.height} pixels, more than any slice has")
+            check_size((getattr(image, "n_frames", 1), image.height, image.width), str(path))
+            for page in ImageSequence.Iterator(image):
+                yield _page(path, ImageOps.exif_transpose(page), name)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+        raise UserError(f"{path}: damaged {name} file; copy it again, or save it anew") from error
+
+
+def _of_png(path: Path, content: bytes, parts: png.Png) -> Slice:
+    """With 8 bits or fewer, by the rule of a run; colours, which a run refuses, as they are."""
+    try:
+        gray, mode = decoding.decode(content, path)
+    except decoding.ColourError:
+        with Image.open(io.BytesIO(parts.content), formats=["PNG"]) as image:
+            return Slice(np.array(image.convert("RGB")), ("PNG in colour",))
+    return Slice(gray, (f"PNG {mode}",))
+
+
+def _page(path: Path, page: Image.Image, name: str) -> Slice:
+    said = (f"{name} {page.mode}",)
+    if page.mode in _DEEP:
+        return Slice(np.array(page), said)
+    if page.mode in ("L", "1"):
+        return Slice(np.array(page.convert("L")), said)
+    if page.mode in ("P", "RGB", "RGBA", "LA", "PA", "YCbCr"):
+        channels = np.asarray(page.convert("RGBA"))
+        if (channels[..., 3] != 255).any():
+            raise UserError(f"{path}: has transparent pixels, whose gray value is anyone's guess; flatten it first")
+        return Slice(channels[..., :3].copy(), said)
+    raise UserError(f"{path}: a {name} of mode {page.mode} has no rule here; save it as gray PNG")
