@@ -170,12 +170,20 @@ class Relative:
         return self.residuals(self.expected(left))
 
     def held_out(self, fold: np.ndarray, left: np.ndarray) -> np.ndarray:
-        """Residuals of all, each by an expectation that knows nothing of the candidate's fold, int [candidate], nor of
-        the candidates `left`, bool [candidate]: it is as new to it as one that was never in the pool."""
+        """Residuals of all, each by weights that know nothing of the candidate's fold, int [candidate], nor of the
+        candidates `left`, bool [candidate]: it is as new to them as one that was never in the pool.
+
+        The level is that of all candidates but `left`, one for all folds. Without its own fold, that of a non-member
+        would hold more members than that of a candidate who is not in the pool, and non-members would seem to lie
+        lower.
+        """
         found = np.empty(self.own.shape)
         for f in range(fold.max() + 1):
             here = fold == f
-            found[..., here, :] = self.outside(left | here)[..., here, :]
+            expected = self.expected(left | here)
+            if not left.all():
+                expected = expectation.level_with(expected.weight, self.own, self.means, ~left)
+            found[..., here, :] = self.residuals(expected)[..., here, :]
         return found
 
     @property

@@ -82,6 +82,14 @@ def _not_negative(square: np.ndarray, inner: np.ndarray) -> np.ndarray:
     return found
 
 
+def level_with(weight: np.ndarray, own: np.ndarray, references: np.ndarray, known: np.ndarray) -> Expectation:
+    """The weights [step, ..., 1, column] with the level at which the images `known` have a mean residual of 0."""
+    level = own[..., known, :].mean(-2, keepdims=True)
+    for one, mean in zip(weight, references[..., known, :].mean(-2, keepdims=True), strict=True):
+        level = level - one * mean
+    return Expectation(level, weight)
+
+
 def residual(own: np.ndarray, references: np.ndarray, expected: Expectation) -> np.ndarray:
     """own - expectation, float64 [..., image, column]: higher = more likely a member. Each image's of that image alone.
 

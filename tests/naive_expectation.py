@@ -43,6 +43,19 @@ def residuals(own, references, known):
     return result
 
 
+def held_out(own, references, fold, left):
+    """Residuals of each image by the weights of other folds, not `left`; one level: with each fold's weights the mean
+    residual of all that are not `left` is 0."""
+    result = np.zeros(own.shape)
+    for f in np.unique(fold):
+        level, weight = fitted(own, references, (fold != f) & ~left)
+        plain = own - sum(weight[s] * references[s] for s in range(len(references)))
+        if not left.all():
+            level = plain[~left].mean(0)
+        result[fold == f] = (plain - level)[fold == f]
+    return result
+
+
 def means(bank, references):
     """[step, candidate, column] of references int [candidate, R], one candidate at a time."""
     return np.array([[step[chosen, x].mean(0) for x, chosen in enumerate(references)] for step in bank.references])

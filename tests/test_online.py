@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from naive_expectation import means, residuals
+from naive_expectation import held_out, means
 from recipes import tiny as tiny_recipe
 from tiny_run import fails, leftovers
 
@@ -207,9 +207,7 @@ def test_one_more_pile_is_measured_as_those_of_the_run(images, tmp_path):
     order = calibration.priorities(known.ids, 16, 0, 0)
     chosen = calibration.choose_references(known.bank, order, 7, [0])
     fold, shown = crossfit.folds(known.group, 2, 0)[known.group], means(known.bank, chosen)
-    wanted = np.zeros(leak.columns.shape)
-    for f in range(2):
-        wanted[fold == f] = residuals(known.bank.values[0], shown, fold != f)[fold == f]
+    wanted = held_out(known.bank.values[0], shown, fold, np.zeros(len(fold), bool))
     assert leak.calibrated
     np.testing.assert_allclose(leak.columns, wanted, atol=1e-5)
 

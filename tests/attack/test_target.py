@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from naive_expectation import means, residuals
+from naive_expectation import held_out, means, residuals
 
 from attack import calibration, crossfit, target
 from attack.crossfit import Labelled, Options
@@ -54,13 +54,9 @@ def relative(bank, ids, count):
 
 
 def naive_known(data, asked, left):
-    """Residuals of the pool's images on the target's pile, each by the images of the other folds, not `left`."""
+    """Residuals of the pool's images on the target's pile, each by weights of the other folds, not `left`."""
     shown = relative(data.bank, data.ids, 2)  # half of 8 shadows lack an image, and two stand aside
-    fold = crossfit.folds(data.group, 2, 0)[data.group]
-    found = np.zeros(asked.pile_pool.shape)
-    for f in range(2):
-        found[fold == f] = residuals(asked.pile_pool, shown, (fold != f) & ~left)[fold == f]
-    return found
+    return held_out(asked.pile_pool, shown, crossfit.folds(data.group, 2, 0)[data.group], left)
 
 
 @pytest.mark.parametrize("presumed", [False, True])
