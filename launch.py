@@ -49,21 +49,24 @@ def _run(settle: bool = True) -> Any:
 
 
 def _proxies() -> None:
-    from shadow.fleet import worker
-
     run = _run()
-    if isinstance(run, worker.Worker):
-        from attack.proxies import working
+    if hasattr(run, "proxies"):  # else a worker, of the floor below
+        return run.proxies()
+    from attack.proxies import working
 
-        working.work(run.folder, run.config, run.data_root)
-    else:
-        run.proxies()
+    return working.work(run.folder, run.config, run.data_root)
 
 
 def _score() -> None:
     from attack import score
 
     print(score.score_files(_PREDICTIONS.value, _TRUTH.value, _JSON.value))
+
+
+def _inspect() -> None:
+    from shadow.data import inspection
+
+    print(inspection.report(_CONFIG.value.data, flag.overrides()))
 
 
 def _validate() -> None:
@@ -117,6 +120,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], None]]] = {
     "compare": ("--checkpoints=A,B[,...]: what differs between them, and which leaks more", _compare),
     "export": ("--checkpoint=RUN/shadows/0003[@STEP][:raw] --to=DIR: a diffusers pipeline of a shadow", _export),
     "import": ("--pipeline=DIR --to=DIR: check a diffusers pipeline, and draw a pile from it", _import),
+    "inspect": ("--config.data.root=DIR: what the folder holds, before anything is trained", _inspect),
     "convert": ("--source=DIR --to=DIR: DICOM, NIfTI, ... as PNG slices", lambda: converting.convert(_given(_TO))),
     "validate": ("--submission=CSV --edition=2023: would the organizers accept it?", _validate),
 }

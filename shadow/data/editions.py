@@ -116,31 +116,16 @@ def find_roles(root: Path | str, edition: str) -> dict[str, Path]:
     """
     roles = get(edition).roles
     root = Path(root)
-    if root.name.casefold() == listing.SEALED:
-        raise UserError(f"data.root={root} is a sealed folder: give the challenge folder around it")
-    found: dict[str, Path] = {}
-    ours = False
-    for parent, (folders, files) in listing.walk(root, lambda folder: folder not in found.values()):
-        ours = ours or listing.SEALED in map(str.casefold, folders) or "challenge.json" in files
-        for name in folders:
-            _check_place(parent / name, root, get(edition))
-            role = _fitting(roles, name, folders)
-            if role is None or listing.is_sealed(parent / name, root) or _is_wrapping(parent / name, roles):
-                continue
-            if role.name in found:
-                raise UserError(
-                    f"two folders for the role {role.name} of edition {edition}: {found[role.name]} and "
-                    f"{parent / name}; move one of them out of data.root={root}"
-                )
-            found[role.name] = parent / name
-    found = {name: _innermost(folder, root, get(edition)) for name, folder in found.items()}
+    found, ours = _search(root, get(edition))
     for role in roles:
         if role.name not in found and role.optional:
             continue
         if role.name not in found:
+            others = [name for name in fitting(root) if name != edition]
+            hint = f"; the folders are those of edition {' or '.join(others)}: give --config.data.edition"
             raise UserError(
                 f"no folder for the role {role.name}: edition {edition} needs a folder named {role.wanted()} "
-                f"below data.root={root}"
+                f"below data.root={root}{hint if others else ''}"
             )
         count = len(images_in(found[role.name]))
         if role.count and count != role.count and not ours:
@@ -153,6 +138,41 @@ def find_roles(root: Path | str, edition: str) -> dict[str, Path]:
                 role.name,
             )
     return {name: found[name] for name in ROLES if name in found}
+
+
+def fitting(root: Path | str) -> list[str]:
+    """Names of the editions that have a folder below `root` for each of their roles that must have one."""
+    names = []
+    for edition in EDITIONS.values():
+        try:
+            found, _ = _search(Path(root), edition)
+        except UserError:  # a folder that this edition has no place for, say
+            continue
+        if all(role.optional or role.name in found for role in edition.roles):
+            names.append(edition.name)
+    return names
+
+
+def _search(root: Path, edition: Edition) -> tuple[dict[str, Path], bool]:
+    """The folder of every role that has one, and whether this is a challenge of our own."""
+    if root.name.casefold() == listing.SEALED:
+        raise UserError(f"data.root={root} is a sealed folder: give the challenge folder around it")
+    found: dict[str, Path] = {}
+    ours = False
+    for parent, (folders, files) in listing.walk(root, lambda folder: folder not in found.values()):
+        ours = ours or listing.SEALED in map(str.casefold, folders) or "challenge.json" in files
+        for name in folders:
+            _check_place(parent / name, root, edition)
+            role = _fitting(edition.roles, name, folders)
+            if role is None or listing.is_sealed(parent / name, root) or _is_wrapping(parent / name, edition.roles):
+                continue
+            if role.name in found:
+                raise UserError(
+                    f"two folders for the role {role.name} of edition {edition.name}: {found[role.name]} and "
+                    f"{parent / name}; move one of them out of data.root={root}"
+                )
+            found[role.name] = parent / name
+    return {name: _innermost(folder, root, edition) for name, folder in found.items()}, ours
 
 
 def images_in(folder: Path) -> list[Path]:
