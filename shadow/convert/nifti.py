@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import io
+import logging
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ def read(path: Path, content: bytes) -> Iterator[Slice]:
         raise UserError(f"{path}: NIfTI needs a package: pip install 'shadowprint[nifti]'")
     import nibabel
 
+    nibabel.imageglobals.logger.setLevel(logging.CRITICAL + 1)  # it would say on stderr what it mends in a header
     try:
         if content.startswith(b"\x1f\x8b"):
             content = _unpacked(path, content)
