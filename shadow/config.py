@@ -22,6 +22,7 @@ class DataConfig:
 
     root: str = ""  # folder of the challenge; empty: WORKDIR/challenge, made from `challenge.pool`
     edition: str = "2023"  # names of the role folders and the submission format
+    roles: tuple[str, ...] = ()  # "ROLE=GLOB" of folders below root, where they have other names than the edition's
     resolution: int = 32  # pixels a side at which shadows are trained and signals computed
     patients: str = ""  # csv `file,patient`; empty: patients.csv beside the data if there is one, else clusters
     group_distance: float = 0.5  # near-duplicates: RMS distance of standardised slices, complete linkage
@@ -229,6 +230,7 @@ class Config:
     compare: CompareConfig = field(default_factory=CompareConfig)
 
 
+_ADDED = ((DataConfig, "roles"),)  # fields that older runs lack, and had by their defaults
 _ONCE_BOOLS = ((AttackConfig, "same_generator"), (ReportConfig, "gallery"))
 
 
@@ -238,7 +240,8 @@ def from_dict(content: dict[str, Any], kind: type = Config) -> Any:
     `attack.same_generator` and `report.gallery` were bools in older runs: true and false become "true" and "false".
     """
     fields = {f.name: f for f in dataclasses.fields(kind)}
-    wrong = sorted(fields.keys() ^ content.keys())
+    lacking = {name for owner, name in _ADDED if owner is kind and name not in content}
+    wrong = sorted((fields.keys() - lacking) ^ content.keys())
     if wrong:
         raise UserError(f"config.json: field {wrong[0]!r} of {kind.__name__} is unknown or missing; use a new workdir")
     default = kind()

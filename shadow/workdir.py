@@ -35,7 +35,7 @@ LATER = {
 }
 # May change at any time: the data may move (their content is checked by hash), and so may whoever does the work.
 _FREE = (
-    *("data.root", "data.patients", "challenge.pool", "challenge.patients"),
+    *("data.root", "data.roles", "data.patients", "challenge.pool", "challenge.patients"),
     *("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png", "compare"),
 )
 _NAMED = 6  # changed fields that an error names

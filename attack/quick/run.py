@@ -51,7 +51,7 @@ class QuickRun(Run):
         """Checks the data and writes the manifest. Nothing is trained on them, so that they may change."""
         data, path = self.config.data, self.folder / "manifest.csv"
         with self._alone():
-            found = manifests.build(self.data_root, data.edition, data.patients, data.group_distance)
+            found = manifests.build(self.data_root, data.edition, data.patients, data.group_distance, data.roles)
             if path.exists():
                 before = manifests.read(path, self.data_root)
                 if all(np.array_equal(getattr(before, name), getattr(found, name)) for name in manifests.HEADER):

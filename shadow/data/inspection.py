@@ -74,7 +74,7 @@ def inspect(data: DataConfig, edition: str | None) -> Facts:
     """Reads and checks all images below `data.root`, as `plan` would. Raises UserError as `manifest.build`."""
     root = Path(data.root)
     name = chosen_edition(root, edition)
-    found = manifest.build(root, name, data.patients, data.group_distance)
+    found = manifest.build(root, name, data.patients, data.group_distance, data.roles)
     known = bool(data.patients) or (root / manifest.PATIENTS).is_file()
     expected = {role.name: role.count for role in editions.get(name).roles}
     present = [role for role in editions.ROLES if len(found.rows(role))]
@@ -137,7 +137,7 @@ def report(data: DataConfig, given: Mapping[str, object]) -> str:
     """What `launch.py inspect` says; `given`: options by name, of which the edition counts. Raises UserError."""
     if not data.root:
         raise UserError("data.root is missing: name the folder with --config.data.root=DIR")
-    return describe(inspect(data, data.edition if "data.edition" in given else None))
+    return describe(inspect(data, data.edition if "data.edition" in given or data.roles else None))
 
 
 def describe(facts: Facts) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from shadow import files, tables
-from shadow.data import decoding, doubles, editions, groups
+from shadow.data import decoding, doubles, editions, groups, mapping
 from shadow.errors import UserError
 
 HEADER = ("id", "role", "path", "label", "group", "width", "height", "mode", "sha256")
@@ -137,24 +137,31 @@ def read(path: Path, root: Path | str) -> Manifest:
     return _from_rows(Path(root), rows)
 
 
-def build(root: Path | str, edition: str, patients: Path | str | None, group_distance: float) -> Manifest:
+def build(
+    root: Path | str,
+    edition: str,
+    patients: Path | str | None,
+    group_distance: float,
+    mapped: Sequence[str] = (),
+) -> Manifest:
     """Finds, decodes, checks and groups all images of an edition below `root`.
 
+    `mapped`: which folders stand for which role, as `mapping.find_folders` takes it; empty: those of the edition.
     `patients`: a csv `file,patient` for all real images; empty or None: `patients.csv` in `root` if there is
     one, else near-duplicate clusters at the distance `group_distance` (see `groups`).
 
-    Raises UserError for what `editions.find_roles`, `decoding.read_gray` and `groups.patients_from_csv`
+    Raises UserError for what `mapping.find_folders`, `decoding.read_gray` and `groups.patients_from_csv`
     refuse; for two files with one id; for a candidate whose name no submission could hold; for an image of another
     size than the others of its kind (a kind is all real images, or one generated pile) and for oblong ones; and for
     what `doubles.check` refuses.
     """
     root = Path(root)
-    folders = editions.find_roles(root, edition)
+    folders = mapping.find_folders(root, edition, mapped)
     prefixes = {role.name: role.prefix for role in editions.get(edition).roles}
     rows: list[dict[str, Any]] = []
     known: dict[str, Path] = {}
     for role in folders:
-        for path in editions.images_in(folders[role]):
+        for path in [path for folder in folders[role] for path in editions.images_in(folder)]:
             name = _checked_id(path, role, edition, prefixes[role])
             if name in known:
                 raise UserError(f"{known[name]} and {path} have the same id {name}; rename one of them")

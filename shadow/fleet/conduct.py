@@ -53,7 +53,7 @@ def plan(workdir: Path, data_root: Path, config: Config) -> None:
         grown = plans.grow(old, config, found, drawn)
     else:
         data = config.data
-        found = manifests.build(data_root, data.edition, data.patients, data.group_distance)
+        found = manifests.build(data_root, data.edition, data.patients, data.group_distance, data.roles)
         if not dev_ids(found):
             raise UserError(
                 f"{data_root}: no real slices but candidates: add a folder 'not_used' or 'reference', or do without "

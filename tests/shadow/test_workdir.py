@@ -25,11 +25,12 @@ TRAINING = (
     *("fleet.pack", "fleet.threads", "fleet.devices"),
 )
 FREE = (
-    *("data.root", "data.patients", "challenge.pool", "challenge.patients"),
+    *("data.root", "data.roles", "data.patients", "challenge.pool", "challenge.patients"),
     *("fleet.workers", "fleet.sbatch", "fleet.tensorboard", "pile.png", "compare.count"),
 )
 VALUES = {
     "attack.signals": ("other",),
+    "data.roles": ("unknown=x",),
     "attack.same_generator": "false",
     "attack.recalibrate": "none",
     "report.gallery": "false",

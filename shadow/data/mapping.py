@@ -1,0 +1,56 @@
+"""Folders that are named for no edition: which of them stand for which role, as the user says in `data.roles`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from shadow.data import editions, listing
+from shadow.errors import UserError
+
+
+def find_folders(root: Path, edition: str, roles: Sequence[str]) -> dict[str, list[Path]]:
+    """The folders of every role below `root`, in the order of `editions.ROLES`.
+
+    `roles`: entries "ROLE=GLOB", each glob relative to the root and of one or more folders; empty: the one folder of
+    each role that `editions.find_roles` finds. Raises UserError as that does, and for an entry that is none, a role
+    that the edition has not, a role without an entry, a glob without a folder, and a folder that two roles claim.
+    """
+    if not roles:
+        return {role: [folder] for role, folder in editions.find_roles(root, edition).items()}
+    known = {role.name: role for role in editions.get(edition).roles}
+    found: dict[str, list[Path]] = {}
+    owner: dict[Path, str] = {}
+    for entry in roles:
+        role, equals, glob = (part.strip() for part in entry.partition("="))
+        if not equals or not glob or role not in known:
+            raise UserError(f"data.roles: {entry!r}: write ROLE=GLOB, with a role of {', '.join(known)}")
+        if role in found:
+            raise UserError(f"data.roles: {role} is named twice; give it one glob")
+        found[role] = _folders(root, entry, glob)
+        for folder in found[role]:
+            if owner.setdefault(folder.resolve(), role) != role:
+                raise UserError(f"data.roles: {folder} is claimed for {owner[folder.resolve()]} and for {role}")
+    missing = [name for name, role in known.items() if name not in found and not role.optional]
+    if missing:
+        raise UserError(f"data.roles: edition {edition} needs {', '.join(missing)} too: add ROLE=GLOB for each")
+    return {name: found[name] for name in editions.ROLES if name in found}
+
+
+def _folders(root: Path, entry: str, glob: str) -> list[Path]:
+    """The folders of one glob in natural order, without junk and what is sealed."""
+    parts = Path(glob).parts
+    if Path(glob).is_absolute() or ".." in parts:
+        raise UserError(f"data.roles: {entry!r}: give a glob relative to data.root, without '..'")
+    try:
+        matched = [path for path in root.glob(glob) if path.is_dir()]
+    except (ValueError, NotImplementedError) as error:
+        raise UserError(f"data.roles: {entry!r}: {error}") from error
+    kept = [
+        path
+        for path in matched
+        if not listing.is_sealed(path, root) and not any(map(listing.is_junk, path.relative_to(root).parts))
+    ]
+    if not kept:
+        raise UserError(f"data.roles: {entry!r}: no such folder below data.root={root}")
+    return sorted(kept, key=lambda path: listing.natural_key(path.relative_to(root).as_posix()))
