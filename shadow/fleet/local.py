@@ -6,6 +6,7 @@ why a worker is a process; and it ends with its parent, by a pipe that the paren
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import re
@@ -150,6 +151,19 @@ def run(
             worker.close()
 
 
+def is_warning_of_ours(line: str) -> bool:
+    """Is this what absl writes of a warning that a module of ours logs? Libraries log through it, too."""
+    found = re.match(r"W\d{4} [\d:.]+ +\d+ ([\w.]+):\d+\] ", line)
+    return found is not None and found[1] in _modules()
+
+
+@functools.cache
+def _modules() -> frozenset[str]:
+    """Names of our files."""
+    top = Path(__file__).resolve().parents[2]
+    return frozenset(path.name for floor in ("shadow", "attack") for path in (top / floor).rglob("*.py"))
+
+
 class _Worker:
     """One worker process and what it wrote on stderr."""
 
@@ -172,7 +186,7 @@ class _Worker:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self._errors.append(line)
-            if line.startswith("WARNING"):  # of ours, by absl: the user is to see it now
+            if is_warning_of_ours(line):  # the user is to see it now
                 print(line, end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:

@@ -1,14 +1,17 @@
 """Worker processes: all are ended, what goes wrong in one is said, and one that is killed is replaced."""
 
 import io
+import logging
 import os
 import subprocess
 import sys
 import time
 from types import SimpleNamespace
 
+import absl.logging
 import pytest
 
+from shadow.data import pool
 from shadow.errors import Stopped, UserError
 from shadow.fleet import local
 
@@ -28,7 +31,9 @@ for word in os.environ["WORDS"].split():
         while not os.path.exists(value):
             time.sleep(0.02)
     elif what == "warn":
-        print("WARNING:absl:" + value, "noise", sep="\\n", file=sys.stderr, flush=True)
+        head = "W1201 01:28:50.114892 140564561394560"  # as absl writes it, see below
+        print(head + " pool.py:71] " + value, head + " type_handlers.py:9] noise", "noise", sep="\\n", file=sys.stderr)
+        sys.stderr.flush()
     elif what == "chatter":
         print("x" * 300_000, file=sys.stderr)
         print("y" * 300_000)
@@ -115,7 +120,16 @@ def test_a_worker_that_was_asked_to_end_from_outside_is_no_defect(folder):
 
 def test_warnings_are_shown_at_once_and_nothing_else_is(folder):
     run("warn=hot chatter")
-    assert local.sys.stderr.getvalue() == "WARNING:absl:hot\n"
+    assert local.sys.stderr.getvalue() == "W1201 01:28:50.114892 140564561394560 pool.py:71] hot\n"
+
+
+def test_a_warning_is_known_by_the_form_that_absl_gives_it():
+    record = logging.LogRecord("absl", logging.WARNING, pool.__file__, 7, "%s is left out", ("b.png",), None)
+    line = absl.logging.PythonFormatter().format(record)
+    assert line.endswith("pool.py:7] b.png is left out")
+    assert local.is_warning_of_ours(line)
+    record.levelno = logging.INFO
+    assert not local.is_warning_of_ours(absl.logging.PythonFormatter().format(record))
 
 
 def test_ctrl_c_ends_the_workers(folder):
