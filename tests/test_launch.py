@@ -17,7 +17,8 @@ from shadow.data import manifest
 from shadow.errors import UserError
 
 COMMANDS = """
-run challenge plan train sample status proxies images signals fit predict report score compare export import validate
+run challenge plan train sample status proxies images signals fit predict report score compare export import
+inspect convert validate
 """
 FILES = """
 config.json manifest.csv membership.npy plan.json challenge/sealed/truth.csv challenge/sealed/challenge.json
