@@ -238,14 +238,14 @@ def test_non_members_lie_no_lower_than_images_that_are_not_in_the_pool():
 def test_where_no_pile_knows_a_member_the_attack_finds_nothing(steps):
     """References are chosen by membership and no shadow is its own: that must not tell members from others."""
     options, of_z, of_logit = Options(8, 3, 1.0, 0), [], []
-    for seed in range(80):
+    for seed in range(50):
         data = make(seed, leak=0.0, steps=steps)
         held, member = crossfit.two_way(data, options, 0), data.bank.member
         of_z += [[estimate.mean_within(held.z[..., j], member) for j in range(held.z.shape[2])]]
         of_logit.append(estimate.mean_within(held.logit, member))
     for aucs in (of_logit, *np.transpose(of_z)):
         error = np.std(aucs, ddof=1) / np.sqrt(len(aucs))
-        assert error < 0.01
+        assert error < 0.013
         assert abs(np.mean(aucs) - 0.5) < 3 * error
 
 

@@ -7,7 +7,7 @@ from scipy import stats
 from attack import controls
 from attack.statistics import ranking
 
-REPLICATES = 200
+REPLICATES = 120
 
 
 @pytest.fixture(scope="module")
