@@ -24,7 +24,8 @@ assert os.environ["SHADOWPRINT_WORKER"] == "1" and os.environ["SHADOWPRINT_SINCE
 for word in os.environ["WORDS"].split():
     what, _, value = word.partition("=")
     if what == "mark":
-        Path(value).write_text(str(os.getpid()))
+        Path(value + ".part").write_text(str(os.getpid()))
+        os.replace(value + ".part", value)  # whoever sees the file sees the number
     elif what == "sleep":
         time.sleep(float(value))
     elif what == "wait":  # until another has started
