@@ -132,4 +132,6 @@ def smallest_auc(both: Sides, labelled: bool, inflation: Inflation, prior: float
         return None
     used = both.used if labelled else both.used.only(np.zeros(len(both.used.score), bool))
     alike = verdict.correlation(both.null.score, both.null.group)
+    # simulated unused candidates stand at .5, and are held against it: real ones stand where the real centre is
+    inflation = dataclasses.replace(inflation, centre=0.5)
     return verdict.smallest_auc(both.asked, both.null, used, alike, prior, seed, inflation)

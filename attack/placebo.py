@@ -40,7 +40,21 @@ class Placebo:
             for found in self.contrasts
             if found.freedom > 2
         ]
-        return Inflation(max(1.0, float(np.mean(squares))), len(squares)) if squares else Inflation()
+        if not squares:
+            return Inflation()
+        return Inflation(max(1.0, float(np.mean(squares))), len(squares), self._centre)
+
+    @property
+    def _centre(self) -> float:
+        """Half of the way from .5 to the mean area, where that is lower.
+
+        Shadows that hold relatives of a candidate are among its references, and make it look less used than it is. On
+        a target that copies less than the shadows the shift is smaller, down to none. The factor counts the whole
+        shift as if it could have either sign. So a target without it is called hardly more often than the level says:
+        with areas that are normal, at most in .0116 instead of .01, and in .029 instead of .025.
+        """
+        areas = [found.area for found in self.contrasts]
+        return 0.5 + min(0.0, float(np.mean(areas)) - 0.5) / 2
 
     def flagged(self, share: float) -> np.ndarray:
         """The share of the candidates that is flagged on each shadow's pile, [shadow], if `share` of its non-members

@@ -28,10 +28,12 @@ LEAST = 10  # candidates, and slices known not to be used: fewer stand above eac
 
 @dataclass(frozen=True)
 class Inflation:
-    """By how much a comparison varies more than its own variance says: factor >= 1, the mean of so many `placebos`."""
+    """By how much a comparison varies more than its own variance says: factor >= 1, the mean of so many `placebos`.
+    centre: the area, .5 or less, that candidates nobody used are held against."""
 
     factor: float = 1.0
     placebos: int = 0
+    centre: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Contrast:
 
     area: the chance in [0, 1] that a candidate scores higher than such a slice, ties counted one half; variance: of the
     area, patients drawn anew; freedom: of Student's t for it; candidates, nulls: slices; patients: of the candidates;
-    null_patients: of the others; aside: candidates that no slice is like (`compared`), which are in none of these.
+    null_patients: of the others; aside: candidates that no slice is like (`compared`), which are in none of these;
+    centre: the area that is held to be that of chance.
     """
 
     area: float
@@ -51,19 +54,21 @@ class Contrast:
     patients: int
     null_patients: int
     aside: int = 0
+    centre: float = 0.5
 
     @property
     def p(self) -> float:
         """One-sided p of "the candidates score like slices that were not used"."""
-        return float(stats.t.sf((self.area - 0.5) / np.sqrt(self.variance), self.freedom))
+        return float(stats.t.sf((self.area - self.centre) / np.sqrt(self.variance), self.freedom))
 
     def inflated(self, by: Inflation) -> Contrast:
-        """With the variance times the factor, where that is above 1, and the degrees of freedom of a product of two
-        estimates: K placebos tell the factor with K, and relative variances add up (2 / f of f degrees)."""
+        """With the variance times the factor, where that is above 1, the degrees of freedom of a product of two
+        estimates, and the centre. K placebos tell the factor with K degrees, and relative variances add up (2 / f of f
+        degrees)."""
         if not by.factor > 1:
             return self
         freedom = 1 / (1 / self.freedom + 1 / by.placebos)
-        return dataclasses.replace(self, variance=self.variance * by.factor, freedom=freedom)
+        return dataclasses.replace(self, variance=self.variance * by.factor, freedom=freedom, centre=by.centre)
 
     def auc(self, prior: float) -> float:
         """Of used against unused candidates, not clipped, if a share `prior` was used:
@@ -80,7 +85,8 @@ class Contrast:
         higher than `auc`. Just past the limit it is far lower, far past it the same. ValueError where p is not below.
         """
         error = float(np.sqrt(self.variance))
-        z, least = (self.area - 0.5) / error, float(stats.t.isf(limit, self.freedom))
+        z = (self.area - 0.5) / error
+        least = float(stats.t.isf(limit, self.freedom)) + (self.centre - 0.5) / error
 
         def surplus(mean: float) -> float:
             return float(np.log(0.5) + special.log_ndtr(mean - least) - special.log_ndtr(mean - z))

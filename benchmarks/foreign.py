@@ -147,7 +147,7 @@ def replicates(kept: Path, groups: np.ndarray, evaluation: dict[str, Any]) -> np
     compared = evaluation["candidates"]
     if compared["auc"] is None:
         return np.zeros(_HALVES, bool)
-    inflation = unlabelled.Inflation(compared["inflation"], len(compared["placebo"]))
+    inflation = unlabelled.Inflation(compared["inflation"], len(compared["placebo"]), compared["centre"])
     names, numbers = np.unique(groups, return_inverse=True)
     called = []
     for i in range(_HALVES // 2):

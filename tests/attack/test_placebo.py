@@ -33,12 +33,35 @@ def test_an_inflation_that_is_estimated_from_few_placebos_keeps_the_level(true):
     assert true == 1.0 or plain / RUNS > 0.015
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("shift", [0.25, 1.0, 3.0])
+def test_candidates_that_placebos_see_too_low_are_held_against_half_of_that(share, shift):
+    """On the shadows unused candidates stand `shift` standard errors too low, on the target a share of that."""
+    rng, below, plain, runs = np.random.default_rng(0), 0, 0, 2_500
+    for _ in range(runs):
+        z = rng.normal(size=17) - shift
+        z[0] += (1 - share) * shift
+        far = [unlabelled.Contrast(0.5 + 0.01 * x, 1e-4, 1e9, 100, 50, 50, 30) for x in z]
+        by = Placebo(tuple(far[1:]), ()).inflation
+        below += far[0].inflated(by).p < 0.01
+        plain += far[0].inflated(dataclasses.replace(by, centre=0.5)).p < 0.01
+    assert below / runs < 0.018
+    assert plain <= below
+
+
+def test_candidates_that_placebos_see_too_high_are_not_moved():
+    far = [unlabelled.Contrast(0.5 + z * 0.1, 0.01, 10.0, 50, 50, 10, 10) for z in (1.0, 2.0, 2.0)]
+    assert Placebo(tuple(far), ()).inflation.centre == 0.5
+
+
 def test_the_inflation_is_the_mean_square_of_standardised_areas():
     far = [unlabelled.Contrast(0.5 + z * 0.1, 0.01, 10.0, 50, 50, 10, 10) for z in (1.0, -2.0, 2.0)]
     assert Placebo(tuple(far), ()).inflation.factor == pytest.approx(3.0 * 0.8)
     t = stats.t.rvs(10, size=20_000, random_state=0)  # where patients are all that varies there is none
     calm = [unlabelled.Contrast(0.5 + z * 0.1, 0.01, 10.0, 50, 50, 10, 10) for z in t]
     assert Placebo(tuple(calm), ()).inflation.factor == pytest.approx(1.0, abs=0.05)
+    low = Placebo(tuple(far[1:2]), ()).inflation
+    assert (low.placebos, low.centre) == (1, pytest.approx(0.5 + (0.3 - 0.5) / 2))
     assert Placebo(tuple(far[:1]), ()).inflation == Inflation(1.0, 1)
     assert Placebo((), ()).inflation == Inflation(1.0, 0)
 
