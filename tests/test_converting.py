@@ -1,7 +1,5 @@
 """Flags of `launch.py convert`."""
 
-import sys
-
 import numpy as np
 import pytest
 from absl import flags
@@ -14,9 +12,8 @@ from shadow.errors import UserError
 
 @pytest.fixture
 def given():
-    """Sets flags for one test."""
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS(sys.argv[:1])
+    """Sets flags for one test. They are not read from a command line, on which other modules' flags may be required."""
+    flags.FLAGS.mark_as_parsed()
     with flagsaver.flagsaver():
         yield lambda **values: [setattr(flags.FLAGS, name, value) for name, value in values.items()]
 

@@ -164,7 +164,7 @@ def test_a_ddpm_pipeline_of_diffusers_is_read_here(tmp_path, monkeypatch):
         assert np.abs(ours(tmp_path / name, noises()) - expected).max() < 1e-4
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(unet=legal_unets())
 def test_any_legal_network_computes_the_same_there(tmp_path, unet):
     import shutil

@@ -131,7 +131,7 @@ def test_no_families_leave_the_hashes_as_they_were():
     config.membership.unit = "mixed"  # the default of then
     assert workdirs.flatten({"a": [{"b": 1}, {"b": (2,)}], "c": ()}) == {"a[0].b": 1, "a[1].b": [2], "c": []}
     fields = workdirs.flatten(workdirs.dataclasses.asdict(config))
-    free = ("data.root", "data.patients", "challenge.pool", "challenge.patients")
+    free = ("data.root", "data.roles", "data.patients", "challenge.pool", "challenge.patients")
     free += (
         "fleet.workers",
         "fleet.sbatch",
