@@ -190,7 +190,6 @@ class Comparison:
     def contrasts(self, score: np.ndarray, null: np.ndarray) -> list[Contrast]:
         """`contrast` of every trial: scores [trial, candidate] and [trial, null]."""
         ours, others = self.share.any(1), self.share.any(0)
-        patients, nulls = (len(np.unique(n[kept])) for n, kept in zip(self.numbers, (ours, others), strict=True))
         # in lots of trials whose pairs stay in the processor's cache
         lots = np.array_split(np.arange(len(score)), -(-len(score) * self.share.size // _CACHED))
         parts = [self.placed(score[lot], null[lot]) for lot in lots if len(lot)]
@@ -203,23 +202,19 @@ class Comparison:
         # patients on both sides, then the candidates' patients, then those of each kind
         variance, squares = 2 * (mine * theirs).sum(1), np.zeros(len(area))
         of_sides = np.zeros(len(area))
-        for sums, some in [(mine, self.numbers[0][ours]), *((theirs, self.numbers[1][kind]) for kind in self.kinds)]:
-            group = np.unique(some)
+        asking, *known = [np.unique(self.numbers[0][ours]), *(np.unique(self.numbers[1][kind]) for kind in self.kinds)]
+        for sums, group in [(mine, asking), *((theirs, group) for group in known)]:
             part = (sums[:, group] ** 2).sum(1) * len(group) / (len(group) - 1)
             of_sides, squares = of_sides + part, squares + part**2 / (len(group) - 1)
         variance += of_sides
-        floor, least = (0.5 / min(patients, nulls)) ** 2 / 3, float(self._fewest() - 1)
+        patients, nulls = len(asking), sum(len(group) for group in known)  # a patient is of one kind
+        floor, least = (0.5 / min(patients, nulls)) ** 2 / 3, float(min(patients, *map(len, known)) - 1)
         freedom = np.where(squares > 0, of_sides**2 / np.maximum(squares, 1e-300), least)
         counts = int(ours.sum()), int(others.sum()), patients, nulls, int((~ours).sum())
         return [
             Contrast(float(a), max(float(v), floor), max(float(f), least), *counts)
             for a, v, f in zip(area, variance, freedom, strict=True)
         ]
-
-    def _fewest(self) -> int:
-        """Patients of the candidates, or of the kind of slices with the fewest."""
-        sides = [self.numbers[0][self.share.any(1)], *(self.numbers[1][kind] for kind in self.kinds)]
-        return min(len(np.unique(side)) for side in sides)
 
 
 def contrast(asked: Slices, null: Slices) -> Contrast:
