@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import jax
 import threadpoolctl
 from absl import logging
 
-from attack import calibration, layout, measuring, proxies, store
+from attack import calibration, layout, measuring, proxies, status, store
 from attack.report import sentence
+from attack.status import Step
 from attack.vectors import embeddings, supplied
 from shadow import fleet, hub, workdir
 from shadow.checks import validate
@@ -100,12 +102,28 @@ class Run:
     def _fleet(self, command: str) -> None:
         conduct.carry_out(self.folder, self.data_root, self.config, command, self.executor, self.reuse)
 
-    def status(self) -> None:
-        print(f"challenge  {'given' if self.config.data.root else _yes((self.folder / 'challenge').is_dir())}")
-        for line in self._describe():
+    def status(self, flags: str = "") -> None:
+        """Prints how far the run is, where its results are, and the next command, which is to have these flags."""
+        if not (self.folder / "config.json").exists():
+            print(f"{self.folder} holds no run yet")
+        challenge = Step("challenge", (self.folder / "challenge").is_dir())
+        stages = [Step(name, self._done(name), self._results(name)) for name in self.stages]
+        print("challenge  given" if self.config.data.root else challenge.line)
+        for line in [*self._describe(), *(stage.line for stage in stages)]:
             print(line)
-        for stage in self.stages:
-            print(f"{stage:10} {_yes(self._done(stage))}")
+        steps = [*([] if self.config.data.root else [challenge]), *self._fleet_steps(), *stages]
+        print(status.progress(steps))
+        for line in status.following(self.folder, steps, flags or shlex.join([f"--workdir={self.folder}"])):
+            print(line)
+
+    def _results(self, stage: str) -> tuple[Path, ...]:
+        """The files of a stage that are for people: those at the top of the workdir."""
+        return tuple(self.folder / name for name in self.stages[stage][1] if "/" not in name)
+
+    def _fleet_steps(self) -> list[Step]:
+        planned = (self.folder / "plan.json").exists()
+        missing = not planned or bool(fleet.Fleet(self.folder, self.data_root, self.config).missing())
+        return [Step("plan", planned), Step("sample", not missing)]
 
     def _describe(self) -> list[str]:
         return conduct.describe(self.folder, self.data_root, self.config)
@@ -257,10 +275,6 @@ class Run:
     def _alone(self, name: str = ".lock") -> contextlib.AbstractContextManager[Any]:
         """One process a stage; a killed one's lock is free at once."""
         return patient_lock(self.folder / name, f"{self.folder} is being worked on by another process")
-
-
-def _yes(done: bool) -> str:
-    return "done" if done else "not yet"
 
 
 def _newest(folder: Path) -> int:

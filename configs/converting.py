@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from shadow.convert.values import Rule
 
 flags.disclaim_key_flags()  # they belong to the module that defines them, whose --help names them
-_SOURCE = flags.DEFINE_string("source", "", "convert: the folder of DICOM, NIfTI, arrays or pictures.")
-_WINDOW = flags.DEFINE_list("window", [], "convert: values that become black and white, LOW,HIGH.")
-_SHAPE = flags.DEFINE_enum("shape", "refuse", ["refuse", "pad", "crop"], "convert: what becomes of oblong slices.")
-_COLOUR = flags.DEFINE_enum("colour", "refuse", ["refuse", "luminance"], "convert: what becomes of colours.")
-_SALT = flags.DEFINE_string("salt", "", "convert: words to hash patients' ids with; else random, and kept nowhere.")
+_SOURCE = flags.DEFINE_string("source", "", "the folder of DICOM, NIfTI, arrays or pictures")
+_WINDOW = flags.DEFINE_list("window", [], "values that become black and white, LOW,HIGH")
+_SHAPE = flags.DEFINE_enum("shape", "refuse", ["refuse", "pad", "crop"], "what becomes of oblong slices")
+_COLOUR = flags.DEFINE_enum("colour", "refuse", ["refuse", "luminance"], "what becomes of colours")
+_SALT = flags.DEFINE_string("salt", "", "words to hash patients' ids with; else random, and kept nowhere")
 
 
 def convert(folder: str) -> None:

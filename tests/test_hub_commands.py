@@ -57,11 +57,11 @@ def test_export_then_import(exported, launch, tmp_path):
         (("import", "--pipeline=google/ddpm-cat-256", "--to=out"), "no such folder; a pipeline of the Hub"),
         (
             ("import", "--pipeline=here", "--to=out", "--workdir=run"),
-            "--workdir and --config=RECIPE are not for import",
+            "--workdir is not for import, which takes --pipeline",
         ),
         (
             ("import", "--pipeline=here", "--to=out", f"--config={TINY}"),
-            "--workdir and --config=RECIPE are not for import",
+            "--config is not for import, which takes --pipeline",
         ),
         (("import", "--pipeline=here", "--to=out", "--config.pile.sampler=ddpm"), "--config.pile.sampler is not for"),
         (("import", "--pipeline=here", "--to=out", "--config.attack.pile=3"), "--config.attack.pile is not for"),

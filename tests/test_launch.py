@@ -16,10 +16,6 @@ from shadow import config, workdir
 from shadow.data import manifest
 from shadow.errors import UserError
 
-COMMANDS = """
-run challenge plan train sample status proxies images signals fit predict report score compare export import
-inspect convert validate
-"""
 FILES = """
 config.json manifest.csv membership.npy plan.json challenge/sealed/truth.csv challenge/sealed/challenge.json
 shadows/0007/piles/00000030.npy shadows/0007/metrics.jsonl shadows/0007/result.json signals/values.npy
@@ -36,20 +32,6 @@ def table(path) -> dict[str, dict[str, str]]:
 
 def truth(folder) -> dict[str, int]:
     return {name: int(row["label"]) for name, row in table(folder / "challenge/sealed/truth.csv").items()}
-
-
-def test_without_a_command_it_lists_them(launch):
-    result = launch()
-    assert result.returncode == 0
-    listed = [line.split()[0] for line in result.stderr.splitlines() if line.startswith("  ")]
-    assert listed == COMMANDS.split()
-
-
-def test_an_unknown_command_is_named(launch):
-    result = launch("trian")
-    assert result.returncode == 2
-    assert "'trian'" in result.stderr.splitlines()[0]
-    assert "Traceback" not in result.stderr
 
 
 def test_a_run_writes_its_files_and_says_where_the_report_is(first):

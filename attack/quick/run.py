@@ -12,6 +12,7 @@ import numpy as np
 from attack.baselines import BASELINES
 from attack.pipeline import Run
 from attack.quick import scoring, words
+from attack.status import Step
 from shadow import workdir
 from shadow.config import Config
 from shadow.data import manifest as manifests
@@ -92,8 +93,10 @@ class QuickRun(Run):
         raise UserError(f"{command}: fleet.shadows = 0 means baselines without shadows; give --config.fleet.shadows=8")
 
     def _describe(self) -> list[str]:
-        planned = "done" if (self.folder / "manifest.csv").exists() else "not yet"
-        return [f"plan       {planned}", "shadows    none: fleet.shadows = 0, baselines only"]
+        return [*(step.line for step in self._fleet_steps()), "shadows    none: fleet.shadows = 0, baselines only"]
+
+    def _fleet_steps(self) -> list[Step]:
+        return [Step("plan", (self.folder / "manifest.csv").exists())]
 
     def _check_inputs(self, first: bool) -> None:
         self._manifest()

@@ -1,0 +1,76 @@
+"""What each command of `launch.py` does with its flags. Heavy modules are imported where a command needs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from configs import flag, options
+
+
+def run(settle: bool = True) -> Any:
+    """Opens what has the commands as methods: a run, or one process of its fleet."""
+    from shadow.fleet import worker
+
+    folder, config, pack = options.folder(options.WORKDIR), options.CONFIG.value, options.PACK.value
+    if worker.is_worker() or (pack is not None and config.fleet.shadows):
+        return worker.Worker(folder, config, pack)
+    # the floor above, which a worker has no time to wait for
+    if config.fleet.shadows:
+        from attack.pipeline import Run as Kind
+    else:
+        from attack.quick.run import QuickRun as Kind
+    return Kind(folder, config, options.EXECUTOR.value, [Path(name) for name in options.REUSE.value], settle)
+
+
+def status() -> None:
+    run(settle=False).status(options.words_after("status"))
+
+
+def proxies() -> None:
+    opened = run()
+    if hasattr(opened, "proxies"):  # else a worker, of the floor below
+        return opened.proxies()
+    from attack.proxies import working
+
+    return working.work(opened.folder, opened.config, opened.data_root)
+
+
+def score() -> None:
+    from attack import score as scoring
+
+    print(scoring.score_files(options.given(options.PREDICTIONS), options.given(options.TRUTH), options.JSON.value))
+
+
+def inspect() -> None:
+    from shadow.data import inspection
+
+    print(inspection.report(options.CONFIG.value.data, flag.overrides()))
+
+
+def validate() -> None:
+    from attack import submission
+
+    path = options.given(options.SUBMISSION)
+    ids = run().candidate_ids() if options.WORKDIR.value else None
+    print(submission.check(path, options.EDITION.value, ids))
+
+
+def compare() -> None:
+    from attack.compare import command
+
+    command.check_options(flag.overrides())
+    print(command.compare(options.given(options.CHECKPOINTS), options.folder(options.WORKDIR), options.CONFIG.value))
+
+
+def export() -> None:
+    from shadow import hub
+
+    workdir = Path(options.WORKDIR.value) if options.WORKDIR.value else None
+    print(hub.export(options.given(options.CHECKPOINT), workdir, options.folder(options.TO)))
+
+
+def import_pipeline() -> None:
+    from shadow import imported
+
+    print(imported.audit_pile(options.folder(options.PIPELINE), options.folder(options.TO), flag.overrides()))
