@@ -1,7 +1,8 @@
-# shadowprint: `make demo` and `make test` install what they need into .venv
+# shadowprint: `make demo`, `make test` and `make test-slow` install what they need into .venv
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+PYTEST := $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 WORKDIR ?= runs/demo
 ROOT ?= runs/bench
 # The worlds of bench-foreign: those for choosing, or those that are run once, at the end.
@@ -13,7 +14,7 @@ EXTRAS ?= test,lint
 # For the parity tests, which are skipped without it, and for benchmarks; nothing else needs it.
 TORCH ?= torch==2.13.0
 
-.PHONY: venv torch demo test test-slurm lint bench bench-unet2d bench-gpu bench-signals bench-attack bench-foreign bench-nulls clean
+.PHONY: venv torch demo test test-slow test-slurm lint bench bench-unet2d bench-gpu bench-signals bench-attack bench-foreign bench-nulls clean
 
 venv: $(VENV)/.installed
 
@@ -29,8 +30,12 @@ torch: venv
 demo: venv
 	$(RUN) launch.py run --config=configs/demo.py --workdir=$(WORKDIR)
 
+# A few minutes; those that train or compile for long, and those of kills, are left to test-slow.
 test: venv
-	$(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+test-slow: venv
+	$(PYTEST) -m slow
 
 # A SLURM cluster of one node on this machine, ten to fifteen minutes; as root on Debian or Ubuntu, else skipped.
 test-slurm: venv

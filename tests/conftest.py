@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import settings
+from launcher import Launcher
 from PIL import Image
 from tiny_run import LAUNCH, TINY
 
@@ -32,12 +33,16 @@ settings.load_profile("busy")
 FLEET = Path(__file__).parent / "shadow" / "fleet"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: left to `make test-slow`; `make test` runs the others")
+
+
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Who runs beside whom under `--dist=loadgroup`: a file stays with one worker, and so do all files that start
     `launch.py`, which share the finished run and what it compiled, and all of fleets. Those two come first: they take
     longest, and a worker that met them last would leave the other idle."""
-    launching = {item.path for item in items if "start" in getattr(item, "fixturenames", ())}
+    launching = {item.path for item in items if "environment" in getattr(item, "fixturenames", ())}
 
     def group(item: pytest.Item) -> str:
         if item.path in launching:
@@ -51,10 +56,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory) -> dict[str, str]:
-    """Compiling is most of a tiny run: the processes of a session share what they compiled, hardly optimised."""
+    """Compiling is most of a tiny run: the processes of a session share what they compiled, hardly optimised. They
+    share the bytecode of our modules, too, whatever the user does."""
     flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip(),
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -63,33 +69,22 @@ def environment(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def start(environment) -> Launch:
-    """Starts `launch.py` with these arguments; `file_limit`: bytes a file of the process may have.
+    """Starts `launch.py` with these arguments, as a user does."""
 
-    The limit is set in a process between, not between fork and exec: a fork of a process that uses JAX warns.
-    """
-
-    def started(*arguments: str, file_limit: int = 0, **options: Any) -> subprocess.Popen[str]:
+    def started(*arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, str(LAUNCH), *map(str, arguments)]
-        if file_limit:
-            limit = "import os, resource, sys; n = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))"
-            run = "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
-            command = [sys.executable, "-c", f"{limit}; {run}", str(file_limit), *command[1:]]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, env=environment, text=True, **pipes, **options)
+        return subprocess.Popen(command, env=environment, text=True, **pipes)
 
     return started
 
 
 @pytest.fixture(scope="session")
-def launch(start) -> Launch:
-    """Runs `launch.py` with these arguments to its end."""
-
-    def launched(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        with start(*arguments, **options) as process:
-            out, err = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-    return launched
+def launch(environment) -> Iterator[Launch]:
+    """Runs `launch.py` with these arguments to its end; `file_limit`: bytes a file of the process may have."""
+    launcher = Launcher(environment)
+    yield launcher.run
+    launcher.close()
 
 
 @pytest.fixture(scope="session")

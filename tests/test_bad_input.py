@@ -200,6 +200,7 @@ def test_stages_ask_for_what_they_need(tiny, tmp_path):
         assert f"`launch.py {needed}`" in fails(tiny(command, folder))
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_each_stage_with_one_line_and_nothing_half_written(tiny, run):
     """A limit of file sizes stands for the full disk: both fail in the middle of a write."""
     before = (run / "predictions.csv").read_bytes()

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tiny_run import TINY, leftovers
 
+pytestmark = pytest.mark.slow
+
 # Stage, and what is seen on disk when it is under way (or just over: the next stage is then the one that is killed).
 STAGES = {
     "challenge training": ".challenge.part/sealed/target/checkpoints/10",

@@ -149,6 +149,7 @@ def test_on_noise_the_memberships_of_candidates_say_nothing(images, tmp_path):
     assert abs(two_way["auc"] - 0.5) < 0.1
 
 
+@pytest.mark.slow
 def test_a_whole_run(tiny, tmp_path):
     folder = tmp_path / "run"
     result = tiny("run", folder, ONLINE)

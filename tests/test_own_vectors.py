@@ -7,8 +7,11 @@ import json
 import shutil
 
 import numpy as np
+import pytest
 from PIL import Image
 from tiny_run import fails, leftovers, snapshot
+
+pytestmark = pytest.mark.slow
 
 SIGNALS = "--config.attack.signals=('mosaic','nearest')"
 

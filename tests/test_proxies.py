@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 from tiny_run import fails, leftovers, snapshot
 
 PROXY = (
@@ -19,6 +20,7 @@ PROXY = (
 )
 
 
+@pytest.mark.slow
 def test_proxies_are_trained_once_and_enter_the_attack(run, tiny):
     result = tiny("proxies", run, *PROXY)
     assert result.returncode == 0, result.stderr

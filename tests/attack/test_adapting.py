@@ -102,6 +102,7 @@ def test_draws_are_averaged():
     np.testing.assert_allclose(each[0].of_new([z]), np.mean([c.logit(z) for c in each[0].combiners[0]], axis=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gain", [0.0, 1.5])
 def test_the_comparison_with_unused_slices_keeps_its_level(gain):
     """Candidates that nobody used, whether dev slices leak or not: p is below .05 in some 5 of 100."""

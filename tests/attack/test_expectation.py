@@ -234,6 +234,7 @@ def test_non_members_lie_no_lower_than_images_that_are_not_in_the_pool():
     assert np.mean(before) > 3 * error  # a level without the own fold
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 3])
 def test_where_no_pile_knows_a_member_the_attack_finds_nothing(steps):
     """References are chosen by membership and no shadow is its own: that must not tell members from others."""

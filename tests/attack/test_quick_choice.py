@@ -20,6 +20,7 @@ def test_the_best_is_picked_and_never_one_that_looks_at_the_others():
     assert choice.best(scores, label) == "domias"
 
 
+@pytest.mark.slow
 def test_picking_among_noise_is_worth_nothing():
     best, held = [], []
     for seed in range(80):

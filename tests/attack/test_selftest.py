@@ -36,6 +36,7 @@ def test_a_faint_leak_lies_between():
     assert 0.55 < faint.two_way.auc < strong.two_way.auc
 
 
+@pytest.mark.slow
 def test_null_interval_covers_one_half_at_an_honest_width(nulls):
     auc = np.array([n.two_way.auc for n in nulls])
     low, high = np.array([n.two_way.interval for n in nulls]).T
@@ -51,6 +52,7 @@ def test_null_interval_covers_one_half_at_an_honest_width(nulls):
     assert abs(auc.mean() - 0.5) < 3.5 * auc.std(ddof=1) / np.sqrt(REPLICATES)
 
 
+@pytest.mark.slow
 def test_null_target_auc_is_exact_and_covered(nulls):
     size = controls.Size()
     half = size.test // 2
@@ -64,6 +66,7 @@ def test_null_target_auc_is_exact_and_covered(nulls):
     assert abs(auc.mean() - 0.5) < 3.5 * auc.std(ddof=1) / np.sqrt(REPLICATES)
 
 
+@pytest.mark.slow
 def test_null_prediction_interval_covers_the_target(nulls):
     inside = np.mean(
         [n.two_way.prediction[0] <= ranking.auc(n.score, n.label) <= n.two_way.prediction[1] for n in nulls]
@@ -71,6 +74,7 @@ def test_null_prediction_interval_covers_the_target(nulls):
     assert inside >= allowed(0.95, REPLICATES)[0]
 
 
+@pytest.mark.slow
 def test_null_probabilities_stay_at_the_prior(nulls):
     means = np.array([n.probability.mean() for n in nulls])
     print(f"\nnull: mean probability {means.mean():.4f}, from {means.min():.3f} to {means.max():.3f}")

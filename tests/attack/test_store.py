@@ -163,6 +163,7 @@ def test_shadows_at_two_sizes_are_told_apart(images, tmp_path):
             np.testing.assert_array_equal(bank.values[i], data.layout.signals(data.values[row, : len(data.dev)]))
 
 
+@pytest.mark.slow
 def test_a_fleet_with_gaps_counts_as_the_shadows_it_has(images, tmp_path):
     """Shadows 3, 7 and 12 of 16 never came: the same answers as from a fleet that only ever had the other 13."""
     left = [k for k in range(ASKED) if k not in (3, 7, 12)]
@@ -183,6 +184,7 @@ def test_a_fleet_with_gaps_counts_as_the_shadows_it_has(images, tmp_path):
         assert sorted(set(held["shadow"].tolist())) == left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gone", "redraws", "possible"), [((0, 1, 2, 8, 9, 10), 4, True), (range(3, 13), 1, False)])
 def test_memberships_are_redrawn_for_the_shadows_that_are_there(monkeypatch, gone, redraws, possible):
     shadows = [k for k in range(16) if k not in gone]

@@ -32,6 +32,7 @@ def test_images_are_moved_and_their_edges_repeated():
     assert {image.tobytes() for image in found} == moved  # each of the 25, and nothing else
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{"flip": True}, {"shift": 1}])
 def test_augmented_training_is_other_training_and_repeats_itself(tmp_path, fields):
     metrics = []

@@ -63,6 +63,7 @@ def found():
     return {int(devices): figures for devices, figures in json.loads(result.stdout.splitlines()[-1]).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4])
 def test_the_same_generators(found, devices):
     assert found[devices]["numbers"] == pytest.approx(found[1]["numbers"], rel=1e-5, abs=1e-5)
@@ -71,6 +72,7 @@ def test_the_same_generators(found, devices):
     assert found[devices]["evaluation"] == pytest.approx(found[1]["evaluation"], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_parameters_are_everywhere_and_batches_split(found, devices):
     figures = found[devices]

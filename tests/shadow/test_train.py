@@ -111,6 +111,7 @@ def test_three_steps_written_out():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b[0], rtol=1e-3, atol=2e-5), mine, theirs)
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_alone(tmp_path):
     """The loss of a step has noise of its own; the evaluation beside it, and so the piles, have none."""
     settings = UNet2DConfig(block_out_channels=(8,), norm_num_groups=4)
@@ -196,6 +197,7 @@ def apart(a, b):
     return np.linalg.norm(a - b) / np.linalg.norm(b)
 
 
+@pytest.mark.slow
 def test_packs_of_four_are_packs_of_one_in_float64():
     """In float64 rounding is all that is left between them."""
     with jax.enable_x64(True):
@@ -206,6 +208,7 @@ def test_packs_of_four_are_packs_of_one_in_float64():
     assert apart(one[0], one[1]) > 0.1  # four generators, not one four times
 
 
+@pytest.mark.slow
 def test_loss_curves_of_packs_of_four_are_those_of_packs_of_one():
     _, losses = trained(4, np.float32)
     _, losses_alone = trained(1, np.float32)

@@ -27,6 +27,8 @@ from shadow.errors import UserError
 from shadow.fleet import conduct
 from shadow.fleet.packs import Fleet
 
+pytestmark = pytest.mark.slow
+
 EARLY, LATE = 20, 900
 SHADOW = "shadows/0003"
 NAMES = [f"{SHADOW}@{LATE}", f"{SHADOW}@{LATE}", f"{SHADOW}@{LATE}:raw", f"{SHADOW}@{EARLY}", "shadows/0004"]

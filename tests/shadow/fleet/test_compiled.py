@@ -56,6 +56,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_second_process_finds_what_the_first_compiled(tmp_path):
     """Also where a third was killed between, whose folder is swept and whose entries nobody gets."""
     process(tmp_path, "kill")
@@ -73,6 +74,7 @@ def test_a_second_process_finds_what_the_first_compiled(tmp_path):
     assert stat.S_IMODE((tmp_path / ".compiled").stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "published"), [("error", True), ("interrupt", False)])
 def test_an_error_leaves_whole_entries_and_an_interrupt_none(tmp_path, kind, published):
     process(tmp_path, "raise", kind)

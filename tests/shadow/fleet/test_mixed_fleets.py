@@ -11,6 +11,8 @@ from shadow.denoisers.build import build
 from shadow.errors import Stopped, UserError
 from shadow.fleet import Fleet, reuse, shadow_folder
 
+pytestmark = pytest.mark.slow
+
 
 def same(a, b, shadows):
     """Have two fleets made the same of these shadows?"""

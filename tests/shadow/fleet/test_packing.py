@@ -77,6 +77,7 @@ def workdir(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_measured_in_a_process_of_its_own(workdir, monkeypatch):
     monkeypatch.setattr(packing.os, "sched_getaffinity", lambda _: {0}, raising=False)
     monkeypatch.setattr(packing, "candidates", lambda config: [2])
