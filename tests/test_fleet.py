@@ -71,7 +71,7 @@ def planned(tiny, finished, tmp_path_factory):
 
 MANY = [
     *("--config.fleet.shadows=32", "--config.fleet.pack=4", "--config.train.steps=20"),
-    *("--config.pile.count=10", "--config.attack.pile=10"),
+    *("--config.pile.count=10", "--config.attack.pile=10", "--config.fleet.workers=2"),
 ]
 
 
@@ -109,7 +109,7 @@ def test_32_shadows_whose_workers_are_killed_all_the_time_end_with_the_same_bits
 
 @linux
 def test_two_started_at_once_and_one_of_them_killed_do_the_work_once(start, planned, tiny):
-    folder, _ = planned("twice", "--config.fleet.pack=1")
+    folder, _ = planned("twice", "--config.fleet.pack=1", "--config.fleet.workers=2")
     both = [start("sample", f"--workdir={folder}") for _ in range(2)]
     while not any(folder.glob("shadows/*/result.json")):
         assert all(process.poll() is None for process in both)
@@ -130,6 +130,8 @@ import json, os, random, sys, time
 from pathlib import Path
 from shadow.fleet import packs
 from shadow.config import Config
+
+pytestmark = pytest.mark.slow
 
 folder, number, die = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "die"
 

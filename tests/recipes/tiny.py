@@ -14,6 +14,7 @@ def get_config() -> Config:
     challenge = config.challenge
     challenge.dev_used = challenge.dev_not_used = challenge.test_used = challenge.test_not_used = 8
     challenge.dev_generated = challenge.test_generated = 24
+    config.fleet.workers = 1  # a second one would import and trace everything again, for two packs
     config.pile.count, config.pile.batch_size, config.pile.sampler_steps = 20, 8, 3
     config.attack.pile = 20
     config.attack.draws, config.attack.folds, config.attack.bootstrap = 1, 2, 5
