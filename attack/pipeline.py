@@ -14,7 +14,7 @@ import jax
 import threadpoolctl
 from absl import logging
 
-from attack import calibration, layout, measuring, proxies, status, store
+from attack import calibration, layout, measuring, proxies, status, store, submission
 from attack.report import sentence
 from attack.status import Step
 from attack.vectors import embeddings, supplied
@@ -24,6 +24,7 @@ from shadow.config import Config
 from shadow.data import manifest
 from shadow.errors import UserError
 from shadow.fleet import conduct
+from shadow.fleet import plan as plans
 from shadow.fleet.locks import patient_lock
 
 # The folder of a stage's stamp, and the files without which the stage is not done, stamp or no stamp.
@@ -55,6 +56,8 @@ class Run:
         reuse: Sequence[Path] = (),
         settle: bool = True,
     ) -> None:
+        plans.check_hashed()  # what is not registered is better found now than after training
+        submission.check_formats()
         validate(config)
         layout.check(embeddings.names(config.attack), config.attack.signals, config.data.resolution)
         self.folder, self.config, self.executor, self.reuse = folder, config, executor, reuse

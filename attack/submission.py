@@ -11,11 +11,12 @@ import csv
 import dataclasses
 import io
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from shadow import files, tables
+from shadow.data.editions import EDITIONS, Edition
 from shadow.errors import UserError
 
 
@@ -30,15 +31,29 @@ class Format:
     official_ids: tuple[str, ...] = ()  # empty: not known, so only an expected set can be compared
     lenient: bool = False  # a check accepts a header line and the extension whether or not they are written
     pattern: str = ""  # regular expression of an id where no list of them is known; empty: any
+    example: str = ""  # an id that fits the pattern, for messages
     quoted: bool = False  # ids are quoted where csv needs that
 
 
 FORMATS = {
     "2023": Format("2023", official_ids=tuple(f"real_unknown_{number:04d}" for number in range(1, 201))),
-    "2025": Format("2025", extension=".png", lenient=True, pattern=r"real_unknown_\d+"),
+    "2025": Format("2025", extension=".png", lenient=True, pattern=r"real_unknown_\d+", example="real_unknown_1"),
     "own": Format("own", quoted=True),
 }
 HEADER_2025 = ("original_image", "label")  # of the participant who wrote one
+
+
+def check_formats(known: Mapping[str, Edition] = EDITIONS) -> None:
+    """Raises RuntimeError where an edition has no submission format, or lets ids pass that its format cannot hold."""
+    for edition in known.values():
+        if edition.name not in FORMATS:
+            raise RuntimeError(f"edition {edition.name!r}: add its format to FORMATS in attack/submission.py")
+        layout = FORMATS[edition.name]
+        marks = [mark for mark in (layout.delimiter, '"') if not layout.quoted and mark not in edition.unfit]
+        if not re.fullmatch(layout.pattern, layout.example):
+            raise RuntimeError(f"edition {edition.name!r}: give its format an `example` that fits its `pattern`")
+        if marks:
+            raise RuntimeError(f"edition {edition.name!r}: add {marks[0]} to its `unfit` in shadow/data/editions.py")
 
 
 def submission_format(edition: str, header: tuple[str, str] | None = None, extension: str | None = None) -> Format:
@@ -189,5 +204,5 @@ def _check_id(where: str, name: str, known: Collection[str] | None, layout: Form
     if known is not None and name not in known:
         raise UserError(f"{where}: id {name!r} is not in the test set{_hint(name, known)}")
     if known is None and not re.fullmatch(layout.pattern or ".+", name, re.DOTALL):
-        like = f"; those of edition {layout.edition} are like real_unknown_1" if layout.pattern else ""
+        like = f"; those of edition {layout.edition} are like {layout.example}" if layout.pattern else ""
         raise UserError(f"{where}: {name!r} is no id{like}{_hint(name, ())}")

@@ -1,9 +1,11 @@
 """A fleet of three architectures: what is learned on one of them need not hold for a generator of another.
 
 Data      phantom slices (made here), as in the demo; --config.data.root=FOLDER for slices of your own
-Hardware  2 CPU cores
-Time      not measured yet; a dit8 shadow trains 660 images a CPU second in packs of four, the others are untimed
-Expected  the attack's figures come from shadows of three architectures (docs/method.md, section 3)
+Hardware  2 CPU cores, 1 GiB of memory a process (two work at once)
+Time      not measured as a whole. The four shadows of dit8 take a minute of processor time (9,600 images each, 660 a
+          second); how long the others take depends on the processor, and convolutions are the slowest
+Expected  the verdict of the demo; how far its figures differ was not measured. The report also says what an attack that
+          was fitted on two architectures finds on the third (docs/method.md, section 9)
 Command   python launch.py run --config=configs/families.py --workdir=runs/families
 """
 

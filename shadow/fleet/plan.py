@@ -36,6 +36,7 @@ _TRAINER = (
     *("denoisers/times.py", "denoisers/unet2d.py", "denoisers/unet2d_blocks.py", "denoisers/unet2d_config.py"),
 )
 _SAMPLER = ("piles.py", "diffusion/samplers.py")
+_NOT_TRAINED = ("denoisers/__init__.py", "denoisers/weights.py")  # of the networks' folder: they decide about no bit
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,15 @@ def pile_key(plan: Plan, config: Config, key: str) -> str:
 def versions() -> tuple[str, str]:
     """Hashes of the code that training and sampling depend on."""
     return _code(_TRAINER), _code(_SAMPLER)
+
+
+def check_hashed(root: Path = Path(shadow.__path__[0])) -> None:
+    """Raises RuntimeError where the hash of the trainer's code leaves out a module of a network: shadows of two
+    versions of it would pass for the same."""
+    there = {path.relative_to(root).as_posix() for path in (root / "denoisers").glob("*.py")}
+    left = sorted(there - {*_TRAINER, *_NOT_TRAINED})
+    if left:
+        raise RuntimeError(f"{left[0]}: add it to _TRAINER in shadow/fleet/plan.py, whose hash packs carry")
 
 
 @functools.cache

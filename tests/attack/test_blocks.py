@@ -140,7 +140,8 @@ def test_everything_is_finite_and_of_its_candidate_alone(images, tmp_path):
     names = json.loads((tmp_path / "signals/names.json").read_text())
     assert np.isfinite(whole).all()
     assert len(names["signals"]) == len(set(names["signals"])) == whole.shape[2]
-    assert {name.partition("@")[0].partition(".")[0] for name in names["signals"]} == {"closeness", "mosaic", "votes"}
+    blocks = {SIGNALS[name].block.name for name in EVERY["signals"]}
+    assert {name.partition("@")[0].partition(".")[0] for name in names["signals"]} == blocks
 
     for i in (1, 2, 5):
         (images / f"test/real_unknown_1/real_unknown_{i:04d}.png").unlink()

@@ -3,6 +3,9 @@
 import pytest
 
 from attack import submission
+from attack.pipeline import Run
+from shadow.config import Config
+from shadow.data import editions
 from shadow.errors import UserError
 
 IDS = [f"real_unknown_{number:04d}" for number in range(1, 201)]
@@ -31,6 +34,23 @@ def put(folder, text):
 )
 def test_2023_accepts(tmp_path, text):
     assert submission.validate(put(tmp_path, text), "2023") == 200
+
+
+def test_an_edition_without_its_format_is_named_at_start(monkeypatch, tmp_path):
+    submission.check_formats()
+    roles = editions.get("2023").roles
+    with pytest.raises(RuntimeError, match=r"^edition '2031': add its format to FORMATS"):
+        submission.check_formats({"2031": editions.Edition("2031", roles)})
+    monkeypatch.setitem(submission.FORMATS, "2031", submission.Format("2031", delimiter=";"))
+    with pytest.raises(RuntimeError, match=r"^edition '2031': add ; to its `unfit` in shadow/data/editions\.py"):
+        submission.check_formats({"2031": editions.Edition("2031", roles)})
+    monkeypatch.setitem(submission.FORMATS, "2031", submission.Format("2031", pattern="scan_.+"))
+    with pytest.raises(RuntimeError, match=r"^edition '2031': give its format an `example`"):
+        submission.check_formats({"2031": editions.Edition("2031", roles)})
+    monkeypatch.setitem(editions.EDITIONS, "2031", editions.Edition("2031", roles))
+    with pytest.raises(RuntimeError, match=r"^edition '2031'"):
+        Run(tmp_path / "run", Config())
+    assert not (tmp_path / "run").exists()
 
 
 def changed(number, line):

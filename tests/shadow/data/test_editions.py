@@ -39,7 +39,7 @@ def warnings_logged(monkeypatch):
     return lines
 
 
-@pytest.mark.parametrize("edition", ["2023", "2025"])
+@pytest.mark.parametrize("edition", LAYOUTS)
 def test_roles_are_found_anywhere_below_the_root(tmp_path, edition):
     tree(tmp_path / "a b", LAYOUTS[edition])
     found = editions.find_roles(tmp_path, edition)
@@ -47,7 +47,7 @@ def test_roles_are_found_anywhere_below_the_root(tmp_path, edition):
     assert list(found) == [role for role in editions.ROLES if role != "reference"]
 
 
-@pytest.mark.parametrize("edition", ["2023", "2025"])
+@pytest.mark.parametrize("edition", LAYOUTS)
 @pytest.mark.parametrize("role", list(LAYOUT_2023))
 def test_missing_role_is_named_with_its_pattern_and_the_root(tmp_path, edition, role):
     tree(tmp_path, {name: path for name, path in LAYOUTS[edition].items() if name != role})
@@ -231,7 +231,7 @@ def test_names_that_are_not_utf8(tmp_path):
         editions.images_in(tmp_path)
 
 
-@pytest.mark.parametrize("edition", ["2023", "2025"])
+@pytest.mark.parametrize("edition", LAYOUTS)
 def test_a_zip_in_a_zip_leaves_a_folder_in_a_folder(tmp_path, edition):
     """Every role folder holds a folder alone, of its own name or of any, and that one the images."""
     layout = LAYOUTS[edition]

@@ -353,6 +353,16 @@ def test_versions_cover_what_training_and_sampling_import():
     }
 
 
+def test_a_network_that_no_hash_covers_is_named_at_start(tmp_path):
+    plan.check_hashed()
+    (tmp_path / "denoisers").mkdir()
+    (tmp_path / "denoisers" / "dit.py").touch()
+    plan.check_hashed(tmp_path)
+    (tmp_path / "denoisers" / "mixer.py").touch()
+    with pytest.raises(RuntimeError, match=r"^denoisers/mixer\.py: add it to _TRAINER in shadow/fleet/plan\.py"):
+        plan.check_hashed(tmp_path)
+
+
 def test_other_versions_are_refused(monkeypatch):
     made, config = make(), make_config(fleet__shadows=8)
     monkeypatch.setattr(plan, "versions", lambda: (made.trainer, "other"))
