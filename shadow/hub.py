@@ -177,7 +177,7 @@ def read_config(folder: Path | str) -> Generator:
     folder = Path(folder)
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "no such folder; a pipeline of the Hub has to be downloaded first"
-        raise UserError(f"{folder}: {what}{astray.hint(folder) or ' (README.md)'}")
+        raise UserError(f"{folder}: {what}{astray.hint(folder) or ' (docs/guide/diffusers.md)'}")
     unet, diffusion, pile = folder, None, None
     notes: list[str] = []
     if (folder / "model_index.json").is_file():
