@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from configs import flag, options
+from configs import flag, inspecting, options
 
 
 def run(settle: bool = True) -> Any:
@@ -43,9 +43,7 @@ def score() -> None:
 
 
 def inspect() -> None:
-    from shadow.data import inspection
-
-    print(inspection.report(options.CONFIG.value.data, flag.overrides()))
+    inspecting.inspect(options.CONFIG.value, options.WORKDIR.value)
 
 
 def validate() -> None:

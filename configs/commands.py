@@ -158,11 +158,12 @@ _TABLE = (
         "inspect",
         AROUND,
         "say what a data folder holds, before anything is trained",
-        "Numbers of images, sizes, modes, gray values and groups of each role, and what sets generated images apart.",
-        "inspect --config.data.root=DATA",
+        "Numbers of images, sizes, modes, gray values and groups of each role, pictures that are there twice, and what "
+        "sets generated images apart: as a table, and as a page with plots.",
+        "inspect --config.data.root=DATA --out=inspect.html",
         actions.inspect,
-        _RUN,
-        ("data",),
+        ("config", "config.FIELD", "workdir", "out"),
+        ("data", "report.gallery"),
     ),
     Command(
         "convert",

@@ -50,7 +50,7 @@ def render(result: dict[str, Any], sheets: Sequence[np.ndarray | None]) -> str:
         attacks=_attacks(shown),
         leak_plots=plots.leaks(shown, first, letters),
         slices=_slices(shown, first, letters),
-        sheets=[_sheet(images) for images in sheets],
+        sheets=[None if images is None else gallery.sheet(images) for images in sheets],
         pile_plots=plots.piles(shown),
         matrices=_matrices(result, shown),
         network_plots=plots.networks(shown, first, letters),
@@ -169,20 +169,6 @@ def _slices(
         ]
         found.append({"a": letters[pair["a"]], "b": letters[pair["b"]], "rows": rows})
     return found
-
-
-def _sheet(images: np.ndarray | None) -> str | None:
-    """The images of a contact sheet in rows, as a data URL, a white line between."""
-    if images is None:
-        return None
-    columns = int(np.ceil(np.sqrt(len(images))))
-    side = images.shape[1]
-    rows = -(-len(images) // columns)
-    sheet = np.full((rows * (side + 1) - 1, columns * (side + 1) - 1), 255, np.uint8)
-    for i, image in enumerate(images):
-        y, x = divmod(i, columns)
-        sheet[y * (side + 1) : y * (side + 1) + side, x * (side + 1) : x * (side + 1) + side] = image
-    return gallery.png(sheet)
 
 
 def _matrices(result: dict[str, Any], shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

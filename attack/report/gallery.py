@@ -60,6 +60,18 @@ def png(gray: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
+def sheet(images: np.ndarray) -> str:
+    """Images uint8 [image, side, side] in rows, a white line between them, as a data URL."""
+    columns = int(np.ceil(np.sqrt(len(images))))
+    side = images.shape[1]
+    rows = -(-len(images) // columns)
+    whole = np.full((rows * (side + 1) - 1, columns * (side + 1) - 1), 255, np.uint8)
+    for i, image in enumerate(images):
+        y, x = divmod(i, columns)
+        whole[y * (side + 1) : y * (side + 1) + side, x * (side + 1) : x * (side + 1) + side] = image
+    return png(whole)
+
+
 def standardised(images: np.ndarray) -> np.ndarray:
     """[image, side, side] -> float32 [image, pixel] of mean 0 and variance 1 (a flat image: zeros)."""
     flat = images.reshape(len(images), -1).astype(np.float32)

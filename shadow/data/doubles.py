@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,20 @@ class Picture:
     pixels: str
 
 
+def clusters(pictures: Sequence[Picture]) -> list[tuple[Picture, ...]]:
+    """Files of one picture, for every picture that is there twice or more often, in the order of the first."""
+    found: defaultdict[str, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        found[picture.pixels].append(picture)
+    return [tuple(files) for files in found.values() if len(files) > 1]
+
+
+def refusal(files: Sequence[Picture]) -> str:
+    """Why a run does not take these files of one picture, in the order of `editions.ROLES`; empty where it does."""
+    real = [picture for picture in files if picture.role in editions.REAL]
+    return next((said for picture in real[1:] if (said := _contradiction(real[0], picture))), "")
+
+
 def check(pictures: Sequence[Picture]) -> None:
     """Looks for pictures that are there twice, of all images in the order of `editions.ROLES`.
 
@@ -35,7 +50,8 @@ def check(pictures: Sequence[Picture]) -> None:
     for picture in real:  # labelled roles come first, `unknown` last
         other = first.setdefault(picture.pixels, picture)
         if other is not picture:
-            _check_pair(other, picture)
+            if said := _contradiction(other, picture):
+                raise UserError(said)
             twice.append((other, picture))
     _warn(
         "%s and %s are the same picture: its membership is known%s", [p for p in twice if p[0].label >= 0 > p[1].label]
@@ -53,15 +69,16 @@ def check(pictures: Sequence[Picture]) -> None:
     )
 
 
-def _check_pair(other: Picture, picture: Picture) -> None:
-    """Refuses two files of one picture whose roles contradict each other."""
+def _contradiction(other: Picture, picture: Picture) -> str:
+    """What is wrong with two files of one picture whose roles contradict each other; empty where they do not."""
     pair = f"{other.path} and {picture.path} are the same picture"
     if picture.role == "reference" and other.label >= 0:
-        raise UserError(f"{pair}, once with its use known and once without; remove the latter")
+        return f"{pair}, once with its use known and once without; remove the latter"
     if (other.role, picture.role) == ("reference", "unknown"):
-        raise UserError(f"{pair}, and shadows must not be trained on a candidate; remove one")
+        return f"{pair}, and shadows must not be trained on a candidate; remove one"
     if other.label != picture.label and picture.label >= 0:
-        raise UserError(f"{pair}, used and not used at once; remove one of them")
+        return f"{pair}, used and not used at once; remove one of them"
+    return ""
 
 
 def _warn(text: str, pairs: Sequence[tuple[Picture, Picture]]) -> None:

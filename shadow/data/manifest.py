@@ -143,17 +143,19 @@ def build(
     patients: Path | str | None,
     group_distance: float,
     mapped: Sequence[str] = (),
+    same: Callable[[Sequence[doubles.Picture]], None] = doubles.check,
 ) -> Manifest:
     """Finds, decodes, checks and groups all images of an edition below `root`.
 
     `mapped`: which folders stand for which role, as `mapping.find_folders` takes it; empty: those of the edition.
     `patients`: a csv `file,patient` for all real images; empty or None: `patients.csv` in `root` if there is
-    one, else near-duplicate clusters at the distance `group_distance` (see `groups`).
+    one, else near-duplicate clusters at the distance `group_distance` (see `groups`). `same`: is shown all
+    pictures, to refuse those that are there twice.
 
     Raises UserError for what `mapping.find_folders`, `decoding.read_gray` and `groups.patients_from_csv`
     refuse; for two files with one id; for a candidate whose name no submission could hold; for an image of another
     size than the others of its kind (a kind is all real images, or one generated pile) and for oblong ones; and for
-    what `doubles.check` refuses.
+    what `same` refuses.
     """
     root = Path(root)
     folders = mapping.find_folders(root, edition, mapped)
@@ -172,7 +174,7 @@ def build(
         row |= {"label": editions.LABELS.get(row["role"], -1), "width": fact.width, "height": fact.height}
         row |= {"mode": fact.mode, "sha256": fact.sha256}
     _check_sizes(root, rows)
-    doubles.check(
+    same(
         [
             doubles.Picture(root / row["path"], row["role"], row["label"], fact.pixels)
             for row, fact in zip(rows, facts, strict=True)

@@ -1,10 +1,9 @@
-"""A small made-up run to report on, and what reads the page."""
+"""A small made-up run to report on."""
 
 import copy
 import dataclasses
 import hashlib
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -232,32 +231,6 @@ def make_run(folder: Path, draw=None, candidates=12, pile=30, sealed=True, seed=
             lines.append(json.dumps(row))
         files.write_text(work / "shadows" / f"{shadow:04d}" / "metrics.jsonl", "\n".join(lines) + '\n{"step": 2')
     return work, root
-
-
-class Page(HTMLParser):
-    """Start tags with their attributes, ids, and nesting checked for the tags that must be closed."""
-
-    VOID = frozenset({"meta", "img", "br", "input", "link", "hr"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags, self.text, self.open = [], "", []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def cannot_tell(evaluation) -> None:

@@ -9,7 +9,8 @@ import re
 import matplotlib
 import numpy as np
 import pytest
-from made_up_run import EVALUATION, HOSTILE, Page, alter, config, make_run
+from html_page import Page
+from made_up_run import EVALUATION, HOSTILE, alter, config, make_run
 
 from attack.report import gallery, made
 from attack.report.write import write_report

@@ -5,7 +5,8 @@ import csv
 
 import numpy as np
 import pytest
-from made_up_run import EVALUATION, SHADOWS, Page, alter, cannot_tell, config, labelled_only, make_run
+from html_page import Page
+from made_up_run import EVALUATION, SHADOWS, alter, cannot_tell, config, labelled_only, make_run
 
 from attack.report import sentence, view
 from attack.report.write import write_report

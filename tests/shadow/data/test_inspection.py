@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from shadow.config import DataConfig
-from shadow.data import editions, inspection
+from shadow.data import editions, inspection, manifest
 from shadow.errors import UserError
 
 
@@ -85,9 +85,26 @@ def test_another_edition_is_named_where_it_fits(own):
         inspection.inspect(DataConfig(root=str(own)), None)
 
 
-def test_the_command_needs_a_folder_and_takes_the_edition_that_was_given(own):
-    with pytest.raises(UserError, match=r"data\.root is missing"):
-        inspection.report(DataConfig(), {})
-    assert "edition own" in inspection.report(DataConfig(root=str(own)), {})
-    with pytest.raises(UserError, match="role generated_test: edition 2023"):
-        inspection.report(DataConfig(root=str(own)), {"data.edition": "2023"})
+def test_pictures_that_are_there_twice_are_told_and_not_refused(own):
+    """`plan` would end at the first that it refuses. In other bytes, a picture is the same one."""
+    (own / "reference").mkdir()
+    for name, to in (("not_used_0", "reference/a"), ("not_used_1", "x/generated/b"), ("not_used_2", "not_used/c")):
+        Image.open(own / f"not_used/{name}.png").convert("RGB").save(own / f"{to}.png")
+    facts = inspection.inspect(DataConfig(root=str(own)), "own")
+    found = {tuple(path for _, path in one.files): one.refused for one in facts.copies}
+    assert list(found) == [
+        ("x/generated/b.png", "not_used/not_used_1.png"),
+        ("not_used/c.png", "not_used/not_used_2.png"),
+        ("not_used/not_used_0.png", "reference/a.png"),
+    ]
+    refused = "not_used/not_used_0.png and reference/a.png are the same picture, once with its use known and once"
+    assert [said[: len(refused)] for said in found.values()] == ["", "", refused]
+    text = "\n".join(facts.warnings)
+    for words in (
+        f"a run refuses this folder: {refused}",
+        "generated_test and not_used share a picture, to the last pixel: x/generated/b.png and not_used/not_used_1.png",
+        "not_used: 1 of 6 files repeat another one",
+    ):
+        assert words in text
+    with pytest.raises(UserError, match="the same picture, once with its use known"):
+        manifest.build(own, "own", "", 0.5)
