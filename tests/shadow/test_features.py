@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hub_folders import SIZE, UNET, generator
+from hub_folders import SIZE, generator
 from hypothesis import given
 from hypothesis import strategies as st
 from test_whitebox import made
@@ -18,8 +18,9 @@ from shadow.diffusion import process
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (20, SIZE, SIZE)).astype(np.float32)
 
 
-@pytest.mark.parametrize("found", [made(), generator(unet=UNET)], ids=["dit", "unet2d"])
-def test_the_last_feature_is_what_the_network_says(found):
+@pytest.mark.parametrize("network", [made, pytest.param(generator, marks=pytest.mark.slow)], ids=["dit", "unet2d"])
+def test_the_last_feature_is_what_the_network_says(network):
+    found = network()
     blocks = features.block_features(found, IMAGES, seed=2)
     abar = process.alpha_bar(found.diffusion)
     t = int(np.argmin(np.abs(1 - abar - features.LEVEL)))

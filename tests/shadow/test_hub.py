@@ -28,6 +28,7 @@ def test_there_and_back(written):
     assert back.notes == ()
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None)  # each is compiled anew
 @given(unet=legal_unets())
 def test_any_legal_network_runs(unet):
@@ -43,7 +44,8 @@ def test_any_legal_network_runs(unet):
     assert bool(jnp.isfinite(out).all())
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(unet=legal_unets())
 def test_any_legal_network_comes_back_bit_for_bit(tmp_path, unet):
     made, folder = drawn(unet), tmp_path / "any"

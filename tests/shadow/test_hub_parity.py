@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,18 @@ from shadow import hub
 from shadow.config import DiffusionConfig, PileConfig
 from shadow.diffusion import dialect, samplers
 
-torch = pytest.importorskip("torch", reason="parity is checked where PyTorch is (extra `parity`)")
+# What torch and diffusers warn of is not ours to mend.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
-pytestmark = pytest.mark.filterwarnings("default")  # what torch and diffusers warn of is not ours to mend
+torch: Any = None  # imported when the first test runs: it takes seconds, also where none of these is chosen
+
+
+@pytest.fixture(autouse=True, scope="module")
+def imported():
+    global torch
+    torch = pytest.importorskip("torch", reason="parity is checked where PyTorch is (extra `parity`)")
+
+
 STEPS, COUNT = 20, 4
 
 
@@ -189,7 +199,7 @@ def test_any_legal_network_computes_the_same_there(tmp_path, unet):
     with torch.no_grad():
         given = None if labels is None else torch.from_numpy(labels)
         expected = peer(torch.from_numpy(x).permute(0, 3, 1, 2), there, class_labels=given).sample
-    found = made.network.apply(
+    found = jax.jit(made.network.apply)(
         made.params, jnp.asarray(x), jnp.asarray(t), None if labels is None else jnp.asarray(labels)
     )
     expected = expected.permute(0, 2, 3, 1).numpy()

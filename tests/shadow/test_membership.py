@@ -108,6 +108,7 @@ def test_no_two_shadows_are_complements():
             assert (a != b).any()
 
 
+@pytest.mark.slow
 def test_equal_units_every_balanced_matrix_is_equally_likely():
     """All 90 matrices of 4 shadows x 4 units with two ones in every row and column."""
     halves = [np.array(r) for r in itertools.product((0, 1), repeat=4) if sum(r) == 2]
@@ -136,6 +137,7 @@ def test_unequal_units_meet_as_often_as_in_all_allowed_matrices(sizes):
         assert abs(drawn.mean() - exact.mean()) < 4.5 * exact.std() / np.sqrt(len(draws))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sizes", "pairs"), [([1] * 20, [(0, 1), (0, 19), (7, 8)]), ([8, 8] + [1] * 60, [(0, 1)])])
 def test_two_units_meet_as_often_as_any_two(sizes, pairs):
     """No pattern of the greedy start: a pair shares (B/2) (N/2 - 1) / (N - 1) shadows where rows are equal."""

@@ -25,7 +25,7 @@ X = RNG.standard_normal((2, 3, 8, 8, 1)).astype(np.float32)  # [network, image, 
 T = np.array([1, 20, 300], np.int32)
 
 
-@pytest.mark.parametrize("config", [DIT, UNET], ids=["dit", "unet2d"])
+@pytest.mark.parametrize("config", [DIT, pytest.param(UNET, marks=pytest.mark.slow)], ids=["dit", "unet2d"])
 def test_vmapped_networks_equal_solo_ones(config):
     network = build(config, 8)
     pack = jnp.stack([keys.key(0, "init", i) for i in range(2)])

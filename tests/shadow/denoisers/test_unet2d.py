@@ -33,6 +33,12 @@ RESIZED = {
     "resnet_time_scale_shift": "scale_shift",
     "add_attention": True,
 }
+EVERY = {  # the blocks of both
+    **RESIZED,
+    "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "ResnetUpsampleBlock2D"),
+    "attention_head_dim": 4,
+}
 
 
 def split(seed=0, **config):
@@ -95,12 +101,14 @@ def test_paths_are_those_of_diffusers():
     assert "up_blocks.1.upsamplers.0.conv" not in paths
 
 
+@pytest.mark.slow
 def test_jit_equals_eager():
     graph, state = split(**(ATTENTION | {"block_out_channels": (8, 8)}))  # few different shapes to compile
     x, t = inputs()
     close(jax.jit(lambda s, x, t: apply(graph, s, x, t))(state, x, t), apply(graph, state, x, t), 1e-5)
 
 
+@pytest.mark.slow
 def test_vmapped_equals_solo():
     config = {"block_out_channels": (8, 8)}  # few different shapes, since every one of them compiles anew
     graph, _ = split(**config)
@@ -116,7 +124,8 @@ def test_vmapped_equals_solo():
         close(outs[i], solo(state), 1e-5)
 
 
-@pytest.mark.parametrize("config", [SMALL, ATTENTION, RESIZED])
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [ATTENTION, EVERY])  # SMALL has no layer that is in neither
 def test_every_parameter_has_a_gradient(config):
     graph, state = split(**config)
     x, t = inputs()
@@ -207,14 +216,16 @@ def test_dropout_leaves_out_its_share_and_scales_the_rest():
 
 def test_a_key_switches_dropout_on():
     x, t = inputs()
+    small = {"block_out_channels": (8,), "norm_num_groups": 4}  # few different shapes to compile
     for rate in (0.0, 0.5):
-        network = build(DenoiserConfig(kind="unet2d", unet=UNet2DConfig(**SMALL, dropout=rate)), 8)
+        network = build(DenoiserConfig(kind="unet2d", unet=UNet2DConfig(**small, dropout=rate)), 8)
         params = network.init(jax.random.key(0))
         plain = network.apply(params, x, t)
         dropped = network.apply(params, x, t, key=jax.random.key(1))
         assert (np.abs(plain - dropped).max() > 1e-3) == (rate > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [ATTENTION, RESIZED])
 def test_bfloat16_computes_and_float32_comes_out(config):
     x, t = inputs()

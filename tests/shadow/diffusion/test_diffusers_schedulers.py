@@ -5,6 +5,7 @@
 
 import inspect
 import json
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +14,17 @@ import pytest
 from shadow.config import DiffusionConfig, PileConfig
 from shadow.diffusion import dialect, process, samplers
 
-torch = pytest.importorskip("torch")
+# What torch and diffusers warn of is not ours to mend.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
-# what torch and diffusers warn of is not ours to mend
-pytestmark = pytest.mark.filterwarnings("default")
+torch: Any = None  # imported when the first test runs: it takes seconds, also where none of these is chosen
+
+
+@pytest.fixture(autouse=True, scope="module")
+def imported():
+    global torch
+    torch = pytest.importorskip("torch")
+
 
 STEPS, LENGTH = 20, 1000
 RNG = np.random.default_rng(0)
