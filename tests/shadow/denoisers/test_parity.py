@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +13,17 @@ from shadow.config import DenoiserConfig
 from shadow.denoisers import unet2d_config, weights
 from shadow.denoisers.build import build
 
-torch = pytest.importorskip("torch", reason="parity is checked where PyTorch is (extra `parity`)")
+# What torch and diffusers warn of is not ours to mend.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
-pytestmark = pytest.mark.filterwarnings("default")  # what torch and diffusers warn of is not ours to mend
+torch: Any = None  # imported when the first test runs: it takes seconds, also where none of these is chosen
+
+
+@pytest.fixture(autouse=True, scope="module")
+def imported():
+    global torch
+    torch = pytest.importorskip("torch", reason="parity is checked where PyTorch is (extra `parity`)")
+
 
 SMALL = {
     "in_channels": 1,
@@ -37,14 +47,19 @@ RESNET = {
     "down_block_types": ["ResnetDownsampleBlock2D", "AttnDownBlock2D"],
     "up_block_types": ["AttnUpBlock2D", "ResnetUpsampleBlock2D"],
 }
-CONFIGS = {
+CONFIGS = {  # each compiles anew: fields that do not meet in a layer share one
     "plain": {
         **SMALL,
         "block_out_channels": [8, 16, 16],
         "down_block_types": ["DownBlock2D"] * 3,
         "up_block_types": ["UpBlock2D"] * 3,
     },
-    "attention": {**ATTENTION, "in_channels": 2, "out_channels": 3},
+    "attention, classes as embeddings": {
+        **ATTENTION,
+        "in_channels": 2,
+        "out_channels": 3,
+        "class_embed_type": "identity",
+    },
     "attention everywhere, one head": {
         **ATTENTION,
         "down_block_types": ["AttnDownBlock2D", "AttnDownBlock2D"],
@@ -52,7 +67,13 @@ CONFIGS = {
         "attention_head_dim": None,
         "mid_block_scale_factor": 1.5,
     },
-    "two layers": {**SMALL, "layers_per_block": 2, "norm_num_groups": 8, "norm_eps": 1e-6},
+    "two layers, fourier": {
+        **SMALL,
+        "layers_per_block": 2,
+        "norm_num_groups": 8,
+        "norm_eps": 1e-6,
+        "time_embedding_type": "fourier",
+    },
     "attention, resized by residual blocks": {
         **ATTENTION,
         "down_block_types": ["AttnDownBlock2D", "DownBlock2D"],
@@ -67,18 +88,34 @@ CONFIGS = {
         "add_attention": True,
         "attn_norm_num_groups": 2,
     },
-    "padding below and right": {**ATTENTION, "downsample_padding": 0},
-    "no middle": {**SMALL, "mid_block_type": None},
-    "sines first, shifted": {**SMALL, "flip_sin_to_cos": False, "freq_shift": 1, "time_embedding_dim": 24},
-    "mish, centred": {**SMALL, "act_fn": "mish", "center_input_sample": True},
-    "gelu": {**SMALL, "act_fn": "gelu", "mid_block_scale_factor": 2.0, "add_attention": True},
+    "padding below and right, gelu": {
+        **ATTENTION,
+        "downsample_padding": 0,
+        "act_fn": "gelu",
+        "mid_block_scale_factor": 2.0,
+    },
+    "no middle, sines first, shifted, mish, centred": {
+        **SMALL,
+        "mid_block_type": None,
+        "flip_sin_to_cos": False,
+        "freq_shift": 1,
+        "time_embedding_dim": 24,
+        "act_fn": "mish",
+        "center_input_sample": True,
+    },
     "as wide as real ones": {**SMALL, "block_out_channels": [32, 48], "norm_num_groups": 8},
-    "relu, dropout at rest": {**SMALL, "act_fn": "relu", "dropout": 0.3},
-    "learned times": {**SMALL, "time_embedding_type": "learned", "num_train_timesteps": 1000},
-    "fourier": {**SMALL, "time_embedding_type": "fourier"},
-    "classes": {**SMALL, "num_class_embeds": 5},
-    "classes as times": {**SMALL, "class_embed_type": "timestep"},
-    "classes as embeddings": {**SMALL, "class_embed_type": "identity"},
+    "relu, dropout at rest, classes as times": {
+        **SMALL,
+        "act_fn": "relu",
+        "dropout": 0.3,
+        "class_embed_type": "timestep",
+    },
+    "learned times, classes": {
+        **SMALL,
+        "time_embedding_type": "learned",
+        "num_train_timesteps": 1000,
+        "num_class_embeds": 5,
+    },
 }
 
 
@@ -132,11 +169,9 @@ GRADIENTS = (
     "plain",
     "attention, resized by residual blocks",
     "resnet blocks, norm in the middle",
-    "two layers",
+    "two layers, fourier",
     "as wide as real ones",
-    "learned times",
-    "fourier",
-    "classes",
+    "learned times, classes",
 )
 
 
@@ -189,7 +224,10 @@ def test_weights_go_both_ways(content):
 
     config, _ = unet2d_config.from_diffusers(content, "config.json")
     network = build(DenoiserConfig(kind="unet2d", unet=config), 16)
-    params = network.init(jax.random.key(3))
+    rng = np.random.default_rng(3)
+    params = jax.tree.map(  # which need no compilation
+        lambda leaf: rng.standard_normal(leaf.shape, np.float32), jax.eval_shape(network.init, jax.random.key(3))
+    )
     tensors = weights.to_diffusers(params)
     peer = UNet2DModel(**unet2d_config.to_diffusers(config, 16))
     peer.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in tensors.items()}, strict=True)
