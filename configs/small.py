@@ -2,8 +2,8 @@
 
 Data      --config.data.root=FOLDER holding dev and test folders of the 2023 edition (a pile of 10,000 included)
 Hardware  2 CPU cores, 3 GiB of memory
-Time      25 minutes of processor time for the shadows, so about 13 minutes on two free cores, and some minutes for the
-          attack, by the number of generated images; a busy machine takes longer in proportion
+Time      25 minutes of processor time for the shadows (one worker, half of the fleet timed on busy cores), so about 13
+          minutes on two free cores; then some minutes for the attack, by the number of generated images
 Expected  AUC .5 where the generator copied nothing, .61 to .98 on leaking generators that other people's code trained
           (docs/results.md, "Strangers"), .99 where it copied most; where few slices leak the verdict is "Cannot tell"
 Command   python launch.py run --config=configs/small.py --workdir=runs/small --config.data.root=FOLDER
