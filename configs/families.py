@@ -4,8 +4,8 @@ Data      phantom slices (made here), as in the demo; --config.data.root=FOLDER 
 Hardware  2 CPU cores, 1 GiB of memory a process (two work at once)
 Time      not measured as a whole. The four shadows of dit8 take a minute of processor time (9,600 images each, 660 a
           second); how long the others take depends on the processor, and convolutions are the slowest
-Expected  a report like that of the demo; how far its figures differ was not measured. The report also says what an attack that
-          was fitted on two architectures finds on the third (docs/method.md, section 9)
+Expected  a report like that of the demo; how far its figures differ was not measured. The report also says what an
+          attack that was fitted on two architectures finds on the third (docs/method.md, section 9)
 Command   python launch.py run --config=configs/families.py --workdir=runs/families
 """
 
