@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from shadow import files, tables
 from shadow.convert import arrays, dicom, nifti, pictures
-from shadow.convert.values import Rule, Slice, show
+from shadow.convert.values import LeftOut, Rule, Slice, show
 from shadow.data import decoding, editions, listing
 from shadow.errors import UserError
 
@@ -41,8 +41,9 @@ def convert(source: Path, folder: Path, rule: Rule) -> str:
 
     Folders that are named for a role of a run stay, and others right below `source`. Deeper names are replaced by
     numbers, since they may name patients. `patients.csv` is written where the patient of every slice outside of
-    `generated` folders is known. Raises UserError naming the file that cannot be converted, where there is no slice,
-    and where `folder` exists.
+    `generated` folders is known, and `left_out.csv` where slices are left out, with one warning a
+    reason. Raises UserError naming the file that cannot be converted, where there is no slice, and where `folder`
+    exists.
     """
     if not source.is_dir():
         raise UserError(f"--source={source}: no such folder")
@@ -53,39 +54,57 @@ def convert(source: Path, folder: Path, rule: Rule) -> str:
     shutil.rmtree(part, ignore_errors=True)
     salt = rule.salt or secrets.token_hex(16)
     written: list[Written] = []
-    passed: list[Path] = []
+    passed: list[tuple[str, str]] = []
     try:
         part.mkdir(mode=0o700, parents=True)
         for path in tqdm(found, "converting", disable=None, leave=False, unit="file"):
-            before = len(written)
-            for piece in _converted(path, source, part, rule, salt, len(written)):
-                written.append(piece)
-            if len(written) == before:
-                passed.append(path)
+            pieces = list(_converted(path, source, part, rule, salt, len(written)))
+            written += [piece for piece in pieces if isinstance(piece, Written)]
+            reasons = dict.fromkeys(piece.why for piece in pieces if isinstance(piece, LeftOut))
+            passed += [(str(path), why) for why in (reasons if pieces else ("holds no slice",))]
+        _warn(passed)
         if not written:
             raise UserError(f"--source={source}: no slice there (PNG, JPEG, TIFF, BMP, NPY, NPZ, DICOM or NIfTI)")
         rows = [(w.name, w.source, w.number, w.said, w.sha256) for w in written]
         files.write_csv(part / "conversions.csv", ("file", "source", "slice", "conversion", "sha256"), rows)
+        if passed:
+            files.write_csv(part / "left_out.csv", ("source", "why"), [(_below(p, source), why) for p, why in passed])
         known = _write_patients(part, written)
         os.replace(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    if passed:
-        logging.warning("%s holds no slice and is passed over (%d files in all)", passed[0], len(passed))
     who = f"{known} patients in patients.csv" if known else "no patients.csv, since not every slice names its patient"
-    made = f"{folder}: {len(written)} slices of {len(found) - len(passed)} files"
-    return f"{made}, {who}; conversions.csv says what was done to each"
+    made = f"{folder}: {len(written)} slices of {len({piece.source for piece in written})} files"
+    left = f"; {len(passed)} are left out: left_out.csv" if passed else ""
+    return f"{made}, {who}; conversions.csv says what was done to each{left}"
 
 
-def _converted(path: Path, source: Path, part: Path, rule: Rule, salt: str, first: int) -> Iterator[Written]:
+def _warn(passed: Sequence[tuple[str, str]]) -> None:
+    """One line a reason: the first file, and how many there are."""
+    for why in dict.fromkeys(why for _, why in passed):
+        of_it = [path for path, other in passed if other == why]
+        more = f" (and {len(of_it) - 1} more such files)" if len(of_it) > 1 else ""
+        logging.warning("%s %s: left out%s", of_it[0], why, more)
+
+
+def _below(path: str, source: Path) -> str:
+    return Path(path).relative_to(source).as_posix()
+
+
+def _converted(path: Path, source: Path, part: Path, rule: Rule, salt: str, first: int) -> Iterator[Written | LeftOut]:
     """Writes the slices of one file, numbered from `first` on."""
     content = decoding.read_bytes(path)
     sha, inner = hashlib.sha256(content).hexdigest(), path.relative_to(source)
     kept = _kept(inner.parent)
     (part / kept).mkdir(exist_ok=True, parents=True)
+    made = 0
     for number, piece in enumerate(_read(path, content)):
+        if isinstance(piece, LeftOut):
+            yield piece
+            continue
         shown = show(piece, rule, f"{path}, slice {number + 1}" if number else str(path))
-        name = f"{kept.name or 'slice'}_{first + number + 1:06d}.png"
+        name = f"{kept.name or 'slice'}_{first + made + 1:06d}.png"
+        made += 1
         Image.fromarray(shown.gray).save(part / kept / name)
         who = ""
         if piece.patient:
@@ -102,7 +121,7 @@ def _kept(folder: Path) -> Path:
     return Path(*folder.parts[:1])
 
 
-def _read(path: Path, content: bytes) -> Iterator[Slice]:
+def _read(path: Path, content: bytes) -> Iterator[Slice | LeftOut]:
     """The slices of a file, by its content and not by its name; none of a file of another kind."""
     if dicom.is_dicom(content):
         return dicom.read(path, content)

@@ -43,6 +43,13 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A slice of a file that is no slice for a run, and why: a whole sentence's end, after the file's name."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class Shown:
     """`gray`: uint8 [side, side]; `said`: all that was done to get there, in words."""
 

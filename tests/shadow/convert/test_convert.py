@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+from dicom_files import dicom
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -29,26 +30,6 @@ def windowed(values, low=WINDOW[0], high=WINDOW[1]):
     """The definition, one value at a time."""
     gray = [round(255 * min(max((float(v) - low) / (high - low), 0.0), 1.0)) for v in values.ravel()]
     return np.array(gray, np.uint8).reshape(values.shape)
-
-
-def dicom(path, values, patient="Müller^Eva", slope=1.0, intercept=-1024.0, **fields):
-    pydicom = pytest.importorskip("pydicom")
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    data = pydicom.dataset.FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
-    data.SOPClassUID, data.SOPInstanceUID = pydicom.uid.CTImageStorage, pydicom.uid.generate_uid()
-    data.SpecificCharacterSet, data.Modality, data.PatientID = "ISO_IR 192", "CT", patient
-    data.Rows, data.Columns = values.shape[-2:]
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 0
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-    data.RescaleSlope, data.RescaleIntercept = slope, intercept
-    if values.ndim == 3:
-        data.NumberOfFrames = len(values)
-    data.PixelData = np.rint((values - intercept) / slope).astype(np.uint16).tobytes()
-    for name, value in fields.items():
-        setattr(data, name, value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(path, enforce_file_format=True)
 
 
 def nifti(path, volume, affine):
@@ -323,7 +304,8 @@ def test_mutated_files_are_read_or_refused(seeds, capfd, kind, data):
         warnings.simplefilter("error")
         try:
             for piece in folders._read(path, bytes(content)):
-                show(piece, Rule((0, 100), "pad", "luminance"), str(path))
+                if isinstance(piece, Slice):
+                    show(piece, Rule((0, 100), "pad", "luminance"), str(path))
         except UserError as error:
             assert str(path) in str(error)  # noqa: PT017
     assert capfd.readouterr() == ("", "")
