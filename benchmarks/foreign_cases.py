@@ -15,6 +15,8 @@ untrained: a target that learned nothing yet; half of the candidates are in its 
 collapsed: images that are five slices of nobody, each with tiny changes.
 scanner: as unseen, and the candidates come from another scanner (intensity, sharpness, noise).
 copies: the pile is slightly changed copies of slices that are no candidates.
+Of the last five there is a second one each (unseen-2, ...), with other candidates, none of which the target saw, and
+other pictures where no network draws them.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +55,9 @@ _POOL = flags.DEFINE_string("pool", "", "Folder of real slices, for the worlds t
 _PATIENTS = flags.DEFINE_string("patients", "", "csv `file,patient` of them.")
 
 BANDS = {"faint": (0.60, 0.75), "clear": (0.85, 0.95)}
-NULLS = ("unseen", "unseen-other", "untrained", "collapsed", "scanner", "copies")
+SECOND = "-2"  # ends the name of a null that is the second of its kind
+_TWICE = ("unseen", "untrained", "collapsed", "scanner", "copies")
+NULLS = ("unseen-other", *_TWICE, *(f"{name}{SECOND}" for name in _TWICE))
 _LENGTHS, _RATIO = 9, 1.4  # lengths of training that are tried, each so many times the one before
 _SEARCHED = 300  # images by which the lengths are compared
 _SEARCHED_CHEAP = 2000  # of a GAN, which draws an image in one step
@@ -351,7 +356,7 @@ def _plans(world: World, dealt: Dealt, targets: dict[str, _Piles]) -> list[_Plan
         if band in first.piles:
             pile, row = first.piles[band], first.rows[band]
             plans.append(plan(band, dev_pile=pile[:cut], test_pile=pile[cut:][: row["size"]], said=_leaks(band, row)))
-    clear, early = first.piles["clear"], first.piles["early"]
+    clear = first.piles["clear"]
     row = first.rows["clear"]
     if second is not None:
         pile, other = second.piles["clear"], (dealt.of("second_dev_used"), dealt.of("dev_not_used"))
@@ -366,43 +371,66 @@ def _plans(world: World, dealt: Dealt, targets: dict[str, _Piles]) -> list[_Plan
                 said=_null("dev pile of the first target, test pile of the second; neither saw a candidate", False),
             ),
         ]
+    plans += _nulls(plan, world, dealt, first, asked, unseen, "")
+    # slices that no target saw either, and where they are too few, some of those that were asked about before
+    rng = keys.generator(world.seed, "foreign/others")
+    others = np.concatenate([rng.permutation(dealt.of("test_not_used", "spare")), rng.permutation(unseen)])
+    plans += _nulls(plan, world, dealt, first, unseen, others[: len(unseen)], SECOND)
+    small = decoding.resize(dealt.pool.images, RESOLUTION)
+    return [_measured(one, small) for one in plans]
+
+
+def _nulls(
+    plan: Callable[..., _Plan],
+    world: World,
+    dealt: Dealt,
+    first: _Piles,
+    asked: np.ndarray,
+    unseen: np.ndarray,
+    end: str,
+) -> list[_Plan]:
+    """Nulls whose names end in `end`. asked: candidates where the pile cannot show any slice; unseen: candidates that
+    the target never saw, where it can."""
+    cut, clear, early = world.dev_pile, first.piles["clear"], first.piles["early"]
     spare = decoding.resize(dealt.pool.images[dealt.of("spare")], RESOLUTION)
     count = cut + _made(world)
-    copies = changed(spare, count, 1.0, keys.generator(world.seed, "foreign/copies"))
-    few = changed(spare[:5], count, 0.3, keys.generator(world.seed, "foreign/collapsed"))
-    look = scanner(keys.generator(world.seed, "foreign/scanner"))
+    copies = changed(spare, count, 1.0, keys.generator(world.seed, f"foreign/copies{end}"))
+    nobody = spare[:5] if not end else spare[5:10]
+    few = changed(nobody, count, 0.3, keys.generator(world.seed, f"foreign/collapsed{end}"))
+    look = scanner(keys.generator(world.seed, f"foreign/scanner{end}"))
     seen = plan(
-        "unseen",
+        f"unseen{end}",
         dev_pile=clear[:cut],
         test_pile=clear[cut:],
         candidates=unseen,
         said=_null("the generator never saw a candidate; labels are dealt by a fair coin"),
     )
     how = f"as unseen, of another scanner: gamma, gain, blur as a share of the side, noise in grey levels = {look}"
-    plans += [
+    return [
         seen,
         plan(
-            "untrained",
+            f"untrained{end}",
             dev_pile=early[:cut],
             test_pile=early[cut:],
+            candidates=asked,
             said=_null(f"a target after {first.rows['early']['epochs']} epochs, which has learned no slice"),
         ),
         plan(
-            "collapsed",
+            f"collapsed{end}",
             dev_pile=few[:cut],
             test_pile=few[cut:],
+            candidates=asked,
             said=_null("the pile is five slices of nobody with tiny changes; labels were dealt before"),
         ),
-        dataclasses.replace(seen, name="scanner", look=look, said=_null(how)),
+        dataclasses.replace(seen, name=f"scanner{end}", look=look, said=_null(how)),
         plan(
-            "copies",
+            f"copies{end}",
             dev_pile=copies[:cut],
             test_pile=copies[cut:],
+            candidates=asked,
             said=_null("the pile is changed copies of slices that are no candidates; labels were dealt before"),
         ),
     ]
-    small = decoding.resize(dealt.pool.images, RESOLUTION)
-    return [_measured(one, small) for one in plans]
 
 
 def _leaks(band: str, row: dict[str, Any]) -> dict[str, Any]:

@@ -323,13 +323,13 @@ def test_labels_are_of_the_slices_that_are_shown(bench):
     index = {image.tobytes(): i for i, image in enumerate(dealt.pool.images)}
     members = set(dealt.members("first").tolist()) | set(dealt.members("second").tolist())
     for case in cases.values():
-        if case.name == "scanner":
+        if case.name.startswith("scanner"):
             continue
         truth = truth_of(case)
         for name, content in shown(case.folder / "test/real_unknown_1").items():
             label, group = truth[name]
             assert dealt.pool.groups[index[content]] == group
-            if case.name.startswith("unseen"):
+            if case.name.startswith("unseen") or case.name.endswith(foreign_cases.SECOND):
                 assert index[content] not in members
             else:
                 assert (index[content] in members) == label
@@ -337,6 +337,26 @@ def test_labels_are_of_the_slices_that_are_shown(bench):
         start = "second_" if case.name == "foreign-dev" else ""
         assert used == set(dealt.of(f"{start}dev_used").tolist())
         assert not {index[x] for x in shown(case.folder / "dev/not_used").values()} & members
+
+
+def test_second_nulls_ask_about_other_slices_than_their_piles_show(bench):
+    """Neither the first null of a kind nor what a pile copies is asked about again."""
+    _, world, cases = bench
+    dealt = foreign_worlds.deal(world)
+    index = {image.tobytes(): i for i, image in enumerate(dealt.pool.images)}
+    spare, asked = set(dealt.of("spare").tolist()), {}
+    for kind in ("unseen", "untrained", "collapsed", "copies"):
+        first, again = (
+            {index[x] for x in shown(cases[name].folder / "test/real_unknown_1").values()}
+            for name in (kind, kind + foreign_cases.SECOND)
+        )
+        assert not first & again
+        asked[kind] = again
+    assert not (asked["collapsed"] | asked["copies"]) & spare
+    first, again = (
+        set(shown(cases[name].folder / "test/generated_1").values()) for name in ("collapsed", "collapsed-2")
+    )
+    assert not first & again
 
 
 def test_patients_are_named_as_the_files(bench):
