@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         else None,
         "signals": _signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test), weight),
         "regime": likeness,
+        "flips": dataclasses.asdict(data.flips),
         "prior": attack.prior,
         "fpr": attack.fpr,
         **_thresholds(logit, known, parts, attack.fpr),

@@ -8,6 +8,7 @@ fewer than `attack.pile`, shadows are measured at both sizes.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from attack import layout, regime
+from attack import flips, layout, regime
 from attack.signals.scene import Pile, PileBlock, Scene
 from attack.signals.sight import Sight
 from attack.store import TARGETS, groups_of, pile_name
@@ -36,13 +37,15 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
     whole = {b.name: b.measure(scene) for b, _ in plan.blocks if isinstance(b, PileBlock)}
     within = {e for _, e in plan.columns if e}
     seen = {e: spaces.space(e, scene, given) for e in names if e in within}
+    test = next(pile for pile in scene.piles if pile.name == "generated_test")
+    flipped = flips.choose(attack.flips, scene.images[: scene.dev], test.read())
     statistics = {}
     with files.replacing(workdir / "signals" / "values.npy") as part, part.open("wb") as stream:
         _write_header(stream, (len(scene.piles), len(scene.images), plan.size))
         for i, pile in enumerate(tqdm(scene.piles, desc="signals", unit="pile", disable=None, leave=False)):
             made = pile.whole()
             statistics[pile.name] = regime.pile_statistics(made if pile.seen == pile.count else pile.read()).tolist()
-            sight = functools.partial(_sight, seen, pile.name, made)
+            sight = functools.partial(_sight, seen, pile.name, flipped.of(made))
             stream.write(plan.measure(sight, {name: values[i] for name, values in whole.items()}).tobytes())
     files.write_json(
         workdir / "signals" / "names.json",
@@ -54,6 +57,7 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
             "sizes": sizes_of(manifest, config),
             "seen": seen_of(manifest, config),
             "statistics": statistics,
+            "flips": dataclasses.asdict(flipped),
             "shadows": list(shadows),
             "asked": config.fleet.shadows,
         },

@@ -1,8 +1,8 @@
 """signals/: the evidence of every pile about every real image, on disk, and how the attack reads it.
 
 `signals/values.npy` is float32 [pile, candidate, number]; `signals/names.json` names the three axes, says which numbers
-make a block, which shadows were there and how many the config asked for, and holds each pile's own statistics. Written
-by `measuring`.
+make a block, which shadows were there and how many the config asked for, and holds each pile's own statistics and by
+what piles were flipped. Written by `measuring`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from attack import calibration, layout
 from attack.crossfit import Labelled
+from attack.flips import Flips
 from attack.layout import Layout
 from attack.target import Target
 from attack.vectors import embeddings
@@ -72,6 +73,7 @@ class Store:
     statistics: dict[str, list[float]]
     sizes: dict[str, int]  # images of the shadows' piles that each target pile is compared with
     seen: dict[str, int]  # images of each target pile, as many or more
+    flips: Flips  # by which every pile was looked at
     shadows: tuple[int, ...]  # that were there, rising
     asked: int  # shadows of the config when the signals were measured
     config: Config
@@ -163,6 +165,7 @@ def read(workdir: Path, manifest: Manifest, config: Config) -> Store:
         names["statistics"],
         names["sizes"],
         names["seen"],
+        Flips(tuple(names["flips"]["names"]), names["flips"]["share"]),
         tuple(names["shadows"]),
         names["asked"],
         config,

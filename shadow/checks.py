@@ -22,6 +22,7 @@ _CHOICES = {
     "attack.objective": ("f1", "kappa", "accuracy"),
     "attack.recalibrate": ("auto", "none", "dev"),
     "attack.same_generator": ("auto", "true", "false"),
+    "attack.flips": ("auto", "none", "left_right", "up_down", "both"),
     "attack.proxy.prediction": ("v", "epsilon", "sample"),
     "report.gallery": ("auto", "true", "false"),
 }

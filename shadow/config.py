@@ -174,6 +174,7 @@ class AttackConfig:
     embeddings: tuple[str, ...] = ("pixels", "highpass", "laplacian")
     embeddings_from: str = ""  # NPZ of vectors of an encoder of your own, by the ids of `launch.py images`
     signals: tuple[str, ...] = ("ratio", "mosaic", "votes")  # others (proxy takes minutes): docs/method.md, section 6
+    flips: str = "auto"  # piles are looked at flipped too: none | left_right | up_down | both | auto (if training did)
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     references: int = 8  # OUT shadows a calibration uses at most
     draws: int = 4  # repetitions with other OUT references

@@ -26,7 +26,7 @@ _STATED = ("attack.same_generator", "attack.recalibrate", "attack.objective", "a
 # Config fields each stage after training depends on, besides everything before it.
 LATER = {
     "signals": (
-        *("attack.pile", "attack.target_pile", "attack.embeddings", "attack.signals"),
+        *("attack.pile", "attack.target_pile", "attack.embeddings", "attack.signals", "attack.flips"),
         *("attack.proxy", "attack.seed", "attack.embeddings_from", "attack.allow_missing"),
     ),
     "fit": ("attack",),  # but for what only `predict` depends on

@@ -96,7 +96,7 @@ class Bank:
         if not own.columns:
             raise _UncalibratedError("; ".join(f"{name} is {why}" for name, why in left_out.items()))
 
-        made = np.asarray(pile, np.float32)
+        made = data.flips.of(np.asarray(pile, np.float32))
         mine = own.measure(lambda name: Sight(self._real(name), embeddings.embed(name, made)))
         aside = [data.shadows.index(shadow)] if shadow in data.shadows else []
         count = min(config.references, calibration.least_without(np.delete(bank.member, aside, axis=0)))

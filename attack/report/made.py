@@ -146,7 +146,9 @@ def facts(workdir: Path, config: Config, evaluation: dict[str, Any]) -> list[tup
 
 def _images(evaluation: dict[str, Any]) -> str:
     size, seen = evaluation["pile_size"], evaluation["target_pile"]
-    return f"{size:,} of each pile" if seen == size else f"{size:,} of each shadow's pile, {seen:,} of the target's"
+    flipped = ", flipped too" if evaluation["flips"]["names"] else ""
+    of_each = f"{size:,} of each pile" if seen == size else f"{size:,} of each shadow's pile, {seen:,} of the target's"
+    return of_each + flipped
 
 
 def _training(config: Config) -> list[tuple[str, str]]:

@@ -62,6 +62,22 @@ def shadows(evaluation: dict[str, Any]) -> str:
     return f"{used}" if used == asked else f"{used} of {asked}"
 
 
+def flips(evaluation: dict[str, Any]) -> str:
+    """What training flipped, as seen in the target's pile; empty where it flipped nothing."""
+    found = evaluation.get("flips") or {}
+    names, share = found.get("names") or [], found.get("share")
+    said = " and ".join({"left_right": "left to right", "up_down": "upside down"}[name] for name in names)
+    if not names:
+        return ""
+    if share is None:
+        return f"All piles were also looked at flipped {said}, as attack.flips says."
+    shares = " and ".join(percent(share[name]) for name in names)
+    return (
+        f"The training of the target flipped its images {said}: {shares} of the labelled slices lie nearer to its pile "
+        "than to the flipped pile, and half would by chance. So all piles were also looked at flipped."
+    )
+
+
 def missing(evaluation: dict[str, Any]) -> str:
     """`14 of 16 shadows were there (missing: 3, 7)`; empty where all were."""
     if evaluation.get("shadows_used") == evaluation.get("shadows_asked"):

@@ -63,6 +63,7 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
         exposed=sentence.patients(evaluation),
         prior=prior,
         regime=evaluation.get("regime") or {},
+        flips=sentence.flips(evaluation),
         online=config.membership.candidates,
         alarms=sentence.alarms(evaluation),
         cautions=sentence.cautions(evaluation, prior),

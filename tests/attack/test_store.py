@@ -63,15 +63,17 @@ def attack(folder, found, config):
     return evaluation, [(folder / name).read_bytes() for name in ("attack/model.json", "predictions.csv")]
 
 
-@pytest.mark.parametrize("steps", [(), (10, 20)])
-def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps):
-    config = recipe(pile=24, signals=("nearest", "ratio", "mosaic"))  # the first two share a block
+@pytest.mark.parametrize(("steps", "flips"), [((), "none"), ((10, 20), "left_right")])
+def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps, flips):
+    config = recipe(pile=24, signals=("nearest", "ratio", "mosaic"), flips=flips)  # the first two signals share a block
     config.pile.steps = steps
     shadows = [0, 3, 5, 6, 9, 12, 15]
     found = make_fleet(tmp_path, images, shadows, config)
     names = json.loads((tmp_path / "signals/names.json").read_text())
     assert (names["shadows"], names["asked"]) == (shadows, ASKED)
     assert store.shadows_in(tmp_path) == (shadows, ASKED)
+    assert names["flips"] == {"names": [flips] * (flips != "none"), "share": None}
+    assert store.read(tmp_path, found, config).flips.names == tuple(names["flips"]["names"])
     ids = names["candidates"]
     real, dev = found.images_at(ids, SIZE), fleet.dev_ids(found)
     rows = []
@@ -79,7 +81,10 @@ def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps)
         path = piles.pile_path(fleet.shadow_folder(tmp_path, int(name[:4])), int(name[5:].split("x")[0]))
         parts = []
         for e in config.attack.embeddings:
-            vectors, pile = embeddings.embed(e, real), embeddings.embed(e, np.load(path)[:24].astype(np.float32))
+            seen = np.load(path)[:24].astype(np.float32)
+            if flips == "left_right":
+                seen = np.concatenate([seen, seen[:, :, ::-1]])
+            vectors, pile = embeddings.embed(e, real), embeddings.embed(e, seen)
             sight = Sight(vectors, pile)
             parts += [SIGNALS[s].block.measure(sight) for s in ("nearest", "mosaic")]
         rows.append(np.concatenate(parts, axis=1).astype(np.float32))
@@ -210,7 +215,7 @@ def test_memberships_are_redrawn_for_the_shadows_that_are_there(monkeypatch, gon
 def test_distances_see_more_of_the_target_than_of_a_shadow(images, tmp_path, most, seen):
     for i in range(1, 5):
         (images / f"dev/generated/generated_{i:04d}.png").unlink()
-    config = recipe(pile=10, target_pile=most, signals=("nearest", "votes"), embeddings=("pixels",))
+    config = recipe(pile=10, target_pile=most, signals=("nearest", "votes"), embeddings=("pixels",), flips="none")
     found = make_fleet(tmp_path, images, [0, 3, 5, 6, 9, 12, 15], config)
     names, data = json.loads((tmp_path / "signals/names.json").read_text()), store.read(tmp_path, found, config)
     assert data.sizes == {"generated_dev": 10, "generated_test": 10}

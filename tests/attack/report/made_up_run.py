@@ -20,6 +20,7 @@ EVALUATION = {
     "shadows_asked": SHADOWS,
     "pile_size": 250,
     "target_pile": 10_000,
+    "flips": {"names": ["left_right"], "share": {"left_right": 0.47, "up_down": 0.98}},
     "shadows_used": SHADOWS,
     "shadows_missing": [],
     "two_way": {

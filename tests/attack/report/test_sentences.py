@@ -84,3 +84,13 @@ def test_a_long_row_of_numbers_is_cut_short():
     assert sentence.listed([3, 7]) == "3, 7"
     assert sentence.listed(range(4)) == "0, 1, 2, 3"
     assert sentence.listed([5, *range(10, 30)]) == "5, 10, 11, 12 and 17 more"
+
+
+def test_what_training_flipped_is_said():
+    assert "left to right: 47 % of the labelled slices lie nearer" in sentence.flips(EVALUATION)
+    both = {"names": ["left_right", "up_down"], "share": None}
+    assert sentence.flips({"flips": both}) == (
+        "All piles were also looked at flipped left to right and upside down, as attack.flips says."
+    )
+    assert sentence.flips({"flips": {"names": [], "share": {"left_right": 0.9, "up_down": 0.9}}}) == ""
+    assert sentence.flips({}) == ""  # runs of before
