@@ -38,7 +38,8 @@ class Bank:
     values: float64 [shadow, candidate, column], of the piles at the training step attacked with; references: float64
     [step, shadow, candidate, column], of the piles at every step, rising; names: of the columns. member: bool [shadow,
     candidate], True where the shadow holds the candidate; touched: bool [shadow, candidate], True where it holds
-    anything of the candidate's group.
+    anything of the candidate's group; unlike: bool [shadow, candidate], True where the shadow may be no reference of
+    the candidate for another reason than holding it (`unlike_the_pool`), none where it is not given.
     """
 
     values: np.ndarray
@@ -46,6 +47,12 @@ class Bank:
     member: np.ndarray
     touched: np.ndarray
     names: tuple[str, ...]
+    unlike: np.ndarray | None = None
+
+    @property
+    def barred(self) -> np.ndarray:
+        """Shadows that may be no reference of a candidate, bool [shadow, candidate]."""
+        return self.member if self.unlike is None else self.member | self.unlike
 
     def only(self, shadows: Sequence[int] | np.ndarray) -> Bank:
         """As if the other shadows, by their rows, had never been trained."""
@@ -56,6 +63,7 @@ class Bank:
             references=self.references[:, rows],
             member=self.member[rows],
             touched=self.touched[rows],
+            unlike=None if self.unlike is None else self.unlike[rows],
         )
 
     def about(self, images: np.ndarray) -> Bank:
@@ -66,7 +74,29 @@ class Bank:
             references=self.references[:, :, images],
             member=self.member[:, images],
             touched=self.touched[:, images],
+            unlike=None if self.unlike is None else self.unlike[:, images],
         )
+
+
+def unlike_the_pool(
+    member: np.ndarray, touched: np.ndarray, group: np.ndarray, asked_touched: np.ndarray, asked_group: np.ndarray
+) -> np.ndarray:
+    """Shadows that may be no reference of a candidate, so that it is treated as the pool's images of its group are:
+    bool [shadow, candidate].
+
+    Where a group is one unit of membership, or has one image in the pool, no reference of these images ever holds a
+    relative. References of a candidate of the group that did would take away what a used relative shows, from
+    candidates alone. In a group of several units references of all may hold relatives, and where every group of several
+    images is split they may for every candidate.
+
+    member, touched: bool [shadow, image of the pool], as in `Bank`; asked_touched: bool [shadow, candidate]. Groups are
+    numbered together, [image of the pool] and [candidate].
+    """
+    split = np.unique(group[(touched & ~member).any(0)])
+    numbers, images = np.unique(group, return_counts=True)
+    if len(split) and np.isin(numbers[images > 1], split).all():
+        return np.zeros_like(asked_touched)
+    return np.asarray(asked_touched & ~np.isin(asked_group, split))
 
 
 def reference_count(member: np.ndarray, most: int, aside: int = ASIDE) -> int:
@@ -112,10 +142,10 @@ def priorities(ids: tuple[str, ...], shadows: int, seed: int, draw: int) -> np.n
     return order
 
 
-def ranked_references(member: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The shadows of each candidate by their turn as its references, int [candidate, shadow]; -1 for those that hold
-    it, member bool [shadow, candidate], which come last. `order` [candidate, shadow]: see `priorities`."""
-    cost = np.where(member.T, np.inf, order)
+def ranked_references(barred: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The shadows of each candidate by their turn as its references, int [candidate, shadow]; -1 for those that are
+    barred, bool [shadow, candidate], which come last. `order` [candidate, shadow]: see `priorities`."""
+    cost = np.where(barred.T, np.inf, order)
     ranked = np.argsort(cost, axis=1, kind="stable")
     return np.where(np.isfinite(np.take_along_axis(cost, ranked, 1)), ranked, -1)
 
@@ -133,10 +163,10 @@ def _first(ranked: np.ndarray, count: int, banned: Sequence[int]) -> np.ndarray:
 def choose_references(bank: Bank, order: np.ndarray, count: int, banned: Sequence[int] = ()) -> np.ndarray:
     """Indices of the references, int [candidate, count].
 
-    `order` [candidate, shadow]: see `priorities`; `banned`: shadows that stand aside. Shadows that hold the candidate
-    are never taken. Raises ValueError where fewer than `count` do not hold it.
+    `order` [candidate, shadow]: see `priorities`; `banned`: shadows that stand aside. Shadows that are barred are never
+    taken. Raises ValueError where fewer than `count` are not.
     """
-    return _first(ranked_references(bank.member, order), count, banned)
+    return _first(ranked_references(bank.barred, order), count, banned)
 
 
 def reference_means(bank: Bank, references: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
@@ -224,7 +254,7 @@ class ShadowResiduals(Relative):
 
 def shadow_residuals(bank: Bank, order: np.ndarray, count: int) -> ShadowResiduals:
     """`order` [candidate, shadow]: see `priorities`. Raises ValueError as `choose_references` does."""
-    ranked = ranked_references(bank.member, order)
+    ranked = ranked_references(bank.barred, order)
     references = np.stack([_first(ranked, count, (k,)) for k in range(len(bank.values))])
     means = np.stack([reference_means(bank, chosen) for chosen in references], axis=1)
     return ShadowResiduals(bank.values, means, bank, ranked, references)

@@ -46,15 +46,16 @@ class Placebo:
 
     @property
     def _centre(self) -> float:
-        """Half of the way from .5 to the mean area, where that is lower.
+        """The mean area, or where it is below .5 half of the way to it.
 
-        Shadows that hold relatives of a candidate are among its references, and make it look less used than it is. On
-        a target that copies less than the shadows the shift is smaller, down to none. The factor counts the whole
+        Shadows that hold relatives of a candidate may be among its references, and make it look less used than it is.
+        On a target that copies less than the shadows the shift is smaller, down to none. The factor counts the whole
         shift as if it could have either sign. So a target without it is called hardly more often than the level says:
-        with areas that are normal, at most in .0116 instead of .01, and in .029 instead of .025.
+        with areas that are normal, at most in .0116 instead of .01, and in .029 instead of .025. A shift upwards would
+        accuse, and is allowed for in full.
         """
-        areas = [found.area for found in self.contrasts]
-        return 0.5 + min(0.0, float(np.mean(areas)) - 0.5) / 2
+        shift = float(np.mean([found.area for found in self.contrasts])) - 0.5
+        return 0.5 + (shift if shift > 0 else shift / 2)
 
     def flagged(self, share: float) -> np.ndarray:
         """The share of the candidates that is flagged on each shadow's pile, [shadow], if `share` of its non-members

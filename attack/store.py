@@ -129,12 +129,17 @@ class Store:
     def _bank(self, step: int, like: str, chosen: Sequence[int] | np.ndarray, member: np.ndarray) -> calibration.Bank:
         """The shadows' signals of the images `chosen` of dev and test in a row; member: bool [shadow, image], no
         reference of it."""
-        touched = membership.touched(
-            self.member, self.groups[: len(self.pool)], np.asarray(self.groups)[chosen].tolist()
+        pool, group = len(self.pool), group_numbers(self.groups)
+        of_pool, touched = (
+            membership.touched(self.member, self.groups[:pool], np.asarray(self.groups)[images].tolist())
+            for images in (np.arange(pool), chosen)
         )
+        unlike = calibration.unlike_the_pool(self.member, of_pool, group[:pool], touched, group[chosen])
         steps = list(fleet.pile_steps(self.config))
         of_steps = np.stack([self.layout.signals(self._evidence(s, like)[:, chosen]) for s in steps])
-        return calibration.Bank(of_steps[steps.index(step)], of_steps, member, touched, self.layout.names)
+        unlike &= np.asarray(chosen) >= pool  # images of the pool are what candidates are to be like
+        unlike &= not membership.of_two_kinds(self.groups[: len(self.dev)], self.groups[len(self.dev) :])
+        return calibration.Bank(of_steps[steps.index(step)], of_steps, member, touched, self.layout.names, unlike)
 
     def _evidence(self, step: int, like: str) -> np.ndarray:
         """Of the shadows' piles, [shadow, candidate, number]: a view, not a copy of the store."""

@@ -29,7 +29,7 @@ LEAST = 10  # candidates, and slices known not to be used: fewer stand above eac
 @dataclass(frozen=True)
 class Inflation:
     """By how much a comparison varies more than its own variance says: factor >= 1, the mean of so many `placebos`.
-    centre: the area, .5 or less, that candidates nobody used are held against."""
+    centre: the area that candidates nobody used are held against."""
 
     factor: float = 1.0
     placebos: int = 0
@@ -66,7 +66,7 @@ class Contrast:
         estimates, and the centre. K placebos tell the factor with K degrees, and relative variances add up (2 / f of f
         degrees)."""
         if not by.factor > 1:
-            return self
+            return dataclasses.replace(self, centre=max(by.centre, self.centre))
         freedom = 1 / (1 / self.freedom + 1 / by.placebos)
         return dataclasses.replace(self, variance=self.variance * by.factor, freedom=freedom, centre=by.centre)
 

@@ -14,6 +14,7 @@ Printed: how often leakage was called, with dev labels and without, and how ofte
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import sys
@@ -31,7 +32,7 @@ from absl import app, flags
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from attack import adapting, crossfit, layout, placebo, target, unlabelled, verdict
-from attack.calibration import Bank
+from attack.calibration import Bank, unlike_the_pool
 from attack.crossfit import Labelled, Options
 from attack.signals.sight import Sight
 from attack.statistics import intervals
@@ -141,6 +142,9 @@ def evidence(slices: Dealt, shadows: Shadows, own: np.ndarray, regime: tuple[flo
     relatives = np.array([np.isin(groups, slices.dev_group[row]) for row in held])
     bank = Bank(steps[-1], steps, np.hstack([held, np.zeros((SHADOWS, TEST), bool)]), relatives, PLAN.names)
     pool, other = bank.about(np.arange(DEV)), bank.about(DEV + np.arange(TEST))
+    numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    unlike = unlike_the_pool(held, pool.touched, numbers[:DEV], other.touched, numbers[DEV:])
+    other = dataclasses.replace(other, unlike=unlike)
     known = Labelled(pool, tuple(f"dev{i}" for i in range(DEV)), np.unique(slices.dev_group, return_inverse=True)[1])
     asked = target.Target(own[:DEV], own[DEV:], ~slices.used, other, tuple(f"test{i}" for i in range(TEST)))
     return Evidence(known, asked, slices)

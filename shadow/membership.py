@@ -85,8 +85,8 @@ def choose_unit(
     """The unit `asked` for, judged, or where that is "auto" the one that fits the data.
 
     References of an image are shadows without it. Those of a dev image may hold its relatives under `image`, never
-    under `group`; those of a candidate may hold its dev relatives under every unit. Unused dev images set the scale of
-    scores. So candidates look more used than they are where dev images have such references and they have not.
+    under `group`; those of a candidate may too, unless they are barred (`of_two_kinds`). Unused dev images set the
+    scale of scores. So candidates look more used than they are where dev images have such references and they have not.
 
     - `image` where all groups are single images. All units are then the same.
     - `group` where candidates seldom have relatives. Where they have them less often than dev images it is `group`,
@@ -107,20 +107,32 @@ def choose_unit(
         if enough and unit != enough[-1]:
             unit, why = enough[-1], f"{why}; but so few groups leave too few units of '{unit}'"
     theirs, own = relatives(dev_groups, test_groups, unit, candidates, seed)
-    warning = ""
+    warning, two_kinds = "", of_two_kinds(dev_groups, test_groups, candidates)
+    whole = not candidates and (unit == "group" or (unit == "image" and not dev))  # then references may be barred
     if own - theirs > _BELOW:
         warning = f"{said}: unused candidates look more used than they are, and too many are flagged"
         if asked not in (AUTO, fitting):
             warning += f"; membership.unit = {fitting!r} fits better"
-    elif _SELDOM * dev <= share < _OFTEN * dev and dev - share > _BELOW:
+    elif two_kinds:
         warning = f"{said}: no unit fits both candidates with relatives, which look less used, and those without"
-    elif theirs - own > _ABOVE:
+    elif theirs - own > _ABOVE and not whole:
         warning = f"{said}: candidates with relatives look less used than they are"
     if warning:
         warning = f"membership.unit = {unit!r} does not fit well: {warning}"
         if not candidates:
             warning += "; membership.candidates=true treats all alike"
     return UnitChoice(unit, share, dev, split, why if asked == AUTO else f"as given; {said}", warning)
+
+
+def of_two_kinds(dev_groups: Sequence[str], test_groups: Sequence[str], candidates: bool = False) -> bool:
+    """Are many candidates of groups that dev images are of too, and many of others?
+
+    What is not in the dev set of the two kinds of groups may differ: unlisted images of one kind may have been used.
+    Then no reference is barred (`attack/calibration.py`), so that shadows in the place of the target vary as much as
+    the candidates may. Arguments as of `choose_unit`.
+    """
+    share, dev = relatives(dev_groups, test_groups, "image", candidates, 0)
+    return _SELDOM * dev <= share < _OFTEN * dev and dev - share > _BELOW
 
 
 def _fitting(share: float, dev: float, split: float | None, candidates: bool) -> tuple[str, str]:

@@ -66,6 +66,44 @@ def test_shadows_that_hold_a_relative_are_references_as_often_as_others():
     np.testing.assert_allclose(found, expected, atol=4 * 0.5 / np.sqrt(200))
 
 
+@pytest.mark.parametrize("unit", ["image", "group", "mixed"])
+def test_candidates_are_calibrated_as_the_dev_images_of_their_group_are(unit):
+    """Against a loop over shadows: none that holds a relative is a reference of a candidate whose group's dev images
+    have no such reference either."""
+    dev, test = [f"g{i // 2}" for i in range(IMAGES)] + ["alone"], [f"g{i}" for i in range(8)] + ["alone", "stranger"]
+    member = membership.draw(dev, SHADOWS, MembershipConfig(unit=unit, block=SHADOWS), 3)
+    touched = [membership.touched(member, dev, names) for names in (dev, test)]
+    numbers = np.unique([*dev, *test], return_inverse=True)[1]
+    found = calibration.unlike_the_pool(member, touched[0], numbers[: len(dev)], touched[1], numbers[len(dev) :])
+    barred, every = 0, True  # every: is every group of several images split?
+    for group in set(dev[:-1]):
+        mine = [i for i, name in enumerate(dev) if name == group]
+        every &= any(row[mine].any() and not row[mine].all() for row in member)
+    for c, group in enumerate(test):
+        mine = [i for i, name in enumerate(dev) if name == group]
+        splits = any(row[mine].any() and not row[mine].all() for row in member)
+        for k, row in enumerate(member):
+            assert found[k, c] == (bool(row[mine].any()) and not splits and not every)
+            barred += found[k, c]
+    assert not found[:, test.index("stranger")].any()
+    assert found[:, test.index("alone")].sum() == (0 if unit == "image" else SHADOWS // 2)
+    assert (barred > 0) == (unit != "image") == (not every)
+
+
+def test_barred_shadows_are_no_references_and_hold_nobody_for_it():
+    data = make()
+    unlike = np.zeros_like(data.bank.member)
+    unlike[0] = True
+    bank = dataclasses.replace(data.bank, unlike=unlike)
+    barred = data.bank.member | unlike
+    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
+    assert not (calibration.choose_references(bank, order, 3) == 0).any()
+    assert (calibration.choose_references(data.bank, order, 3) == 0).any()
+    np.testing.assert_array_equal(bank.only([0, 2]).barred, barred[[0, 2]])
+    np.testing.assert_array_equal(bank.about(np.array([1, 3])).barred, barred[:, [1, 3]])
+    np.testing.assert_array_equal(data.bank.barred, data.bank.member)
+
+
 def test_too_few_references_are_an_error():
     data = make()
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)

@@ -49,9 +49,18 @@ def test_candidates_that_placebos_see_too_low_are_held_against_half_of_that(shar
     assert plain <= below
 
 
-def test_candidates_that_placebos_see_too_high_are_not_moved():
+def test_where_placebos_see_candidates_too_high_the_whole_shift_is_allowed_for():
+    """With a factor of 1 too: it is what accuses."""
     far = [unlabelled.Contrast(0.5 + z * 0.1, 0.01, 10.0, 50, 50, 10, 10) for z in (1.0, 2.0, 2.0)]
-    assert Placebo(tuple(far), ()).inflation.centre == 0.5
+    assert Placebo(tuple(far), ()).inflation.centre == pytest.approx(0.5 + 0.5 / 3)
+    high = unlabelled.Contrast(0.56, 1e-4, 100.0, 50, 50, 10, 10)
+    calm = [dataclasses.replace(high, area=0.502, variance=1e-2, freedom=10.0)] * 4
+    by = Placebo(tuple(calm), ()).inflation
+    assert by.factor == 1
+    assert high.inflated(by).centre == pytest.approx(0.502)
+    assert high.inflated(by).p > high.p
+    low = dataclasses.replace(by, centre=0.498)
+    assert high.inflated(low) == high
 
 
 def test_the_inflation_is_the_mean_square_of_standardised_areas():
@@ -62,7 +71,7 @@ def test_the_inflation_is_the_mean_square_of_standardised_areas():
     assert Placebo(tuple(calm), ()).inflation.factor == pytest.approx(1.0, abs=0.05)
     low = Placebo(tuple(far[1:2]), ()).inflation
     assert (low.placebos, low.centre) == (1, pytest.approx(0.5 + (0.3 - 0.5) / 2))
-    assert Placebo(tuple(far[:1]), ()).inflation == Inflation(1.0, 1)
+    assert Placebo(tuple(far[:1]), ()).inflation == Inflation(1.0, 1, 0.6)
     assert Placebo((), ()).inflation == Inflation(1.0, 0)
 
 
