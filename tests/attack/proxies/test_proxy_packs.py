@@ -15,6 +15,8 @@ from attack.statistics import ranking
 from shadow.config import DenoiserConfig, ProxyConfig
 from shadow.errors import Stopped, UserError
 
+pytestmark = pytest.mark.slow  # networks are trained
+
 SIZE = 8
 TINY = DenoiserConfig(patch=4, width=32, depth=1, heads=2)
 CONFIG = ProxyConfig(TINY, steps=400, batch_size=16, learning_rate=5e-3, times=(50, 100, 200), noises=4, pack=4)

@@ -18,6 +18,8 @@ from shadow.errors import Stopped
 from shadow.fleet.plan import Plan
 from shadow.train import never
 
+pytestmark = pytest.mark.slow  # networks are trained
+
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(0, 255, (5, 8, 8)).astype(np.float32)
 GREY = {shadow: RNG.uniform(0, 255, (6, 8, 8)).astype(np.float32) for shadow in range(-2, 6)}
