@@ -17,6 +17,8 @@ from tiny_run import PROGRESS, fails, leftovers
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
+pytestmark = pytest.mark.slow
+
 
 def content(folder: Path) -> dict[str, object]:
     """What a fleet has made: arrays, results and metrics, without what a clock or orbax's random names decide."""
@@ -130,8 +132,6 @@ import json, os, random, sys, time
 from pathlib import Path
 from shadow.fleet import packs
 from shadow.config import Config
-
-pytestmark = pytest.mark.slow
 
 folder, number, die = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "die"
 
