@@ -20,8 +20,9 @@ from shadow.data import challenge, decoding, phantom
 from shadow.errors import UserError
 
 TUNING_SEEDS, JUDGING_SEEDS = range(1101, 1107), range(1201, 1207)
-FRESH_SEEDS = range(1301, 1307)  # of judging worlds whose recipe was judged before
-JUDGED = ("judge-eps", "judge-flow", "judge-gan", "judge-v-attn")  # have been run and looked at
+# Of judging worlds whose recipe was judged before, once and twice: how their names begin, and their seeds.
+AGAIN = (("fresh", range(1301, 1307)), ("third", range(1401, 1407)))
+JUDGED = ("judge-eps", "judge-flow", "judge-gan", "judge-v-attn", "fresh-eps")  # have been run and looked at
 KINDS = ("eps", "flow", "gan", "dit", "v-attn", "eps-attn")
 SHARING = ("slice", "group", "half")
 RESOLUTION = 32  # pixels a side of training images and of generated ones
@@ -125,15 +126,16 @@ def _table() -> tuple[World, ...]:
 
 
 def _rounds() -> tuple[World, ...]:
-    """The table, with what was judged, and a fresh world of the same recipe for each of those."""
-    fresh = {seed: FRESH_SEEDS[i] for i, seed in enumerate(JUDGING_SEEDS)}
-    told = [replace(world, role="judged") if world.name in JUDGED else world for world in _table()]
-    again = [
-        replace(world, name=world.name.replace("judge", "fresh"), role="judging", seed=fresh[world.seed])
-        for world in told
-        if world.role == "judged"
-    ]
-    return (*told, *again)
+    """The table, with what was judged, and a fresh world of the same recipe for each of those, as often as it was."""
+    found = last = list(_table())
+    for start, seeds in AGAIN:
+        last = [
+            replace(world, name=f"{start}-{world.name.split('-', 1)[1]}", seed=seeds[world.seed % 100 - 1])
+            for world in last
+            if world.name in JUDGED
+        ]
+        found = [*found, *last]
+    return tuple(replace(world, role="judged") if world.name in JUDGED else world for world in found)
 
 
 WORLDS: dict[str, World] = {world.name: world for world in _rounds()}

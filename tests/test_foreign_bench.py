@@ -61,9 +61,12 @@ def test_every_kind_has_a_tuning_and_a_judging_world():
 
 
 def test_what_was_judged_is_followed_by_a_fresh_world_of_its_recipe():
+    after = {"judge": "fresh", "fresh": "third"}
     for name in foreign_worlds.JUDGED:
-        old, new = WORLDS[name], WORLDS[name.replace("judge", "fresh")]
-        assert (new.role, new.seed) == ("judging", old.seed + 100)
+        start, recipe = name.split("-", 1)
+        old, new = WORLDS[name], WORLDS[f"{after[start]}-{recipe}"]
+        assert new.role == ("judged" if new.name in foreign_worlds.JUDGED else "judging")
+        assert new.seed == old.seed + 100
         assert dataclasses.replace(new, name=old.name, role=old.role, seed=old.seed) == old
 
 
