@@ -19,7 +19,7 @@ AXES = {"left_right": 2, "up_down": 1}  # of images [image, height, width]
 CHOICES = {"none": (), "left_right": ("left_right",), "up_down": ("up_down",), "both": ("left_right", "up_down")}
 AUTO = "auto"
 # Share of real slices nearer to the pile than to the flipped pile, at or below which training is taken to have flipped:
-# .39 to .47 where it had, .92 or more where it had not (docs/results.md).
+# .39 to .48 where it had, .92 or more where it had not (docs/results.md).
 _SHARE = 0.65
 _LOOKED_AT = 2000  # images of a pile, evenly spaced
 

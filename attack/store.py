@@ -7,6 +7,7 @@ what piles were flipped. Written by `measuring`.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ class Store:
         chosen = [dev + i for i, name in enumerate(self.test) if name in wanted]
         held = self.member[:, chosen] if pool > dev else np.zeros((shadows, len(chosen)), bool)
         bank = self._bank(step, name, chosen, held)
+        if pool == dev:
+            bank = dataclasses.replace(bank, unlike=self._unlike(chosen, bank.touched))
         return Target(pile[:pool], pile[chosen], self.null, bank, ids, self.presumed)
 
     def pool_target(self, step: int, name: str = "generated_dev") -> Target:
@@ -129,17 +132,23 @@ class Store:
     def _bank(self, step: int, like: str, chosen: Sequence[int] | np.ndarray, member: np.ndarray) -> calibration.Bank:
         """The shadows' signals of the images `chosen` of dev and test in a row; member: bool [shadow, image], no
         reference of it."""
-        pool, group = len(self.pool), group_numbers(self.groups)
-        of_pool, touched = (
-            membership.touched(self.member, self.groups[:pool], np.asarray(self.groups)[images].tolist())
-            for images in (np.arange(pool), chosen)
-        )
-        unlike = calibration.unlike_the_pool(self.member, of_pool, group[:pool], touched, group[chosen])
+        touched = self._touched(np.asarray(self.groups)[chosen].tolist())
         steps = list(fleet.pile_steps(self.config))
         of_steps = np.stack([self.layout.signals(self._evidence(s, like)[:, chosen]) for s in steps])
-        unlike &= np.asarray(chosen) >= pool  # images of the pool are what candidates are to be like
-        unlike &= not membership.of_two_kinds(self.groups[: len(self.dev)], self.groups[len(self.dev) :])
-        return calibration.Bank(of_steps[steps.index(step)], of_steps, member, touched, self.layout.names, unlike)
+        return calibration.Bank(of_steps[steps.index(step)], of_steps, member, touched, self.layout.names)
+
+    def _touched(self, groups: Sequence[str]) -> np.ndarray:
+        """Which shadows hold an image of each of these groups, bool [shadow, group]."""
+        return membership.touched(self.member, self.groups[: len(self.pool)], groups)
+
+    def _unlike(self, chosen: Sequence[int], touched: np.ndarray) -> np.ndarray | None:
+        """Shadows that may be no reference of the candidates `chosen`, who are in none; None where there are none such.
+        touched: bool [shadow, candidate]."""
+        dev, group = len(self.dev), group_numbers(self.groups)
+        if membership.of_two_kinds(self.groups[:dev], self.groups[dev:]):
+            return None
+        of_pool = self._touched(self.groups[:dev])
+        return calibration.unlike_the_pool(self.member, of_pool, group[:dev], touched, group[chosen])
 
     def _evidence(self, step: int, like: str) -> np.ndarray:
         """Of the shadows' piles, [shadow, candidate, number]: a view, not a copy of the store."""

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from attack.compare import plots, table
 from attack.compare.measure import CALIBRATED
 from attack.compare.trajectory import SIDES
-from attack.report import gallery
+from attack.report import gallery, pages
 from shadow.whitebox import ATTACKS
 
 _TITLES = {
@@ -38,7 +37,7 @@ def render(result: dict[str, Any], sheets: Sequence[np.ndarray | None]) -> str:
     shown = [{"letter": letter(i), "label": one["label"], **one} for i, one in enumerate(result["checkpoints"])]
     letters = {one["label"]: one["letter"] for one in shown}
     first = [pair for pair in result["pairs"] if pair["a"] == shown[0]["label"]]
-    page = _environment().get_template("compare.html")
+    page = pages.template("compare.html", Path(__file__).parent)
     return page.render(
         said=headline(result, letters),
         checkpoints=shown,
@@ -62,18 +61,6 @@ def render(result: dict[str, Any], sheets: Sequence[np.ndarray | None]) -> str:
             for one in shown
             if one["blackbox"].get("auc") is not None and not one["blackbox"]["calibrated"]
         ],
-    )
-
-
-def _environment() -> jinja2.Environment:
-    here = Path(__file__).parent
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader([here, here.parent / "report"]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
     )
 
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-import jinja2
 from markupsafe import Markup
 
 from attack.inspecting import drawings, looks
-from attack.report import gallery
+from attack.report import gallery, pages
 from shadow.config import Config
 from shadow.data import editions
 from shadow.data.inspection import MOST, Copies, Facts, RoleFacts
@@ -36,40 +35,24 @@ def render(facts: Facts, pictures: bool) -> str:
     generated = [one for one in facts.roles if one.role in editions.GENERATED]
     seen = [looks.look(facts.found, one.role) for one in facts.roles]
     others = [one.role for one in real]
-    return (
-        _environment()
-        .get_template("inspect.html")
-        .render(
-            facts=facts,
-            refused=any(one.refused for one in facts.copies),
-            cards=_cards(facts, real, generated),
-            role_head=["role", "folder", "images", "expected", "pixels", "stored as"],
-            role_rows=[_role_row(one) for one in facts.roles],
-            gray_head=["role", "mean gray", "spread", "levels", "black", "looked at"],
-            gray_rows=[_gray_row(one) for one in facts.roles],
-            plots_of_looks=_plots(seen),
-            copies_head=["role", *(one.role for one in facts.roles)],
-            copies_rows=_copies_rows(facts),
-            copies=[_listed(one) for one in facts.copies[:_MOST_COPIES]],
-            copies_left=max(0, len(facts.copies) - _MOST_COPIES),
-            group_head=["role", "groups", "median", "largest", "alone", *(f"also in {name}" for name in others)],
-            group_rows=_group_rows(facts, others),
-            sheets=[(one.role, gallery.sheet(looks.pictures(facts.found, one.role))) for one in facts.roles]
-            if pictures
-            else [],
-        )
-    )
-
-
-def _environment() -> jinja2.Environment:
-    here = Path(__file__).parent
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader([here, here.parent / "report"]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+    return pages.template("inspect.html", Path(__file__).parent).render(
+        facts=facts,
+        refused=any(one.refused for one in facts.copies),
+        cards=_cards(facts, real, generated),
+        role_head=["role", "folder", "images", "expected", "pixels", "stored as"],
+        role_rows=[_role_row(one) for one in facts.roles],
+        gray_head=["role", "mean gray", "spread", "levels", "black", "looked at"],
+        gray_rows=[_gray_row(one) for one in facts.roles],
+        plots_of_looks=_plots(seen),
+        copies_head=["role", *(one.role for one in facts.roles)],
+        copies_rows=_copies_rows(facts),
+        copies=[_listed(one) for one in facts.copies[:_MOST_COPIES]],
+        copies_left=max(0, len(facts.copies) - _MOST_COPIES),
+        group_head=["role", "groups", "median", "largest", "alone", *(f"also in {name}" for name in others)],
+        group_rows=_group_rows(facts, others),
+        sheets=[(one.role, gallery.sheet(looks.pictures(facts.found, one.role))) for one in facts.roles]
+        if pictures
+        else [],
     )
 
 

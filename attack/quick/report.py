@@ -11,7 +11,8 @@ import numpy as np
 from attack import score
 from attack.quick import words
 from attack.report import gallery, made, sentence, view
-from attack.report.write import FOLD, LOWEST_SHOWN, template
+from attack.report.pages import template
+from attack.report.write import FOLD, LOWEST_SHOWN
 from shadow import files
 from shadow.config import Config
 from shadow.data import manifest as manifests

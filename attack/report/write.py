@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from attack import score
-from attack.report import figures, gallery, made, sentence, truth, view, worth
+from attack.report import figures, gallery, made, pages, sentence, truth, view, worth
 from shadow import files
 from shadow.config import Config
 from shadow.data import manifest as manifests
@@ -38,7 +37,7 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
     candidates = _candidates(predictions, known)
     two_way, headline = evaluation.get("two_way") or {}, sentence.headline(evaluation)
     prior = evaluation.get("prior") or config.attack.prior
-    page = template("template.html").render(
+    page = pages.template("template.html").render(
         verdict=sentence.verdict(evaluation, len(predictions.ids)),
         hero=scale.track(
             headline.get("auc"),
@@ -76,20 +75,6 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
     path = workdir / "report.html"
     files.write_text(path, page)
     return path
-
-
-def template(name: str) -> jinja2.Template:
-    """The page `name` of this folder; a figure it asks for and does not get is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["percent"] = sentence.percent
-    return environment.get_template(name)
 
 
 def _held_out(path: Path) -> dict[str, np.ndarray] | None:
