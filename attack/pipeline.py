@@ -14,18 +14,20 @@ import jax
 import threadpoolctl
 from absl import logging
 
-from attack import calibration, layout, measuring, proxies, status, store, submission
-from attack.report import sentence
-from attack.status import Step
-from attack.vectors import embeddings, supplied
+from attack.decision import submission
+from attack.evidence import layout, measuring, proxies
+from attack.evidence.embeddings import builtin, supplied
+from attack.inference import calibration, store
+from attack.report import progress, wording
+from attack.report.progress import Step
 from shadow import fleet, hub, workdir
-from shadow.checks import validate
 from shadow.config import Config
 from shadow.data import manifest
 from shadow.errors import UserError
-from shadow.fleet import conduct
+from shadow.fleet import orchestrate
 from shadow.fleet import plan as plans
 from shadow.fleet.locks import patient_lock
+from shadow.validate import validate
 
 # The folder of a stage's stamp, and the files without which the stage is not done, stamp or no stamp.
 STAGES = {
@@ -59,7 +61,7 @@ class Run:
         plans.check_hashed()  # what is not registered is better found now than after training
         submission.check_formats()
         validate(config)
-        layout.check(embeddings.names(config.attack), config.attack.signals, config.data.resolution)
+        layout.check(builtin.names(config.attack), config.attack.signals, config.data.resolution)
         self.folder, self.config, self.executor, self.reuse = folder, config, executor, reuse
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--workdir={folder} is a file: name a folder")
@@ -89,11 +91,11 @@ class Run:
             raise UserError("data.root is given: leave it empty to make a challenge in the workdir")
         if (self.folder / "challenge").is_dir():
             return
-        conduct.make_challenge(self.folder, self.config)
+        orchestrate.make_challenge(self.folder, self.config)
 
     def plan(self) -> None:
         with self._alone():
-            conduct.plan(self.folder, self.data_root, self.config)
+            orchestrate.plan(self.folder, self.data_root, self.config)
 
     def train(self) -> None:
         self._fleet("train")
@@ -103,7 +105,7 @@ class Run:
         self._fleet("sample")
 
     def _fleet(self, command: str) -> None:
-        conduct.carry_out(self.folder, self.data_root, self.config, command, self.executor, self.reuse)
+        orchestrate.carry_out(self.folder, self.data_root, self.config, command, self.executor, self.reuse)
 
     def status(self, flags: str = "") -> None:
         """Prints how far the run is, where its results are, and the next command, which is to have these flags."""
@@ -115,8 +117,8 @@ class Run:
         for line in [*self._describe(), *(stage.line for stage in stages)]:
             print(line)
         steps = [*([] if self.config.data.root else [challenge]), *self._fleet_steps(), *stages]
-        print(status.progress(steps))
-        for line in status.following(self.folder, steps, flags or shlex.join([f"--workdir={self.folder}"])):
+        print(progress.progress(steps))
+        for line in progress.following(self.folder, steps, flags or shlex.join([f"--workdir={self.folder}"])):
             print(line)
 
     def _results(self, stage: str) -> tuple[Path, ...]:
@@ -129,7 +131,7 @@ class Run:
         return [Step("plan", planned), Step("sample", not missing)]
 
     def _describe(self) -> list[str]:
-        return conduct.describe(self.folder, self.data_root, self.config)
+        return orchestrate.describe(self.folder, self.data_root, self.config)
 
     def signals(self) -> None:
         with self._stage("signals") as wanted:
@@ -165,12 +167,12 @@ class Run:
         return shadows
 
     def fit(self) -> None:
-        from attack import fitting  # SciPy's statistics take as long to import as the other commands need
+        from attack.inference import fitting  # SciPy's statistics take as long to import as the other commands need
 
         self._attack_stage("fit", fitting.fit)
 
     def predict(self) -> None:
-        from attack import predicting
+        from attack.decision import predicting
 
         self._attack_stage("predict", predicting.predict)
 
@@ -236,8 +238,8 @@ class Run:
 
     def _headline(self) -> str:
         evaluation = json.loads((self.folder / "attack" / "evaluation.json").read_text())
-        said = sentence.verdict(evaluation, evaluation["submission"]["candidates"]).sentence
-        gone = sentence.missing(evaluation)
+        said = wording.verdict(evaluation, evaluation["submission"]["candidates"]).sentence
+        gone = wording.missing(evaluation)
         return f"{said} Only {gone}." if gone else said
 
     def _check_inputs(self, first: bool) -> None:
@@ -253,7 +255,7 @@ class Run:
         present = fleet.present(self.folder, self.config)
         missing = sorted(set(range(asked)) - set(present))
         if missing:
-            said = f"{len(present)} of {asked} shadows are there (missing: {sentence.listed(missing)})"
+            said = f"{len(present)} of {asked} shadows are there (missing: {wording.listed(missing)})"
             if not self.config.attack.allow_missing:
                 raise UserError(
                     f"{said}: run `launch.py sample`, or go on without them with --config.attack.allow_missing=true"

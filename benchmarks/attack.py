@@ -26,8 +26,9 @@ import attack_cases  # noqa: E402
 import launching  # noqa: E402
 from attack_figures import RATES, Case, read, row  # noqa: E402
 
-from attack import recalibration  # noqa: E402
-from attack.statistics import intervals, metrics, ranking  # noqa: E402
+from attack import metrics  # noqa: E402
+from attack.decision import platt  # noqa: E402
+from attack.metrics import intervals, ranking  # noqa: E402
 from shadow import files, workdir  # noqa: E402
 from shadow.config import from_dict  # noqa: E402
 from shadow.errors import exits  # noqa: E402
@@ -140,7 +141,7 @@ def false_alarms(cases: dict[str, Case]) -> None:
     expected: dict[str, np.ndarray] = {}
     for name, case in cases.items():
         limits, world = case.evaluation["thresholds"], _world(name)
-        law = recalibration.fpr_distribution(limits["nulls"], limits["share"])
+        law = platt.fpr_distribution(limits["nulls"], limits["share"])
         if law is None:  # the probabilities set it
             continue
         wrong, others = int(case.flagged[case.truth == 0].sum()), int((case.truth == 0).sum())

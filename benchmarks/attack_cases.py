@@ -24,13 +24,15 @@ import jax
 import numpy as np
 
 from attack import baselines
-from attack.statistics import ranking
-from shadow import checkpoint, files, piles, train, whitebox
+from attack.compare import whitebox
+from attack.metrics import ranking
+from shadow import files, piles
 from shadow.config import Config
 from shadow.data import challenge, decoding
 from shadow.denoisers.build import build
 from shadow.errors import UserError
 from shadow.hub import Generator
+from shadow.training import checkpoint, train
 
 _TARGETS = ("dit", "unet2d")
 _NAME = re.compile(rf"(phantom|real)\.({'|'.join(_TARGETS)})\.(slice|group)\.(\d+)")

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import launching
 import numpy as np
 
-from attack import baselines, crossfit, fitting, store, target
-from attack.quick import choice
-from attack.statistics import metrics, ranking
+from attack import baselines, metrics
+from attack.baselines.alone import choice
+from attack.inference import crossfit, fitting, store, target
+from attack.metrics import ranking
 from shadow import fleet, piles
 from shadow.config import Config
 from shadow.data import manifest

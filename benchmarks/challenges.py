@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 import launching  # noqa: E402
 
-from attack import score  # noqa: E402
+from attack.metrics import score  # noqa: E402
 from shadow.errors import exits  # noqa: E402
 
 _CONFIG = flags.DEFINE_string("config", "configs/demo.py", "Recipe of every challenge.")

@@ -36,8 +36,9 @@ import foreign_rivals  # noqa: E402
 import foreign_worlds  # noqa: E402
 import launching  # noqa: E402
 
-from attack import unlabelled, verdict  # noqa: E402
-from attack.statistics import intervals, metrics, ranking  # noqa: E402
+from attack import metrics  # noqa: E402
+from attack.decision import unlabelled, verdict  # noqa: E402
+from attack.metrics import intervals, ranking  # noqa: E402
 from shadow import files, keys  # noqa: E402
 from shadow.config import Config  # noqa: E402
 from shadow.errors import UserError, exits  # noqa: E402

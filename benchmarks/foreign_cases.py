@@ -44,7 +44,7 @@ import foreign_worlds  # noqa: E402
 from foreign_worlds import RESOLUTION, WORLDS, Dealt, World  # noqa: E402
 
 from attack import baselines  # noqa: E402
-from attack.statistics import ranking  # noqa: E402
+from attack.metrics import ranking  # noqa: E402
 from shadow import files, keys  # noqa: E402
 from shadow.data import challenge, decoding  # noqa: E402
 from shadow.errors import UserError, exits  # noqa: E402

@@ -18,8 +18,8 @@ import launching
 import numpy as np
 
 from attack.baselines import BASELINES
-from attack.quick import choice
-from attack.statistics import intervals, ranking, roc
+from attack.baselines.alone import choice
+from attack.metrics import intervals, ranking, roc_curve
 from shadow import keys
 
 FOLDER = "baselines"  # of a case, beside its modes
@@ -156,7 +156,9 @@ def table(cases: Sequence[Beside]) -> None:
         )
         for case in mine:
             if (case.truth == 0).sum() >= FEW:
-                rates = [roc.tpr_at_fpr(s, case.truth, 0.01).tpr for s in (case.ours, case.baselines[case.chosen])]
+                rates = [
+                    roc_curve.tpr_at_fpr(s, case.truth, 0.01).tpr for s in (case.ours, case.baselines[case.chosen])
+                ]
                 print(f"{mode}, {case.world} {case.case}: TPR at 1 % FPR {rates[0]:.3f}, its {rates[1]:.3f}")
 
 

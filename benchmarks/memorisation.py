@@ -21,13 +21,14 @@ from absl import app, flags, logging
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from attack.statistics import ranking  # noqa: E402
-from attack.vectors import embeddings  # noqa: E402
-from attack.vectors.distances import distances  # noqa: E402
-from shadow import piles, train  # noqa: E402
+from attack.evidence.embeddings import builtin  # noqa: E402
+from attack.evidence.embeddings.distances import distances  # noqa: E402
+from attack.metrics import ranking  # noqa: E402
+from shadow import piles  # noqa: E402
 from shadow.config import ChallengeConfig, DenoiserConfig, DiffusionConfig, PileConfig, TrainConfig  # noqa: E402
 from shadow.data import challenge, decoding  # noqa: E402
 from shadow.errors import exits  # noqa: E402
+from shadow.training import train  # noqa: E402
 
 _POOL = flags.DEFINE_string("pool", "phantom", "phantom, or a folder of slices of one size.")
 SLICES, PILE = 40, PileConfig(count=200, batch_size=50)
@@ -67,8 +68,8 @@ def one(images: np.ndarray, recipe: tuple[str, float, int, int, float, int]) -> 
         piles.draw_piles(spec, folders, paths, steps, PILE)
         aucs = []
         for path, held in zip(paths, members, strict=True):
-            pile = embeddings.standardised(np.asarray(piles.open_pile(path)))
-            nearest = distances(embeddings.standardised(images), pile).min(1)
+            pile = builtin.standardised(np.asarray(piles.open_pile(path)))
+            nearest = distances(builtin.standardised(images), pile).min(1)
             aucs.append(ranking.auc(-nearest, np.isin(np.arange(SLICES), held).astype(int)))
     print(
         f"{prediction:7} weight <= {cap:<4} width {width:<4} batch {batch:<3} rate {rate:<6} {steps:5} steps "

@@ -31,16 +31,19 @@ from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from attack import adapting, crossfit, layout, placebo, target, unlabelled, verdict
-from attack.calibration import Bank, unlike_the_pool
-from attack.crossfit import Labelled, Options
-from attack.signals.sight import Sight
-from attack.statistics import intervals
-from attack.unlabelled import Slices
-from attack.vectors import embeddings
-from shadow import keys, membership
+from attack.decision import adaptation, placebo, unlabelled, verdict
+from attack.decision.unlabelled import Slices
+from attack.evidence import layout
+from attack.evidence.embeddings import builtin
+from attack.evidence.signals.embedded_pile import Sight
+from attack.inference import crossfit, target
+from attack.inference.calibration import Bank, unlike_the_pool
+from attack.inference.crossfit import Labelled, Options
+from attack.metrics import intervals
+from shadow import keys
 from shadow.config import AttackConfig, MembershipConfig
 from shadow.errors import exits
+from shadow.training import membership
 
 _SEEDS = flags.DEFINE_integer("seeds", 25, "Runs of every way.", lower_bound=1)
 _FIRST = flags.DEFINE_integer("first", 0, "The first seed.", lower_bound=0)
@@ -113,7 +116,7 @@ def deal(sharing: str, rng: np.random.Generator) -> Dealt:
 def measured(slices: Dealt, pile: np.ndarray) -> np.ndarray:
     """The default signals of a pile of all slices, float64 [slice, column]: dev slices, then candidates."""
     every = np.concatenate([slices.dev, slices.test])
-    return PLAN.signals(PLAN.measure(lambda e: Sight(embeddings.embed(e, every), embeddings.embed(e, pile))))
+    return PLAN.signals(PLAN.measure(lambda e: Sight(builtin.embed(e, every), builtin.embed(e, pile))))
 
 
 def train(slices: Dealt, seed: int, rng: np.random.Generator) -> Shadows:
@@ -160,7 +163,7 @@ def verdicts(found: Evidence, seed: int) -> dict[str, verdict.Verdict]:
     who = found.slices
     placebos = placebo.placebo(known, asked, options, 1, who.test_group, who.dev_group)
     fold = crossfit.folds(known.group, FOLDS, seed)[known.group]
-    moved = adapting.fit([combiner for combiner, _ in fitted], z_pool, (~null).astype(int), fold)
+    moved = adaptation.fit([combiner for combiner, _ in fitted], z_pool, (~null).astype(int), fold)
     said = {}
     for mode, score, of_pool in (
         ("blind", target.log_odds(fitted, z), target.log_odds(fitted, z_pool)),

@@ -24,13 +24,13 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from attack import layout  # noqa: E402
-from attack.signals import SIGNALS  # noqa: E402
-from attack.signals.scene import Pile, Scene  # noqa: E402
-from attack.signals.sight import Block  # noqa: E402
-from attack.vectors import spaces  # noqa: E402
-from attack.vectors.distances import distances  # noqa: E402
-from attack.vectors.embeddings import EMBEDDINGS, standardised  # noqa: E402
+from attack.evidence import layout  # noqa: E402
+from attack.evidence.embeddings import spaces  # noqa: E402
+from attack.evidence.embeddings.builtin import EMBEDDINGS, standardised  # noqa: E402
+from attack.evidence.embeddings.distances import distances  # noqa: E402
+from attack.evidence.signals import SIGNALS  # noqa: E402
+from attack.evidence.signals.attack_data import Pile, Scene  # noqa: E402
+from attack.evidence.signals.embedded_pile import Block  # noqa: E402
 from shadow.config import Config  # noqa: E402
 
 _CANDIDATES = flags.DEFINE_integer("candidates", 200, "Real images, of which half are known.")

@@ -23,7 +23,7 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from attack.vectors.ssim import ssim_all, ssim_pairs  # noqa: E402
+from attack.evidence.embeddings.ssim import ssim_all, ssim_pairs  # noqa: E402
 
 _RUNS = flags.DEFINE_integer("runs", 5, "Paired runs.")
 _CANDIDATES = flags.DEFINE_integer("candidates", 200, "Candidates of the large task.")

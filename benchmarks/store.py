@@ -24,7 +24,7 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from attack import layout, measuring  # noqa: E402
+from attack.evidence import layout, measuring  # noqa: E402
 from shadow import fleet, piles  # noqa: E402
 from shadow.config import Config  # noqa: E402
 from shadow.data import manifest  # noqa: E402

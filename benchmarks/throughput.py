@@ -47,9 +47,9 @@ def pack_of(size: int, model: str) -> Callable[[], None]:
     import jax
     import jax.numpy as jnp
 
-    from shadow import train
     from shadow.config import Config
     from shadow.denoisers.build import build
+    from shadow.training import train
 
     config = Config()
     config.denoiser.width, config.denoiser.depth, config.denoiser.patch, config.train.batch_size = MODELS[model]

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from attack.compare import drawings, table  # noqa: E402
-from attack.report.canvas import ACCENT, INK, LINE, MUTED  # noqa: E402
+from attack.report.plot_style import ACCENT, INK, LINE, MUTED  # noqa: E402
 from shadow.errors import UserError, exits  # noqa: E402
 
 _COMPARISON = flags.DEFINE_string("comparison", None, "compare.json of a run.", required=True)

@@ -19,7 +19,7 @@ def run(settle: bool = True) -> Any:
     if config.fleet.shadows:
         from attack.pipeline import Run as Kind
     else:
-        from attack.quick.run import QuickRun as Kind
+        from attack.baselines.alone.run import QuickRun as Kind
     return Kind(folder, config, options.EXECUTOR.value, [Path(name) for name in options.REUSE.value], settle)
 
 
@@ -31,13 +31,13 @@ def proxies() -> None:
     opened = run()
     if hasattr(opened, "proxies"):  # else a worker, of the floor below
         return opened.proxies()
-    from attack.proxies import working
+    from attack.evidence.proxies import working
 
     return working.work(opened.folder, opened.config, opened.data_root)
 
 
 def score() -> None:
-    from attack import score as scoring
+    from attack.metrics import score as scoring
 
     print(scoring.score_files(options.given(options.PREDICTIONS), options.given(options.TRUTH), options.JSON.value))
 
@@ -47,7 +47,7 @@ def inspect() -> None:
 
 
 def validate() -> None:
-    from attack import submission
+    from attack.decision import submission
 
     path = options.given(options.SUBMISSION)
     ids = run().candidate_ids() if options.WORKDIR.value else None

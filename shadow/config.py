@@ -1,7 +1,7 @@
 """Every option of a run, as typed dataclasses.
 
 A recipe in `configs/` returns a `Config`; `--config.train.steps=500` overrides a field. Unknown fields and wrong
-types are refused by `ml_collections.config_flags`; contradictions by `shadow/checks.py`. Units are in the names or in
+types are refused by `ml_collections.config_flags`; contradictions by `shadow/validate.py`. Units are in the names or in
 the comment beside the field.
 """
 
@@ -187,7 +187,7 @@ class AttackConfig:
     bootstrap: int = 100  # resamples of shadows and groups behind probability_low/high
     same_generator: str = "auto"  # did one generator make the dev and the test pile? auto (tested) | true | false
     recalibrate: str = "auto"  # weights, probabilities and thresholds by dev labels: auto (where they count), none, dev
-    baseline: str = ""  # without shadows: whose labels submission.csv has; empty: see attack/quick/choice.py
+    baseline: str = ""  # without shadows: whose labels submission.csv has; empty: see attack/baselines/alone/choice.py
     objective: str = "f1"  # what submission.csv maximises in expectation: f1 | kappa | accuracy
     seed: int = 0
 

@@ -22,13 +22,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shadow import astray, checkpoint, files, train, workdir
+from shadow import astray, files, workdir
 from shadow.config import Config, DenoiserConfig, DiffusionConfig, PileConfig, from_dict
 from shadow.denoisers import unet2d_config, weights
 from shadow.denoisers.build import Network, Params, build
 from shadow.diffusion import dialect, rules
 from shadow.errors import UserError
 from shadow.fleet import families
+from shadow.training import checkpoint, train
 
 _OURS = "shadowprint.json"
 _OF_CALL = ("sampler_steps", "eta", "use_clipped_model_output")  # fields of PileConfig that _OURS holds

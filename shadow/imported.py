@@ -17,14 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from shadow import files, hub, keys, piles, train
+from shadow import files, hub, keys, piles
 from shadow.config import SEEDS, DenoiserConfig, DiffusionConfig, PileConfig
 from shadow.denoisers import weights
 from shadow.denoisers.build import build
 from shadow.diffusion import rules, samplers
 from shadow.errors import UserError
-from shadow.fleet import conduct, worker
+from shadow.fleet import orchestrate, worker
 from shadow.hub import Generator, check_parents, read_pipeline
+from shadow.training import train
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601: gray values of a colour network's images
 
@@ -87,7 +88,7 @@ def audit_pile(pipeline: Path, folder: Path, options: Mapping[str, Any]) -> str:
     def progress(done: int, total: int, rate: float, loss: float | None = None) -> None:
         bar.update(done - bar.n)
 
-    with bar, conduct.stoppable():
+    with bar, orchestrate.stoppable():
         images = draw(generator, folder, asked, progress, worker.stopping)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(generator.params))
     times = (generator.diffusion or DiffusionConfig()).timesteps

@@ -21,11 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from shadow import checkpoint, files, keys, train
+from shadow import files, keys
 from shadow.config import DiffusionConfig, PileConfig
 from shadow.denoisers.build import Network, Params, build
 from shadow.diffusion import samplers
 from shadow.errors import Stopped, UserError
+from shadow.training import checkpoint, train
 
 
 def to_gray(x: jax.Array) -> jax.Array:

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shadow import checkpoint, train, workdir
+from shadow import workdir
 from shadow.config import Config, DenoiserConfig, DiffusionConfig, PileConfig, UNet2DConfig
 from shadow.denoisers.build import Params, build
 from shadow.hub import Generator
+from shadow.training import checkpoint, train
 
 SIZE = 8
 MODEL = "diffusion_pytorch_model.safetensors"

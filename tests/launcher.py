@@ -21,7 +21,7 @@ from pathlib import Path
 LAUNCH = Path(__file__).parent.parent / "launch.py"
 _IMPORTS = (
     *("shadow.fleet.worker", "shadow.hub", "shadow.imported"),
-    *("attack.pipeline", "attack.quick.run", "attack.report.write", "attack.compare.command"),
+    *("attack.pipeline", "attack.baselines.alone.run", "attack.report.write", "attack.compare.command"),
 )
 
 

@@ -1,4 +1,4 @@
-"""The regression of `attack.expectation` again, one pile and one column at a time, for tests to compare with."""
+"""The regression of `attack.inference.expectation` again, one pile and one column at a time, to compare with."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ import foreign_cases  # noqa: E402
 import foreign_worlds  # noqa: E402
 from foreign_worlds import WORLDS, World  # noqa: E402
 
-from attack.statistics import ranking  # noqa: E402
+from attack.metrics import ranking  # noqa: E402
 from shadow.data import challenge, decoding  # noqa: E402
 from shadow.errors import UserError  # noqa: E402
 

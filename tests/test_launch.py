@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tiny_run import PROGRESS, fails, leftovers, snapshot
 
-from attack import predicting, store
+from attack.decision import predicting
+from attack.inference import store
 from attack.pipeline import Run
 from shadow import config, workdir
 from shadow.data import manifest

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attack import submission
-from attack.quick.run import QuickRun
+from attack.baselines.alone.run import QuickRun
+from attack.decision import submission
 from configs import baselines
 from shadow.errors import UserError
 

@@ -12,17 +12,19 @@ from naive_expectation import held_out, means
 from recipes import tiny as tiny_recipe
 from tiny_run import fails, leftovers
 
-from attack import calibration, crossfit, fitting, measuring, predicting, store, target
 from attack.compare import blackbox, subjects
 from attack.compare.piles import yard
 from attack.compare.subjects import resolve
+from attack.decision import predicting
+from attack.evidence import layout, measuring
+from attack.inference import calibration, crossfit, fitting, store, target
 from shadow import fleet, piles, workdir
-from shadow.checks import validate
 from shadow.config import CompareConfig
 from shadow.data import manifest
 from shadow.errors import UserError
-from shadow.fleet import conduct, plan
+from shadow.fleet import orchestrate, plan
 from shadow.fleet.packs import Fleet
+from shadow.validate import validate
 
 ONLINE = "--config.membership.candidates=true"
 
@@ -38,7 +40,7 @@ def recipe(online=True, **attack):
 
 def planned(folder, images, config):
     folder.mkdir()
-    conduct.plan(folder, images, config)
+    orchestrate.plan(folder, images, config)
     return manifest.read(folder / "manifest.csv", images), np.load(folder / "membership.npy")
 
 
@@ -57,7 +59,7 @@ def attacked(folder, images, config, copy, used):
         path = piles.pile_path(fleet.shadow_folder(folder, k), config.train.steps)
         path.parent.mkdir(parents=True)
         np.save(path, draw(np.flatnonzero(member[k]), 20))
-    made = {role: draw([names.index(name) for name in used], 24) for role in store.TARGETS}
+    made = {role: draw([names.index(name) for name in used], 24) for role in layout.TARGETS}
     plain = measuring.pile_of_target
 
     def of_target(manifest, config, role, count):

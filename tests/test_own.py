@@ -13,15 +13,18 @@ from PIL import Image
 from recipes import tiny as tiny_recipe
 from tiny_run import fails, leftovers
 
-from attack import fitting, measuring, predicting, store
+from attack.baselines.alone.run import QuickRun
+from attack.decision import predicting
+from attack.evidence import measuring
+from attack.inference import fitting, store
 from attack.pipeline import Run
-from attack.quick.run import QuickRun
 from attack.report.write import write_report
 from configs import baselines
-from shadow import files, fleet, membership, piles
+from shadow import files, fleet, piles
 from shadow.data import manifest
 from shadow.errors import UserError
-from shadow.fleet import conduct
+from shadow.fleet import orchestrate
+from shadow.training import membership
 
 OWN = ("--config.data.edition=own", "--config.attack.same_generator=false")
 
@@ -191,7 +194,7 @@ def test_bad_own_data_are_named(own, tmp_path):
     for online in (False, True):  # candidates are units of the shadows, and of no use where they are all there is
         recipe.membership.candidates, recipe.fleet.shadows, recipe.fleet.pack = online, 8, 4
         with pytest.raises(UserError, match="all 1 dev images are of one patient"):
-            conduct.plan(tmp_path, data, recipe)
+            orchestrate.plan(tmp_path, data, recipe)
     shutil.rmtree(data / "candidates")
     with pytest.raises(UserError, match="no folder for the role unknown: edition own needs"):
         manifest.build(data, "own", "", 0.5)

@@ -12,13 +12,13 @@ from PIL import Image
 from tiny_run import LAUNCH, fails, leftovers, snapshot
 
 from attack.baselines import BASELINES, score_all
-from attack.quick.run import QuickRun
-from attack.statistics.metrics import decide
+from attack.baselines.alone.run import QuickRun
+from attack.metrics import decide
 from configs import baselines
-from shadow.checks import validate
 from shadow.config import AttackConfig, Config
 from shadow.data import decoding
 from shadow.errors import UserError
+from shadow.validate import validate
 
 QUICK = LAUNCH.parent / "configs" / "baselines.py"
 FILES = {"config.json", "manifest.csv", "scores.csv", "predictions.csv", "submission.csv", "report.html", "attack"}

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.cluster import HDBSCAN
 
 from attack.baselines.inputs import Inputs
-from attack.vectors.distances import distances
+from attack.evidence.embeddings.distances import distances
 
 SMALLEST = 5  # images of a cluster, at least
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigh
 
-from attack.vectors.distances import distances
-from attack.vectors.embeddings import embed
-from attack.vectors.ssim import ssim_all
+from attack.evidence.embeddings.builtin import embed
+from attack.evidence.embeddings.distances import distances
+from attack.evidence.embeddings.ssim import ssim_all
 
 ALL_PAIRS = 10_000 * 64 * 64  # pixels of a pile up to which SSIM is computed of all pairs
 SSIM_NEAREST = 200  # of a larger pile: with this many images that are nearest by "pixels"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from attack import metrics
 from attack.compare.paired import Scored
-from attack.statistics import metrics
 
 RATES = (0.1, 0.01)  # of the figures at a low false positive rate
 

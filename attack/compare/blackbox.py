@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from attack import calibration, crossfit, layout, store
 from attack.compare.subjects import Source
-from attack.layout import Layout
-from attack.signals import SIGNALS
-from attack.signals.sight import Block, Sight
-from attack.vectors import embeddings
-from attack.vectors.distances import distances
+from attack.evidence import layout
+from attack.evidence.embeddings import builtin
+from attack.evidence.embeddings.distances import distances
+from attack.evidence.layout import Layout
+from attack.evidence.signals import SIGNALS
+from attack.evidence.signals.embedded_pile import Block, Sight
+from attack.inference import calibration, crossfit, store
 from shadow import fleet, workdir
 from shadow.errors import UserError
 
@@ -72,7 +73,7 @@ class Bank:
     def _real(self, name: str) -> np.ndarray:
         """The pool's images in an embedding, worked out once for all checkpoints."""
         if name not in self._embedded:
-            self._embedded[name] = embeddings.embed(name, self.images)
+            self._embedded[name] = builtin.embed(name, self.images)
         return self._embedded[name]
 
     def leak(self, pile: np.ndarray, step: int | None, shadow: int | None) -> Leak:
@@ -92,12 +93,12 @@ class Bank:
     def _calibrated(self, data: store.Store, pile: np.ndarray, step: int, shadow: int | None) -> Leak:
         config, known = self.source.config.attack, data.labelled(step, "generated_test")
         bank = known.bank
-        own, left_out = _of_one_pile(embeddings.names(config), config.signals)
+        own, left_out = _of_one_pile(builtin.names(config), config.signals)
         if not own.columns:
             raise _UncalibratedError("; ".join(f"{name} is {why}" for name, why in left_out.items()))
 
         made = data.flips.of(np.asarray(pile, np.float32))
-        mine = own.measure(lambda name: Sight(self._real(name), embeddings.embed(name, made)))
+        mine = own.measure(lambda name: Sight(self._real(name), builtin.embed(name, made)))
         aside = [data.shadows.index(shadow)] if shadow in data.shadows else []
         count = min(config.references, calibration.least_without(np.delete(bank.member, aside, axis=0)))
         if count < 1:
@@ -115,12 +116,12 @@ class Bank:
 
     def _uncalibrated(self, pile: np.ndarray, why: str) -> Leak:
         config = self.source.config.attack
-        asked = embeddings.names(config)
+        asked = builtin.names(config)
         names = [name for name in asked if not _why_not_in(name)] or ["pixels"]
         left_out = {name: _why_not_in(name) for name in asked if name not in names}
         columns = []
         for name in names:
-            made = embeddings.embed(name, np.asarray(pile, np.float32))
+            made = builtin.embed(name, np.asarray(pile, np.float32))
             columns.append(-np.log(np.maximum(distances(self._real(name), made).min(1).astype(np.float64), 1e-4)))
         how = f"uncalibrated: {why}"
         return _leak(tuple(f"nearest@{name}" for name in names), np.stack(columns, axis=1), False, how, left_out)
@@ -145,7 +146,7 @@ def _of_one_pile(names: Sequence[str], signals: Sequence[str]) -> tuple[Layout, 
 
 def _why_not_in(embedding: str) -> str:
     """Why one more pile cannot be seen in an embedding, or ''."""
-    return "" if embeddings.EMBEDDINGS[embedding].embed else "there are vectors of the run's own piles alone"
+    return "" if builtin.EMBEDDINGS[embedding].embed else "there are vectors of the run's own piles alone"
 
 
 def _leak(names: tuple[str, ...], columns: np.ndarray, calibrated: bool, how: str, left_out: dict[str, str]) -> Leak:

@@ -13,13 +13,13 @@ from tqdm import tqdm
 
 from attack.compare import measure, pairs, piles, subjects, table, trajectory
 from attack.compare.measure import Bench, Measured
-from attack.vectors import embeddings
+from attack.evidence.embeddings import builtin
 from shadow import files
-from shadow.checks import validate
 from shadow.config import Config
 from shadow.errors import UserError
 from shadow.fleet.locks import patient_lock
 from shadow.piles import open_pile
+from shadow.validate import validate
 
 OPTIONS = ("compare.", "data.root")  # of a config: all else is the checkpoints' own
 VERSION = 1
@@ -45,9 +45,9 @@ def compare(names: Sequence[str], folder: Path, config: Config) -> str:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--workdir={folder} is a file: name a folder")
     found, source = subjects.resolve(names, folder, config)
-    if config.compare.embedding in embeddings.EMBEDDINGS and not embeddings.EMBEDDINGS[config.compare.embedding].embed:
+    if config.compare.embedding in builtin.EMBEDDINGS and not builtin.EMBEDDINGS[config.compare.embedding].embed:
         raise UserError(f"compare.embedding = {config.compare.embedding!r}: is no function of an image alone")
-    embeddings.check(config.compare.embedding, min(subject.outline.size or 1 for subject in found))
+    builtin.check(config.compare.embedding, min(subject.outline.size or 1 for subject in found))
     inner = folder / "compare"
     inner.mkdir(parents=True, exist_ok=True)
     scratch = inner / ".scratch"

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from attack.calibration import least_without, priorities, ranked_references
+from attack.compare import whitebox
 from attack.compare.subjects import Source, Subject, opened
-from shadow import checkpoint, fleet, whitebox
+from attack.inference.calibration import least_without, priorities, ranked_references
+from shadow import fleet
 from shadow.config import CompareConfig
 from shadow.data import decoding
+from shadow.training import checkpoint
 
 
 @dataclass(frozen=True)

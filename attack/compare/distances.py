@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from attack.statistics.intervals import Interval
-from attack.vectors import embeddings
+from attack.evidence.embeddings import builtin
+from attack.metrics.intervals import Interval
 from shadow import keys
 
 FLIPS = 999  # of the test that two piles are alike
@@ -31,12 +31,12 @@ class Space:
 
     def of(self, images: np.ndarray) -> np.ndarray:
         """float64 [image, axis] of images [image, side, side] in [0, 255]."""
-        return (embeddings.embed(self.embedding, images).astype(np.float64) - self.centre) @ self.axes
+        return (builtin.embed(self.embedding, images).astype(np.float64) - self.centre) @ self.axes
 
 
 def fit_space(embedding: str, images: np.ndarray, most: int) -> Space:
     """The first `most` axes, fewer where the images have fewer. Raises UserError on an unknown embedding."""
-    vectors = embeddings.embed(embedding, images).astype(np.float64)
+    vectors = builtin.embed(embedding, images).astype(np.float64)
     centre = vectors.mean(0)
     _, values, axes = np.linalg.svd(vectors - centre, full_matrices=False)
     count = max(1, min(most, int((values > 1e-6 * max(values[0], 1e-12)).sum())))
@@ -160,5 +160,5 @@ def median_interval(values: np.ndarray) -> Interval:
 
 def corresponding(x: np.ndarray, y: np.ndarray) -> float:
     """Median distance of standardised pixels of x_i and y_i [image, side, side]: 0 the same picture, 1.41 unrelated."""
-    a, b = (embeddings.standardised(images).astype(np.float64) for images in (x, y))
+    a, b = (builtin.standardised(images).astype(np.float64) for images in (x, y))
     return float(np.median(np.linalg.norm(a - b, axis=1)))

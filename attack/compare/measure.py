@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from attack.compare import areas, paired, piles
+from attack import metrics
+from attack.compare import areas, features, paired, parameters, piles, whitebox
 from attack.compare.blackbox import Banks, Leak
 from attack.compare.difficulty import Difficulties, Difficulty
 from attack.compare.paired import Losses, Scored
 from attack.compare.piles import Yard
 from attack.compare.subjects import Source, Subject
-from attack.statistics import metrics
-from shadow import features, parameters, train, whitebox
 from shadow.config import CompareConfig
 from shadow.data import decoding
 from shadow.hub import Generator
 from shadow.piles import open_pile
+from shadow.training import train
 
 CALIBRATED = "calibrated"  # the loss relative to that of other shadows
 IMAGES = "images"  # the black-box attack among those of who holds the weights

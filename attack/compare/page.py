@@ -12,8 +12,8 @@ import numpy as np
 from attack.compare import plots, table
 from attack.compare.measure import CALIBRATED
 from attack.compare.trajectory import SIDES
+from attack.compare.whitebox import ATTACKS
 from attack.report import gallery, pages
-from shadow.whitebox import ATTACKS
 
 _TITLES = {
     "loss": "loss of denoising",

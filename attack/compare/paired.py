@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from attack.statistics import metrics
+from attack import metrics
 
 _Z = float(stats.norm.ppf(0.975))
 

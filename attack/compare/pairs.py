@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from attack.compare import paired, piles
+from attack.compare import features, paired, parameters, piles
 from attack.compare.measure import Measured, not_comparable
 from attack.compare.piles import Yard
 from attack.compare.subjects import Subject
-from shadow import features, hub, parameters, workdir
+from shadow import hub, workdir
 from shadow.piles import open_pile
 
 _TRAINING = ("seed", "data.resolution", "data.edition", "membership.", "train.", "fleet.shadows")  # of a run's config

@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from attack import regime
 from attack.compare import distances
 from attack.compare.distances import Space
 from attack.compare.subjects import Source, Subject
-from attack.vectors import embeddings
-from attack.vectors.distances import distances as euclidean
-from shadow import imported, piles, train, workdir
+from attack.evidence import pile_shift
+from attack.evidence.embeddings import builtin
+from attack.evidence.embeddings.distances import distances as euclidean
+from shadow import imported, piles, workdir
 from shadow.config import CompareConfig
 from shadow.errors import UserError
 from shadow.hub import Generator
+from shadow.training import train
 
 _LEAST_REAL = 3  # slices, of which there is a covariance
 
@@ -96,7 +97,7 @@ def alone(pile: np.ndarray, yard: Yard) -> dict[str, Any]:
     """Figures of one pile [image, size, size]: its fellows, its spectrum, and FD, KID and spectrum against real slices
     that no shadow was trained on (None where there are none)."""
     images = np.asarray(pile, np.float32)
-    statistics = regime.pile_statistics(images)
+    statistics = pile_shift.pile_statistics(images)
     spectrum = distances.radial_spectrum(images)
     found: dict[str, Any] = {
         "images": len(images),
@@ -127,7 +128,7 @@ def to_slices(pile: np.ndarray, real: np.ndarray, member: np.ndarray, embedding:
     `copies`: share of generated images that have a member within `near`, and `copies_of_others` a non-member, which
     chance alone would give.
     """
-    d = euclidean(embeddings.embed(embedding, real), embeddings.embed(embedding, np.asarray(pile, np.float32)))
+    d = euclidean(builtin.embed(embedding, real), builtin.embed(embedding, np.asarray(pile, np.float32)))
 
     def share(rows: np.ndarray) -> float | None:
         return float((d[rows].min(0) < near).mean()) if rows.any() else None

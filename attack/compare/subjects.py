@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attack.store import groups_of
-from shadow import checkpoint, fleet, hub, workdir
+from shadow import fleet, hub, workdir
 from shadow.config import Config, from_dict
 from shadow.data import manifest as manifests
 from shadow.data.manifest import Manifest
@@ -23,6 +22,7 @@ from shadow.errors import UserError
 from shadow.fleet.packs import read_membership
 from shadow.fleet.plan import read_plan
 from shadow.hub import Generator
+from shadow.training import checkpoint
 
 EVERY = "@all"  # in the place of a step: all checkpoints of the shadow
 _RUN_FILES = ("config.json", "manifest.csv", "plan.json", "membership.npy")
@@ -60,7 +60,7 @@ class Source:
     @functools.cached_property
     def groups(self) -> list[str]:
         """Of the pool."""
-        return groups_of(self.manifest, self.pool)
+        return self.manifest.groups_of(self.pool)
 
     @functools.cached_property
     def pictures(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from attack.inspecting.looks import BIN, Look, is_real
-from attack.report.canvas import ACCENT, INK, LINE, MUTED, axes, legend, names, plain, svg
+from attack.report.plot_style import ACCENT, INK, LINE, MUTED, axes, legend, names, plain, svg
 
 _DASHES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 _GUESS: dict[str, Any] = {"color": MUTED, "linewidth": 1, "linestyle": (0, (2, 3))}

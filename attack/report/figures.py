@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from attack.report.canvas import ACCENT, CARD, INK, LINE, MUTED
-from attack.report.canvas import axes as _axes
-from attack.report.canvas import legend as _legend
-from attack.report.canvas import names as _names
-from attack.report.canvas import plain as _plain
-from attack.report.canvas import svg as _svg
-from attack.statistics import metrics
+from attack import metrics
+from attack.report.plot_style import ACCENT, CARD, INK, LINE, MUTED
+from attack.report.plot_style import axes as _axes
+from attack.report.plot_style import legend as _legend
+from attack.report.plot_style import names as _names
+from attack.report.plot_style import plain as _plain
+from attack.report.plot_style import svg as _svg
 
 _MOST_LINES = 32  # shadows drawn one by one
 _MOST_POINTS = 120  # of one line

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from attack import score
-from attack.report import figures, sentence, view
-from attack.report.made import read_json
+from attack.metrics import score
+from attack.report import figures, view, wording
+from attack.report.provenance import read_json
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ def read(
         return None
     truth = score.read_truth(path)
     result = score.score(predictions, truth)
-    predicted = sentence.headline(evaluation)
+    predicted = wording.headline(evaluation)
     labels = dict(zip(truth.ids, (truth.label == 1).tolist(), strict=True))
     area = result["auc"]
     wide = predicted.get("prediction_interval")
-    said = sentence.against_truth(predicted.get("auc"), wide, area["value"], (area["low"], area["high"]))
+    said = wording.against_truth(predicted.get("auc"), wide, area["value"], (area["low"], area["high"]))
     answer = np.array([labels[name] for name in predictions.ids], np.int8)
-    decided = sentence.right_decisions(result["decision"]["counts"]) if result["decision"] else ""
+    decided = wording.right_decisions(result["decision"]["counts"]) if result["decision"] else ""
     return Truth(
         sentence=said,
         decided=decided,
@@ -56,9 +56,9 @@ def read(
 
 def _figure(name: str, figure: dict[str, Any], predicted: str, note: str = "") -> view.Row:
     limits = (figure.get("low"), figure.get("high"))
-    why = "" if figure.get("value") is not None else sentence.not_measurable(figure.get("why"))
-    value = sentence.number(figure.get("value"))
-    return view.Row(name, value, sentence.interval(limits), note or why, cells=(predicted,))
+    why = "" if figure.get("value") is not None else wording.not_measurable(figure.get("why"))
+    value = wording.number(figure.get("value"))
+    return view.Row(name, value, wording.interval(limits), note or why, cells=(predicted,))
 
 
 def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
@@ -66,12 +66,12 @@ def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
     two_way = evaluation.get("two_way") or {}
 
     def expected(value: float | None, limits: Any = None) -> str:
-        return f"{sentence.number(value)} {sentence.interval(limits)}".strip()
+        return f"{wording.number(value)} {wording.interval(limits)}".strip()
 
     def on_shadows(value: float | None, limits: Any = None) -> str:
         return "–" if value is None else f"{expected(value, limits)} on the shadows"
 
-    predicted = sentence.headline(evaluation)
+    predicted = wording.headline(evaluation)
     wide = predicted.get("prediction_interval") or predicted.get("interval")
     rows = [_figure("AUC", result["auc"], expected(predicted.get("auc"), wide))]
     patients = {row["score"]: row for row in (evaluation.get("patients") or {}).get("auc") or []}
@@ -89,7 +89,7 @@ def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
                 f"{point['true_positives']} of {point['members']} used, "
                 f"{point['false_positives']} of {point['non_members']} unused flagged"
             )
-        name = f"TPR at {sentence.percent(point['wanted_fpr'])} FPR"
+        name = f"TPR at {wording.percent(point['wanted_fpr'])} FPR"
         rows.append(_figure(name, point, on_shadows(mine.get("tpr"), mine.get("interval")), note))
     if result["probability"]:
         for key, name in (("brier", "Brier score"), ("ece", "Calibration error")):
@@ -99,7 +99,7 @@ def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
         if best:
             trivial = result["baselines"]["all_ones"][aim]
             name = {"f1": "F1", "kappa": "Cohen's kappa", "accuracy": "Accuracy"}[aim] + " of the submission"
-            note = f"saying “used” to everything reaches {sentence.number(trivial)}"
+            note = f"saying “used” to everything reaches {wording.number(trivial)}"
             rows.append(_figure(name, best["reached"], expected(best["expected"]), note))
     if result["decision"]:
         among = result["decision"]["undetermined_as_not_used"]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from attack import score
-from attack.report import figures, gallery, made, pages, sentence, truth, view, worth
+from attack.metrics import score
+from attack.report import ablation, figures, gallery, pages, provenance, truth, view, wording
 from shadow import files
 from shadow.config import Config
 from shadow.data import manifest as manifests
@@ -27,18 +27,18 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
     `data_root` is read for the gallery (`config.report.gallery`) and for `sealed/`, where it exists. Raises
     UserError naming a file that is missing or damaged.
     """
-    evaluation = made.read_json(workdir / "attack" / "evaluation.json")
+    evaluation = provenance.read_json(workdir / "attack" / "evaluation.json")
     predictions = score.read_predictions(workdir / "predictions.csv")
-    stored = made.read_json(workdir / "config.json")
+    stored = provenance.read_json(workdir / "config.json")
     manifest = manifests.read(workdir / "manifest.csv", data_root)
     held = _held_out(workdir / "attack" / "heldout.npz")
     scale = view.auc_scale(evaluation)
     known = truth.read(data_root, predictions, evaluation, held, scale)
     candidates = _candidates(predictions, known)
-    two_way, headline = evaluation.get("two_way") or {}, sentence.headline(evaluation)
+    two_way, headline = evaluation.get("two_way") or {}, wording.headline(evaluation)
     prior = evaluation.get("prior") or config.attack.prior
     page = pages.template("template.html").render(
-        verdict=sentence.verdict(evaluation, len(predictions.ids)),
+        verdict=wording.verdict(evaluation, len(predictions.ids)),
         hero=scale.track(
             headline.get("auc"),
             headline.get("interval"),
@@ -51,26 +51,26 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
         gallery=_gallery(config, manifest, candidates),
         plots_of_attack=_plots(evaluation, held),
         tables=_tables(evaluation, scale),
-        curve=worth.curve_plot(evaluation),
+        curve=ablation.curve_plot(evaluation),
         standing=_standing_plot(workdir, evaluation),
-        provenance=sentence.provenance(evaluation),
+        provenance=wording.provenance(evaluation),
         shadow_plots=_shadow_plots(workdir, evaluation.get("shadows_missing") or []),
         candidates=candidates,
         fold=len(candidates) > FOLD,
-        decided=sentence.decided(evaluation),
-        recalibrated=sentence.recalibrated(evaluation),
-        exposed=sentence.patients(evaluation),
+        decided=wording.decided(evaluation),
+        recalibrated=wording.recalibrated(evaluation),
+        exposed=wording.patients(evaluation),
         prior=prior,
         regime=evaluation.get("regime") or {},
-        flips=sentence.flips(evaluation),
+        flips=wording.flips(evaluation),
         online=config.membership.candidates,
-        alarms=sentence.alarms(evaluation),
-        cautions=sentence.cautions(evaluation, prior),
-        facts=made.facts(workdir, config, evaluation),
-        versions=made.versions(),
-        hashes=made.hashes(workdir),
+        alarms=wording.alarms(evaluation),
+        cautions=wording.cautions(evaluation, prior),
+        facts=provenance.facts(workdir, config, evaluation),
+        versions=provenance.versions(),
+        hashes=provenance.hashes(workdir),
         stages=sorted((stored.get("stages") or {}).items()),
-        settings=made.settings(config),
+        settings=provenance.settings(config),
     )
     path = workdir / "report.html"
     files.write_text(path, page)
@@ -102,9 +102,9 @@ def _candidates(predictions: score.Predictions, known: truth.Truth | None) -> li
         rows.append(
             {
                 "id": name,
-                "score": sentence.number(float(predictions.score[index])),
-                "probability": sentence.number(value),
-                "interval": sentence.interval(limits),
+                "score": wording.number(float(predictions.score[index])),
+                "probability": wording.number(value),
+                "interval": wording.interval(limits),
                 "track": view.UNIT.track(value, limits),
                 "decision": decision,
                 "truth": "" if used is None else "used" if used else "not used",
@@ -134,7 +134,7 @@ def _plots(evaluation: dict[str, Any], held: dict[str, np.ndarray] | None) -> li
     """(svg or why not, title, caption) of how well the attack works on held-out pairs."""
     two_way, thresholds = evaluation.get("two_way") or {}, view.thresholds(evaluation)
     points = [row for row in two_way.get("tpr_at_fpr") or [] if row.get("tpr") is not None and row.get("interval")]
-    none = Markup('<p class="none">{}</p>').format(sentence.not_measurable(two_way.get("why")))
+    none = Markup('<p class="none">{}</p>').format(wording.not_measurable(two_way.get("why")))
     rows = [row for row in two_way.get("reliability") or [] if row.get("observed") is not None]
     return [
         (
@@ -178,16 +178,16 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
     weights = (evaluation.get("dev") or {}).get("weights") or {}
 
     def moved(name: str) -> tuple[str, ...]:
-        return (sentence.number(weights[name]),) if weights else ()
+        return (wording.number(weights[name]),) if weights else ()
 
     note = "shadows and patients never seen in fitting, non-members weighted to lie as near to members as the target's"
     whole = view.auc_row("All pairs", two_way, scale, note, view.counts(two_way))
     signals = [
-        view.auc_row(row["name"], row, scale, "", sentence.number(row.get("weight")), *moved(row["name"]))
+        view.auc_row(row["name"], row, scale, "", wording.number(row.get("weight")), *moved(row["name"]))
         for row in evaluation.get("signals") or []
     ]
     controls = [
-        view.auc_row(row["name"], row, scale, row.get("what") or "", sentence.p_value(row.get("p")))
+        view.auc_row(row["name"], row, scale, row.get("what") or "", wording.p_value(row.get("p")))
         for row in evaluation.get("controls") or []
     ]
     dev, asked = evaluation.get("dev"), evaluation.get("candidates")
@@ -198,8 +198,8 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
         "auc": [whole, *strata],
         "rates": [view.rate_row(row) for row in two_way.get("tpr_at_fpr") or []],
         "signals": signals,
-        "families": worth.family_rows(evaluation),
-        "parts": worth.part_rows(evaluation),
+        "families": ablation.family_rows(evaluation),
+        "parts": ablation.part_rows(evaluation),
         "controls": controls,
         "transfers": [
             view.auc_row(name, node, scale, said, view.counts(node))
@@ -241,7 +241,7 @@ def _standing_plot(workdir: Path, evaluation: dict[str, Any]) -> tuple[Markup, s
 
 
 def _shadow_plots(workdir: Path, missing: Sequence[int]) -> list[tuple[Markup, str, str]]:
-    losses, gaps = made.curves(workdir, missing)
+    losses, gaps = provenance.curves(workdir, missing)
     plots = []
     if losses:
         caption = "Training loss of every shadow (thin) and their mean."

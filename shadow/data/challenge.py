@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from shadow import files, keys, piles, train
+from shadow import files, keys, piles
 from shadow.config import ChallengeConfig, Config
 from shadow.data import decoding, phantom
 from shadow.data.pool import Pool, folder_pool
 from shadow.errors import UserError
+from shadow.training import train
 
 # Role folders and file names of the 2023 edition: (folder, stem, digits).
 USED, NOT_USED = ("dev/used", "used", 4), ("dev/not_used", "not_used", 4)

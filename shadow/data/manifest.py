@@ -55,6 +55,10 @@ class Manifest:
             raise ValueError(f"no role {role!r}")
         return np.flatnonzero(self.role == role)
 
+    def groups_of(self, ids: Sequence[str]) -> list[str]:
+        """The group of each of these images, in their order."""
+        return self.group[self._rows_of(ids)].tolist()
+
     def images(self, which: str | Sequence[str]) -> np.ndarray:
         """uint8 [image, height, width] of a role, or of the given ids in their order; all of one size.
 

@@ -18,7 +18,7 @@ import filelock
 import jax
 import numpy as np
 
-from shadow import checkpoint, files, piles, train
+from shadow import files, piles
 from shadow.config import Config
 from shadow.data import decoding
 from shadow.data import manifest as manifests
@@ -27,6 +27,7 @@ from shadow.fleet import families, progress
 from shadow.fleet import plan as plans
 from shadow.fleet.locks import Lock
 from shadow.fleet.plan import Pack, Plan, pile_steps, shadow_folder
+from shadow.training import checkpoint, train
 
 COMMANDS = ("train", "sample")  # `sample` trains what is not trained yet, and draws the piles
 _HANDOVER_SECONDS = 10.0  # a worker whose parent was killed needs a moment to end

@@ -24,14 +24,14 @@ from shadow.data import editions
 from shadow.data.manifest import Manifest
 from shadow.errors import UserError
 from shadow.fleet import families
-from shadow.membership import AUTO, UNITS, UnitChoice
+from shadow.training.membership import AUTO, UNITS, UnitChoice
 
 VERSION = 2
 OLDER_UNIT = "mixed"  # membership.unit of plans that name none: it was the default, and there was no "auto"
 
 # The code that decides about the bits of a checkpoint, and of a pile on top of it.
 _TRAINER = (
-    *("keys.py", "train.py", "diffusion/process.py", "data/decoding.py", "data/png.py"),
+    *("keys.py", "training/train.py", "diffusion/process.py", "data/decoding.py", "data/png.py"),
     *("denoisers/build.py", "denoisers/dit.py", "denoisers/layers.py"),
     *("denoisers/times.py", "denoisers/unet2d.py", "denoisers/unet2d_blocks.py", "denoisers/unet2d_config.py"),
 )

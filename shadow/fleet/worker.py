@@ -9,7 +9,7 @@ from shadow import workdir
 from shadow.config import Config
 from shadow.data import challenge
 from shadow.errors import UserError
-from shadow.fleet import compiled, local, progress
+from shadow.fleet import compile_cache, local, progress
 from shadow.fleet.local import is_worker
 from shadow.fleet.locks import patient_lock
 from shadow.fleet.packs import Fleet
@@ -59,7 +59,7 @@ class Worker:
     def _packs(self, command: str) -> None:
         fleet = Fleet(self.folder, self.data_root, self.config)
         local.fix_threads(fleet.plan.threads)
-        with compiled.cache(self.folder) as share:
+        with compile_cache.cache(self.folder) as share:
 
             def stop() -> bool:  # asked at every step: time to share, too
                 share()
@@ -74,6 +74,6 @@ class Worker:
         local.fix_threads(self.config.challenge.threads)
         report = progress.Reporter(self.folder / ".challenge.json")
         busy = f"{self.folder} is being worked on by another process"
-        with patient_lock(self.folder / ".challenge.lock", busy), compiled.cache(self.folder):
+        with patient_lock(self.folder / ".challenge.lock", busy), compile_cache.cache(self.folder):
             challenge.make(self.folder, self.config, report.stage, stopping)
             report.end()

@@ -5,10 +5,10 @@ import pytest
 from scipy import optimize
 from sklearn.linear_model import LogisticRegression
 
-from attack import adapting, unlabelled
-from attack.combiner import Combiner
-from attack.statistics import metrics
-from attack.unlabelled import Slices
+from attack import metrics
+from attack.decision import adaptation, unlabelled
+from attack.decision.unlabelled import Slices
+from attack.inference.combiner import Combiner
 
 NAMES = ("a@x", "b@x", "a@y", "b@y")
 START = Combiner(NAMES, np.array([0.3, 0.2, 0.25, 0.25]), -0.4)
@@ -22,15 +22,15 @@ def draw(count=80, gain=(1.0, 0.0, 1.0, 0.0), seed=0):
 
 def test_the_prior_lets_a_signals_columns_move_together():
     wanted = [[0.05, 0, 0.04, 0], [0, 0.05, 0, 0.04], [0.04, 0, 0.05, 0], [0, 0.04, 0, 0.05]]
-    np.testing.assert_allclose(adapting.covariance(NAMES), wanted)
+    np.testing.assert_allclose(adaptation.covariance(NAMES), wanted)
 
 
 def test_it_is_the_maximum_of_the_posterior():
     """By a search without gradients, of a density that is written down anew."""
     z, label = draw(gain=(1.0, 0.5, 1.0, 0.5))
-    found = adapting.adapt(START, z, label)
+    found = adaptation.adapt(START, z, label)
     side = np.where(label == 1, 1.0, -1.0)
-    inverse = np.linalg.inv(adapting.covariance(NAMES))
+    inverse = np.linalg.inv(adaptation.covariance(NAMES))
 
     def surprise(theta):
         away = theta[1:] - START.weights
@@ -43,11 +43,11 @@ def test_it_is_the_maximum_of_the_posterior():
 
 
 def test_without_a_prior_it_is_logistic_regression(monkeypatch):
-    monkeypatch.setattr(adapting, "SIGNAL", 1e3)
-    monkeypatch.setattr(adapting, "COLUMN", 1e3)
+    monkeypatch.setattr(adaptation, "SIGNAL", 1e3)
+    monkeypatch.setattr(adaptation, "COLUMN", 1e3)
     z, label = draw(gain=(1.0, 0.7, 1.0, 0.7))
     wanted = LogisticRegression(C=1e6, tol=1e-8, max_iter=1000).fit(z, label)
-    np.testing.assert_allclose(adapting.adapt(START, z, label).weights, wanted.coef_[0], atol=2e-3)
+    np.testing.assert_allclose(adaptation.adapt(START, z, label).weights, wanted.coef_[0], atol=2e-3)
 
 
 def test_counts_are_repeated_slices():
@@ -56,26 +56,26 @@ def test_counts_are_repeated_slices():
     rows = np.repeat(np.arange(len(label)), counts.astype(int))
     share = counts.sum() / 2
     assert share != counts[label == 1].sum()  # the classes weigh one half each all the same
-    one, two = adapting.adapt(START, z, label, counts), adapting.adapt(START, z[rows], label[rows])
+    one, two = adaptation.adapt(START, z, label, counts), adaptation.adapt(START, z[rows], label[rows])
     np.testing.assert_allclose(one.weights, two.weights, atol=1e-4)
 
 
 def test_one_class_moves_nothing():
     z, label = draw()
-    assert adapting.adapt(START, z, np.ones_like(label)) is START
-    assert adapting.adapt(START, z, label, (label == 0).astype(float)) is START
+    assert adaptation.adapt(START, z, np.ones_like(label)) is START
+    assert adaptation.adapt(START, z, label, (label == 0).astype(float)) is START
 
 
 def test_weights_are_never_negative():
     z, label = draw(gain=(-2.0, 1.0, -2.0, 1.0))
-    assert adapting.adapt(START, z, label).weights.min() >= 0
+    assert adaptation.adapt(START, z, label).weights.min() >= 0
 
 
 def test_what_the_target_shows_is_found_better():
     """Half of the columns say nothing on this target, though they do on the shadows."""
     z, label = draw(120, gain=(1.2, 0.0, 1.2, 0.0), seed=3)
     asked, truth = draw(2000, gain=(1.2, 0.0, 1.2, 0.0), seed=4)
-    found = adapting.fit([START], [z], label, np.arange(120) % 5)
+    found = adaptation.fit([START], [z], label, np.arange(120) % 5)
     before, after = metrics.auc(START.logit(asked), truth), metrics.auc(found.of_new([asked]), truth)
     assert after > before + 0.02
     assert found.weights[[0, 2]].min() > START.weights.max()
@@ -85,7 +85,7 @@ def test_a_slices_own_label_is_in_nothing_that_scores_it():
     z, label = draw(40)
     fold = np.arange(40) // 10
     turned = np.where(fold == 2, 1 - label, label)
-    one, two = (adapting.fit([START], [z], y, fold).of_pool([z]) for y in (label, turned))
+    one, two = (adaptation.fit([START], [z], y, fold).of_pool([z]) for y in (label, turned))
     np.testing.assert_array_equal(one[fold == 2], two[fold == 2])
     assert (one[fold != 2] != two[fold != 2]).all()
 
@@ -93,8 +93,8 @@ def test_a_slices_own_label_is_in_nothing_that_scores_it():
 def test_draws_are_averaged():
     z, label = draw(40)
     other, fold = z + 0.1, np.arange(40) // 10
-    each = [adapting.fit([START], [one], label, fold) for one in (z, other)]
-    both = adapting.fit([START, START], [z, other], label, fold)
+    each = [adaptation.fit([START], [one], label, fold) for one in (z, other)]
+    both = adaptation.fit([START, START], [z, other], label, fold)
     wanted = (each[0].of_pool([z]) + each[1].of_pool([other])) / 2
     np.testing.assert_allclose(both.of_pool([z, other]), wanted, rtol=1e-12)
     wanted = (each[0].of_new([z]) + each[1].of_new([other])) / 2
@@ -110,7 +110,7 @@ def test_the_comparison_with_unused_slices_keeps_its_level(gain):
     for seed in range(300):
         z, label = draw(80, gain=(gain, gain / 3, gain, 0.0), seed=seed)
         asked = np.random.default_rng([seed, 1]).normal(size=(60, 4))
-        found = adapting.fit([START], [z], label, np.arange(80) // 2 % 5)
+        found = adaptation.fit([START], [z], label, np.arange(80) // 2 % 5)
         null = found.of_pool([z])[label == 0]
         sides = Slices(found.of_new([asked]), np.arange(60)), Slices(null, 60 + np.arange(40))
         below.append(unlabelled.contrast(*sides).p < 0.05)

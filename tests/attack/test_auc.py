@@ -9,9 +9,9 @@ from scipy import stats
 from scored_samples import columns, naive_psi, sample, scored
 from sklearn import metrics as peer
 
-from attack import estimate
-from attack.statistics import metrics
-from attack.statistics.intervals import bootstrap_weights, resample_counts
+from attack import metrics
+from attack.inference import estimate
+from attack.metrics.intervals import bootstrap_weights, resample_counts
 
 
 @pytest.mark.parametrize("ties", [False, True])

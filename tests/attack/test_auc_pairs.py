@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scored_samples import naive_psi, sample
 
-from attack.statistics import metrics
+from attack import metrics
 
 
 def test_delong_paired_matches_the_covariance_matrix():

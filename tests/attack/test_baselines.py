@@ -13,9 +13,9 @@ from sklearn.decomposition import PCA
 
 from attack.baselines import BASELINES, Inputs, Turn, clusters, decisions, inputs, score_all, score_inputs
 from attack.baselines.density import log_density
-from attack.statistics.metrics import auc
-from attack.vectors.embeddings import embed
-from attack.vectors.ssim import ssim_all
+from attack.evidence.embeddings.builtin import embed
+from attack.evidence.embeddings.ssim import ssim_all
+from attack.metrics import auc
 
 SPACES = ("raw", "pixels", "highpass")
 SIMILARITIES = ("ssim", "pixels", "highpass")

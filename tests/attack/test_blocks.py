@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from test_store import SIZE, make_fleet, recipe
 
-from attack import layout
-from attack.signals import SIGNALS
-from attack.signals.sight import Sight
-from attack.vectors import distances, embeddings, pca, spaces
-from attack.vectors.embeddings import EMBEDDINGS, embed, standardised
+from attack.evidence import layout
+from attack.evidence.embeddings import builtin, distances, pca, spaces
+from attack.evidence.embeddings.builtin import EMBEDDINGS, embed, standardised
+from attack.evidence.signals import SIGNALS
+from attack.evidence.signals.embedded_pile import Sight
 from shadow.config import AttackConfig
 from shadow.errors import UserError
 
@@ -168,14 +168,14 @@ def test_embeddings_of_smaller_pictures(name):
 
 @pytest.mark.parametrize("pixels", [1, 64 * 7, 64 * 20])
 def test_a_pile_embedded_in_parts_is_the_same(monkeypatch, pixels):
-    monkeypatch.setattr(embeddings, "_PIXELS", pixels)
+    monkeypatch.setattr(builtin, "_PIXELS", pixels)
     pile = np.random.default_rng(0).integers(0, 256, (20, 8, 8)).astype(np.float32)
     for function in (e.embed for e in EMBEDDINGS.values() if e.embed and e.side <= 8):
         asked = []
-        found = embeddings.in_parts(lambda part, f=function, n=asked: n.append(len(part)) or f(part), pile)
+        found = builtin.in_parts(lambda part, f=function, n=asked: n.append(len(part)) or f(part), pile)
         np.testing.assert_array_equal(found, function(pile))
         assert max(asked) == max(1, pixels // 64)
-    assert len(embeddings.in_parts(standardised, pile[:1])) == 1
+    assert len(builtin.in_parts(standardised, pile[:1])) == 1
 
 
 @pytest.mark.parametrize(("kept", "whole"), [(1, False), (20 * 64, True)])

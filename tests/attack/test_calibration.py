@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from naive_expectation import means, residuals
 
-from attack import calibration, crossfit, estimate
-from attack.statistics import ranking
-from shadow import keys, membership
+from attack.inference import calibration, crossfit, estimate
+from attack.metrics import ranking
+from shadow import keys
 from shadow.config import MembershipConfig
 from shadow.errors import UserError
+from shadow.training import membership
 
 SHADOWS, IMAGES = 8, 24
 COLUMNS = ("nearest@pixels", "ratio@pixels", "votes@pixels")

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from attack import claims, tempering, unlabelled, verdict
-from attack.placebo import Placebo
-from attack.recalibration import Labels, Pairs
-from attack.statistics import metrics
+from attack import metrics
+from attack.decision import claims, tempering, unlabelled, verdict
+from attack.decision.placebo import Placebo
+from attack.decision.platt import Labels, Pairs
 
 
 def contrast(area=0.65, error=0.04):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from attack import combiner
-from attack.combiner import Combiner
+from attack.inference import combiner
+from attack.inference.combiner import Combiner
 
 NAMES = ("a", "b", "c")
 

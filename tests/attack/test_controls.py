@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attack import controls, estimate
-from attack.controls import Redraw
-from attack.crossfit import HeldOut, Options
+from attack.inference import controls, estimate
+from attack.inference.controls import Redraw
+from attack.inference.crossfit import HeldOut, Options
 from shadow import keys
 from shadow.config import MembershipConfig
 

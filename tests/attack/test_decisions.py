@@ -12,7 +12,7 @@ from scipy import stats
 from scored_samples import sample
 from sklearn import metrics as peer
 
-from attack.statistics import metrics
+from attack import metrics
 
 
 def agreement(labels, truth, objective):

@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 from test_store import SIZE, make_fleet, recipe
 
-from attack import fitting, measuring, predicting
-from attack.report import sentence
-from attack.signals import SIGNALS
+from attack.decision import predicting
+from attack.evidence import measuring
+from attack.evidence.signals import SIGNALS
+from attack.inference import fitting
+from attack.report import wording
 from shadow import fleet, piles
 
 STEP = fleet.pile_steps(recipe())[-1]
@@ -94,7 +96,7 @@ def test_nothing_to_see_is_no_number_that_is_none(images, tmp_path, spoil, colla
         one, other = (names["candidates"].index(f"real_unknown_000{i}") for i in (2, 3))
         np.testing.assert_array_equal(values[:, one], values[:, other])
     evaluation = json.loads((tmp_path / "attack/evaluation.json").read_text())
-    said = sentence.verdict(evaluation, evaluation["submission"]["candidates"]).sentence
+    said = wording.verdict(evaluation, evaluation["submission"]["candidates"]).sentence
     assert "no leakage could be shown" in said
     assert {row["decision"] for row in rows.values()} == {"undetermined"}
     np.testing.assert_allclose([float(row["probability"]) for row in rows.values()], 0.5, atol=5e-3)

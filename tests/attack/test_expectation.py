@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from naive_expectation import PRIOR_IMAGES, fitted, held_out, residuals
 from test_calibration import make
 
-from attack import crossfit, estimate, expectation
-from attack.calibration import Relative
-from attack.crossfit import Options
-from attack.statistics import ranking
+from attack.inference import crossfit, estimate, expectation
+from attack.inference.calibration import Relative
+from attack.inference.crossfit import Options
+from attack.metrics import ranking
 
 seeds = st.integers(0, 2**20)
 

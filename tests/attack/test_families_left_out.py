@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from naive_expectation import means, residuals
 
-from attack import calibration, controls, crossfit, estimate, families
-from attack.crossfit import Options
+from attack.inference import calibration, controls, crossfit, estimate
+from attack.inference.ablation import families_left_out
+from attack.inference.crossfit import Options
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,9 @@ def test_the_error_of_a_gain_is_its_spread():
 
 def test_a_family_left_out_is_in_nothing_fitted(two_families):
     options = Options(8, 3, 0.1, 0)
-    one, two = (families.leave_one_out(data, options, 0) for data in (two_families, garbled(two_families, [8])))
+    one, two = (
+        families_left_out.leave_one_out(data, options, 0) for data in (two_families, garbled(two_families, [8]))
+    )
     np.testing.assert_array_equal(one.logit[9:], two.logit[9:])  # family 1: fitted on family 0 alone
     assert (one.logit[8] != two.logit[8]).any()
     assert (one.logit[:8] != two.logit[:8]).any()
@@ -66,7 +69,7 @@ def test_a_family_left_out_is_in_nothing_fitted(two_families):
 
 def test_a_family_left_out_as_a_naive_loop_has_it(two_families):
     data, options = two_families, Options(8, 3, 0.1, 0)
-    found = families.leave_one_out(data, options, 0)
+    found = families_left_out.leave_one_out(data, options, 0)
     fold = crossfit.folds(data.group, 3, 0)
     known = data.only(np.arange(8))
     order = calibration.priorities(data.ids, 16, 0, 0)[:, :8]
@@ -88,7 +91,7 @@ def test_a_family_left_out_as_a_naive_loop_has_it(two_families):
 
 def test_leaving_out_needs_two_families(leaky):
     with pytest.raises(ValueError, match="two families"):
-        families.leave_one_out(leaky, Options(8, 3, 0.1, 0), 0)
+        families_left_out.leave_one_out(leaky, Options(8, 3, 0.1, 0), 0)
 
 
 def test_spread_is_the_textbooks_random_effects():

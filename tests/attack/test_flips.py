@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attack import flips
+from attack.evidence import flips
 from shadow.data import phantom
 
 

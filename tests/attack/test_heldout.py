@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from test_store import ASKED, make_fleet, recipe
 
-from attack import fitting, heldout, model
-from attack.statistics import metrics
+from attack import metrics
+from attack.inference import fitting, heldout, model
 
 
 def pairs(seed=0, shadows=6, people=12, size=2, leak=0.0):

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from attack import controls, crossfit, curve, dissect, estimate, importance
-from attack.crossfit import HeldOut, Options
-from shadow import membership
+from attack.inference import controls, crossfit, estimate
+from attack.inference.ablation import importance, learning_curve, tables
+from attack.inference.crossfit import HeldOut, Options
 from shadow.config import MembershipConfig
+from shadow.training import membership
 
 OPTIONS = Options(8, 2, 0.1, 0)
 
@@ -64,7 +65,7 @@ def test_shuffled_columns_stay_together_and_within_their_shadow(held):
 
 def test_figures_of_a_leak():
     data = controls.evidence_of(0.3, 0, controls.Size(test=4)).data
-    found = dissect.worth(data, OPTIONS, list(range(8)), 8)
+    found = tables.worth(data, OPTIONS, list(range(8)), 8)
     whole = crossfit.two_way(data, OPTIONS, 0)
     auc = estimate.mean_within(whole.logit, data.bank.member)
     assert found["curve"][-1]["auc"] == pytest.approx(auc)
@@ -80,7 +81,7 @@ def test_figures_of_a_leak():
 def test_sub_fleets_are_whole_blocks_where_they_can_be():
     ids = [f"x{i}" for i in range(12)]
     member = membership.draw(ids, 32, MembershipConfig(unit="image", block=8), 0)
-    found = curve.sub_fleets(member, list(range(32)), 8, 16, 0)
+    found = learning_curve.sub_fleets(member, list(range(32)), 8, 16, 0)
     assert len(found) == 4
     for rows in found:
         assert [int((rows // 8 == b).sum()) for b in range(4)] in [
@@ -88,8 +89,8 @@ def test_sub_fleets_are_whole_blocks_where_they_can_be():
         ]
         assert (member[rows].sum(0) == 8).all()
     assert len({tuple(rows) for rows in found}) == 4
-    assert curve.sub_fleets(member, list(range(32)), 8, 4, 0) == []  # two shadows without an image are too few
+    assert learning_curve.sub_fleets(member, list(range(32)), 8, 4, 0) == []  # two shadows without an image are too few
     gone = [k for k in range(32) if k not in (3, 9, 17)]  # one whole block is left: any sixteen shadows then
-    for rows in curve.sub_fleets(member[gone], gone, 8, 16, 0):
+    for rows in learning_curve.sub_fleets(member[gone], gone, 8, 16, 0):
         assert len(rows) == 16
         assert (~member[gone][rows]).sum(0).min() > 2

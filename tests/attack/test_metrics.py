@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scored_samples import sample
 
-from attack.statistics import metrics
+from attack import metrics
 
 
 def test_per_group():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from attack import combiner, model
+from attack.inference import combiner, model
 
 
 def test_recalibration_of_log_odds_that_are_right_changes_little():

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from attack import patients, pooling
-from attack.controls import Redraw
-from attack.statistics import metrics
+from attack import metrics
+from attack.inference import patients
+from attack.inference.controls import Redraw
+from attack.metrics import pooling
 from shadow import keys
 from shadow.config import Config
 from shadow.data.manifest import Manifest

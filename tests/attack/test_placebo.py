@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attack import controls, placebo, target, unlabelled
-from attack.crossfit import Options
-from attack.placebo import Placebo
-from attack.unlabelled import Inflation
+from attack.decision import placebo, unlabelled
+from attack.decision.placebo import Placebo
+from attack.decision.unlabelled import Inflation
+from attack.inference import controls, target
+from attack.inference.crossfit import Options
 from shadow import keys
 
 OPTIONS = Options(references=8, folds=2, ridge=1.0, seed=0)

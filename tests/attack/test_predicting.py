@@ -14,11 +14,14 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from attack import fitting, measuring, predicting, store, tempering, verdict
-from attack.statistics import metrics
-from shadow import files, fleet, membership, piles
+from attack import metrics
+from attack.decision import predicting, tempering, verdict
+from attack.evidence import measuring
+from attack.inference import fitting, store
+from shadow import files, fleet, piles
 from shadow.config import Config
 from shadow.data import manifest as manifests
+from shadow.training import membership
 
 SIDE, SHADOWS, PILE = 8, 8, 200
 USED, NOT_USED, CANDIDATES = 24, 56, 60
@@ -113,7 +116,7 @@ def measured(folder: Path, data: Path, config: Config) -> manifests.Manifest:
     found = manifests.build(data, "2023", "", 0.5)
     found.write(folder / "manifest.csv")
     dev = fleet.dev_ids(found)
-    member = membership.draw(store.groups_of(found, dev), SHADOWS, config.membership, 0)
+    member = membership.draw(found.groups_of(dev), SHADOWS, config.membership, 0)
     np.save(folder / "membership.npy", member)
     real = found.images_at(dev, SIDE)
     for k, mine in enumerate(member):

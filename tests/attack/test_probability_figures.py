@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as peer
 
-from attack.statistics import metrics
+from attack import metrics
 
 
 def probabilities(seed=0, size=200):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import optimize, special, stats
 
-from attack import crossfit
 from attack.baselines import BASELINES
-from attack.quick import calibrating, choice
-from attack.statistics.metrics import auc, decide
+from attack.baselines.alone import calibrating, choice
+from attack.inference import crossfit
+from attack.metrics import auc, decide
 
 NAMES = [name for name, baseline in BASELINES.items() if not baseline.set_dependent][::4]
 

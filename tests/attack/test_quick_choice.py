@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from attack.baselines import BASELINES
-from attack.quick import choice
-from attack.statistics.metrics import auc
+from attack.baselines.alone import choice
+from attack.metrics import auc
 
 NAMES = [name for name, baseline in BASELINES.items() if not baseline.set_dependent]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from attack import baselines
-from attack.quick import calibrating, choice, scoring, standing
-from attack.quick.calibrating import Calibrated
+from attack.baselines.alone import calibrating, choice, scoring, standing
+from attack.baselines.alone.calibrating import Calibrated
 from shadow.config import AttackConfig, Config
 
 DECIDER, RANKER = "vcmi.retrieval.ssim", "nearest.highpass"

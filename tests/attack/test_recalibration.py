@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special
 
-from attack import model, recalibration, transfer
-from attack.recalibration import Labels, Pairs
-from attack.statistics import metrics
-from shadow.checks import validate
+from attack import metrics
+from attack.decision import dev_evaluation, platt
+from attack.decision.platt import Labels, Pairs
+from attack.inference import model
 from shadow.config import Config
 from shadow.errors import UserError
+from shadow.validate import validate
 
 NONE = Labels(np.zeros(0), np.zeros(0, int), np.zeros(0, int))
 
@@ -35,15 +36,15 @@ def test_the_fit_is_the_minimum_of_the_loss_written_out():
 
     def loss(theta):
         scale = np.concatenate([dev.score, shadows.score]).std()
-        total = (30 + recalibration.SHADOWS_WORTH) * 5e-4 * (theta[0] * scale) ** 2  # Platt's slope is held finite
-        for found, worth in ((dev, len(dev.label)), (shadows, recalibration.SHADOWS_WORTH)):
+        total = (30 + platt.SHADOWS_WORTH) * 5e-4 * (theta[0] * scale) ** 2  # Platt's slope is held finite
+        for found, worth in ((dev, len(dev.label)), (shadows, platt.SHADOWS_WORTH)):
             for kind in (0, 1):
                 margin = theta[0] * found.score[found.label == kind] + theta[1]
                 total += worth / 2 * np.mean(-np.log(special.expit(margin if kind else -margin)))
         return total
 
     wanted = optimize.minimize(loss, [1.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12}).x
-    got = recalibration.fit(dev, shadows)
+    got = platt.fit(dev, shadows)
     assert (got.slope, got.offset) == pytest.approx(wanted, abs=1e-3)
 
 
@@ -52,36 +53,36 @@ def test_no_dev_slices_give_the_shadows_map_and_one_class_alone_too():
     wanted = model.fit_recalibration(shadows.score, shadows.label.astype(float))
     one = Labels(np.array([5.0, 6.0]), np.array([1, 1]), np.array([0, 1]))
     for dev in (NONE, one):
-        got = recalibration.fit(dev, shadows)
+        got = platt.fit(dev, shadows)
         assert (got.slope, got.offset) == pytest.approx((wanted.slope, wanted.offset), abs=1e-3)
 
 
 def test_many_dev_slices_give_their_own_map():
     dev = slices(8000)  # means -1 and 0, variance 1: true log odds are score + 1 / 2
-    got = recalibration.fit(dev, pairs())
+    got = platt.fit(dev, pairs())
     assert (got.slope, got.offset) == pytest.approx((1.0, 0.5), abs=0.08)
 
 
 def test_the_slope_is_never_negative():
     dev = slices(200, drop=6.0)  # members score lower
-    assert recalibration.fit(dev, pairs(10)).slope == pytest.approx(0.0, abs=1e-9)
+    assert platt.fit(dev, pairs(10)).slope == pytest.approx(0.0, abs=1e-9)
 
 
 def test_counts_are_repetitions():
     dev, shadows = slices(40), pairs(50)
     counts = np.random.default_rng(2).integers(0, 3, 40)
     again = np.repeat(np.arange(40), counts)
-    a = recalibration.fit(dev, shadows, counts.astype(float))
-    b = recalibration.fit(Labels(dev.score[again], dev.label[again], dev.group[again]), shadows)
+    a = platt.fit(dev, shadows, counts.astype(float))
+    b = platt.fit(Labels(dev.score[again], dev.label[again], dev.group[again]), shadows)
     assert (a.slope, a.offset) == pytest.approx((b.slope, b.offset), abs=1e-3)
 
 
 def test_cross_validated_figures_do_not_know_the_labels_they_are_judged_by():
     dev, shadows = slices(40), pairs()
-    before = recalibration.cross_validated(dev, shadows, 4, 0)
+    before = platt.cross_validated(dev, shadows, 4, 0)
     group = dev.group == dev.group[7]
     turned = Labels(dev.score, np.where(group, 1 - dev.label, dev.label), dev.group)
-    after = recalibration.cross_validated(turned, shadows, 4, 0)
+    after = platt.cross_validated(turned, shadows, 4, 0)
     np.testing.assert_array_equal(before[group], after[group])
     assert (before != after).any()  # other folds learn from them
 
@@ -95,7 +96,7 @@ def test_the_step_rule_over_all_places_of_a_new_slice(count, share):
     flagged = lower = 0
     for new in values:
         rest = np.delete(values, int(new))
-        found = recalibration.threshold(np.random.default_rng(0).permutation(rest), share)
+        found = platt.threshold(np.random.default_rng(0).permutation(rest), share)
         if found is None:
             assert np.floor(round(share * (count + 1), 9)) < 2
             return
@@ -109,22 +110,22 @@ def test_the_step_rule_over_all_places_of_a_new_slice(count, share):
 @pytest.mark.parametrize(("count", "share"), [(19, 0.1), (30, 0.1), (80, 0.29)])
 def test_what_a_threshold_flags_lies_within_its_limits(count, share):
     """Of uniform scores a threshold t flags a new one with a chance of 1 - t: no distribution is needed to know it."""
-    limits = recalibration.fpr_interval(count, share)
+    limits = platt.fpr_interval(count, share)
     assert limits is not None
     sets = np.random.default_rng(0).random((20_000, count))
-    chance = np.array([1 - recalibration.threshold(scores, share) for scores in sets])
+    chance = np.array([1 - platt.threshold(scores, share) for scores in sets])
     assert chance.mean() <= share + 0.002
     for part, limit in zip((0.025, 0.975), limits, strict=True):
         assert np.mean(chance < limit) == pytest.approx(part, abs=0.004)
 
 
 def test_without_a_threshold_there_are_no_limits():
-    assert recalibration.fpr_interval(18, 0.1) is None
-    assert recalibration.threshold(np.arange(18.0), 0.1) is None
+    assert platt.fpr_interval(18, 0.1) is None
+    assert platt.threshold(np.arange(18.0), 0.1) is None
 
 
 def test_ties_stay_below_the_threshold():
-    found = recalibration.threshold(np.zeros(50), 0.1)
+    found = platt.threshold(np.zeros(50), 0.1)
     assert 0 < found < 1e-300
 
 
@@ -134,7 +135,7 @@ def test_unseen_candidates_of_a_generator_that_leaks_less_are_calibrated():
     asked = slices(4000, seed=9, drop=1.5)
     plain = model.fit_recalibration(shadows.score, shadows.label.astype(float))
     before = metrics.ece(plain.probability(asked.score, 0.5), asked.label)
-    after = metrics.ece(recalibration.fit(dev, shadows).probability(asked.score, 0.5), asked.label)
+    after = metrics.ece(platt.fit(dev, shadows).probability(asked.score, 0.5), asked.label)
     assert before > 0.2
     assert after < 0.08
 
@@ -143,8 +144,8 @@ def test_figures_before_and_after_are_given():
     shadows, dev = pairs(), slices(80, drop=1.5)
     plain = model.fit_recalibration(shadows.score, shadows.label.astype(float))
     other = dataclasses.replace(dev, score=dev.score - 1)
-    found = transfer.recalibrated(dev, other, shadows, plain, 5, 0)
-    measured = transfer.measured(other, plain, True, 0)
+    found = dev_evaluation.recalibrated(dev, other, shadows, plain, 5, 0)
+    measured = dev_evaluation.measured(other, plain, True, 0)
     assert found["before"]["brier"] == measured["brier"]
     assert measured["brier"]["value"] == pytest.approx(
         np.mean((plain.probability(other.score, 0.5) - dev.label) ** 2), abs=1e-12
@@ -152,7 +153,7 @@ def test_figures_before_and_after_are_given():
     assert found["cross_validated"]["brier"]["value"] < found["before"]["brier"]["value"]
     for figure in found["cross_validated"].values():
         assert figure["low"] <= figure["value"] <= figure["high"]
-    mapped = recalibration.fit(dev, shadows)
+    mapped = platt.fit(dev, shadows)
     assert (found["slope"], found["offset"], found["slices"]) == (mapped.slope, mapped.offset, 80)
 
 

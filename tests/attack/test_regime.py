@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from attack import claims, controls, estimate, predicting, regime
-from attack.crossfit import Options
+from attack.decision import claims, predicting
+from attack.evidence import pile_shift
+from attack.inference import controls, estimate
+from attack.inference.crossfit import Options
 from shadow.config import MembershipConfig
 
 
@@ -30,35 +32,35 @@ def test_statistics_against_a_loop(pile):
         np.mean(np.log(pairs)),
         np.mean(np.log(energy)),
     ]
-    np.testing.assert_allclose(regime.pile_statistics(pile), wanted, atol=1e-4)
+    np.testing.assert_allclose(pile_shift.pile_statistics(pile), wanted, atol=1e-4)
 
 
 def test_a_large_pile_is_judged_by_images_evenly_spaced(pile, monkeypatch):
-    monkeypatch.setattr(regime, "_LOOKED_AT", 10)
+    monkeypatch.setattr(pile_shift, "_LOOKED_AT", 10)
     wanted = pile[[0, 3, 6, 9, 12, 16, 19, 22, 25, 29]]
-    np.testing.assert_array_equal(regime.pile_statistics(pile), regime.pile_statistics(wanted))
+    np.testing.assert_array_equal(pile_shift.pile_statistics(pile), pile_shift.pile_statistics(wanted))
     monkeypatch.undo()
-    assert not np.allclose(regime.pile_statistics(pile), regime.pile_statistics(wanted), atol=1e-3)
-    np.testing.assert_array_equal(regime.pile_statistics(pile), regime.pile_statistics(pile.astype(np.uint8)))
+    assert not np.allclose(pile_shift.pile_statistics(pile), pile_shift.pile_statistics(wanted), atol=1e-3)
+    np.testing.assert_array_equal(pile_shift.pile_statistics(pile), pile_shift.pile_statistics(pile.astype(np.uint8)))
 
 
 def test_odd_piles_are_finite(pile):
     for odd in (np.repeat(pile[:1], 20, axis=0), np.full((5, 8, 8), 9.0)):
-        assert np.isfinite(regime.pile_statistics(odd)).all()
+        assert np.isfinite(pile_shift.pile_statistics(odd)).all()
 
 
 def test_likeness_is_zero_at_the_mean_and_grows():
     shadows = np.random.default_rng(0).normal(size=(8, 4))
-    here, _ = regime.likeness(shadows.mean(0), shadows)
-    there, z = regime.likeness(shadows.mean(0) + 5, shadows)
+    here, _ = pile_shift.likeness(shadows.mean(0), shadows)
+    there, z = pile_shift.likeness(shadows.mean(0) + 5, shadows)
     assert here == pytest.approx(0)
     assert there > 2
     assert (z > 0).all()
 
 
 def test_excess_is_the_square_of_the_largest_beyond_three():
-    assert regime.excess(np.array([3.0, -2.9, 0.0, 1.0])) == 0
-    assert regime.excess(np.array([3.5, -5.0, 0.0, 1.0])) == pytest.approx(4.0)
+    assert pile_shift.excess(np.array([3.0, -2.9, 0.0, 1.0])) == 0
+    assert pile_shift.excess(np.array([3.5, -5.0, 0.0, 1.0])) == pytest.approx(4.0)
 
 
 def test_a_target_outside_widens_the_prediction_interval_by_the_stated_variance():

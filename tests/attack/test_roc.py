@@ -8,7 +8,7 @@ from scipy import stats
 from scored_samples import columns, sample, scored
 from sklearn import metrics as peer
 
-from attack.statistics import metrics
+from attack import metrics
 
 
 def test_roc_matches_scikit_learn():

@@ -8,10 +8,11 @@ import pytest
 from scipy import stats
 from sklearn import linear_model, metrics
 
-from attack import regime, same_generator
-from attack.same_generator import LabelTest, Part, PileTest, Power, compare_piles, decide, label_consistency
-from attack.statistics import ranking
-from attack.vectors.embeddings import highpass, standardised
+from attack.decision import same_generator
+from attack.decision.same_generator import LabelTest, Part, PileTest, Power, compare_piles, decide, label_consistency
+from attack.evidence import pile_shift
+from attack.evidence.embeddings.builtin import highpass, standardised
+from attack.metrics import ranking
 
 SIDE = 8
 
@@ -85,7 +86,7 @@ def test_near_duplicates_against_a_loop(images, sides, found):
 
 def test_statistics_are_those_of_the_regime_and_brightness_and_contrast(images, sides, found):
     def of(pile):
-        return [*regime.pile_statistics(pile), pile.mean(), np.log(pile.std((1, 2))).mean()]
+        return [*pile_shift.pile_statistics(pile), pile.mean(), np.log(pile.std((1, 2))).mean()]
 
     gaps = np.array([np.subtract(of(images[side > 0]), of(images[side < 0])) for side in sides.T])
     wanted = np.abs(gaps / np.sqrt((gaps**2).mean(0))).max(1)

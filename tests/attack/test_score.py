@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from attack import score
-from attack.statistics.metrics import evaluate
+from attack.metrics import evaluate, score
 from shadow.errors import UserError
 
 HEADER = ",".join(score.COLUMNS)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attack import controls
-from attack.statistics import ranking
+from attack.inference import controls
+from attack.metrics import ranking
 
 REPLICATES = 120
 

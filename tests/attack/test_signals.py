@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attack import layout
-from attack.signals import SIGNALS, closeness, mosaic, ratio, votes
-from attack.signals.sight import Block, Sight
-from attack.vectors import embeddings
-from attack.vectors.distances import distances
+from attack.evidence import layout
+from attack.evidence.embeddings import builtin
+from attack.evidence.embeddings.distances import distances
+from attack.evidence.signals import SIGNALS, mosaic, ratio, votes
+from attack.evidence.signals import nearest as closeness
+from attack.evidence.signals.embedded_pile import Block, Sight
 from shadow.errors import UserError
 
 
@@ -28,17 +29,17 @@ def naive_standard(image):
 
 
 def test_pixels_against_a_loop(images):
-    np.testing.assert_allclose(embeddings.embed("pixels", images), [naive_standard(i) for i in images], atol=1e-6)
+    np.testing.assert_allclose(builtin.embed("pixels", images), [naive_standard(i) for i in images], atol=1e-6)
 
 
 def test_squared_distance_is_two_times_one_minus_correlation(images):
-    vectors = embeddings.embed("pixels", images)
+    vectors = builtin.embed("pixels", images)
     wanted = 2 * (1 - np.corrcoef(images.reshape(12, -1)))
     np.testing.assert_allclose(distances(vectors, vectors) ** 2, wanted, atol=2e-6)
 
 
 def test_highpass_against_a_loop(images):
-    found = embeddings.embed("highpass", images)
+    found = builtin.embed("highpass", images)
     for image, vector in zip(images, found, strict=True):
         padded = np.pad(image, 2, mode="edge")
         detail = np.array([[image[r, c] - padded[r : r + 5, c : c + 5].mean() for c in range(8)] for r in range(8)])
@@ -46,7 +47,7 @@ def test_highpass_against_a_loop(images):
 
 
 def test_laplacian_against_a_loop(images):
-    found = embeddings.embed("laplacian", images)
+    found = builtin.embed("laplacian", images)
     for image, vector in zip(images, found, strict=True):
         second = np.zeros((8, 8))
         for r in range(8):
@@ -59,17 +60,17 @@ def test_laplacian_against_a_loop(images):
 def test_a_constant_image_is_zero_everywhere():
     constant = np.full((1, 8, 8), 77.0)
     for name in ("pixels", "highpass", "laplacian"):
-        assert not embeddings.embed(name, constant).any()
+        assert not builtin.embed(name, constant).any()
 
 
 def test_brightness_and_contrast_do_not_matter(images):
     for name in ("pixels", "highpass", "laplacian"):
-        np.testing.assert_allclose(embeddings.embed(name, images), embeddings.embed(name, 0.3 * images + 20), atol=1e-5)
+        np.testing.assert_allclose(builtin.embed(name, images), builtin.embed(name, 0.3 * images + 20), atol=1e-5)
 
 
 def test_unknown_names_are_refused():
     with pytest.raises(UserError, match=r"attack\.embeddings: 'nope'"):
-        embeddings.embed("nope", np.zeros((1, 8, 8)))
+        builtin.embed("nope", np.zeros((1, 8, 8)))
 
 
 def draw(seed=1, candidates=5, pile=70, features=9):

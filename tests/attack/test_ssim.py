@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
-from attack.vectors.ssim import ssim_all, ssim_pairs
+from attack.evidence.embeddings.ssim import ssim_all, ssim_pairs
 
 RNG = np.random.default_rng(0)
 

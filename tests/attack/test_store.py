@@ -8,14 +8,17 @@ import json
 import numpy as np
 import pytest
 
-from attack import controls, fitting, measuring, predicting, regime, store
-from attack.crossfit import Options
-from attack.signals import SIGNALS
-from attack.signals.sight import Sight
-from attack.vectors import embeddings
-from shadow import fleet, membership, piles
+from attack.decision import predicting
+from attack.evidence import layout, measuring, pile_shift
+from attack.evidence.embeddings import builtin
+from attack.evidence.signals import SIGNALS
+from attack.evidence.signals.embedded_pile import Sight
+from attack.inference import controls, fitting, store
+from attack.inference.crossfit import Options
+from shadow import fleet, piles
 from shadow.config import Config, MembershipConfig
 from shadow.data import manifest as manifests
+from shadow.training import membership
 
 ASKED, SIZE = 16, 8
 
@@ -37,7 +40,7 @@ def make_fleet(folder, images, shadows, config, numbers=None):
     found = manifests.build(images, "2023", "", 0.5)
     found.write(folder / "manifest.csv")
     dev = fleet.dev_ids(found)
-    groups = store.groups_of(found, dev)
+    groups = found.groups_of(dev)
     member = membership.draw(groups, ASKED, config.membership, 0)
     real = found.images_at(dev, SIZE)
     numbers = list(shadows) if numbers is None else numbers
@@ -77,14 +80,14 @@ def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps,
     ids = names["candidates"]
     real, dev = found.images_at(ids, SIZE), fleet.dev_ids(found)
     rows = []
-    for name in names["piles"][: -len(store.TARGETS)]:
+    for name in names["piles"][: -len(layout.TARGETS)]:
         path = piles.pile_path(fleet.shadow_folder(tmp_path, int(name[:4])), int(name[5:].split("x")[0]))
         parts = []
         for e in config.attack.embeddings:
             seen = np.load(path)[:24].astype(np.float32)
             if flips == "left_right":
                 seen = np.concatenate([seen, seen[:, :, ::-1]])
-            vectors, pile = embeddings.embed(e, real), embeddings.embed(e, seen)
+            vectors, pile = builtin.embed(e, real), builtin.embed(e, seen)
             sight = Sight(vectors, pile)
             parts += [SIGNALS[s].block.measure(sight) for s in ("nearest", "mosaic")]
         rows.append(np.concatenate(parts, axis=1).astype(np.float32))
@@ -109,7 +112,7 @@ def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps,
         for i, k in enumerate(shadows):
             np.testing.assert_array_equal(known.member[i], member[k])
             for s, other in enumerate(every):
-                row = values[names["piles"].index(store.pile_name(k, other, 24))]
+                row = values[names["piles"].index(layout.pile_name(k, other, 24))]
                 wanted = naive_signals(row)
                 np.testing.assert_allclose(known.references[s, i], wanted[: len(dev)], atol=1e-6)
                 np.testing.assert_allclose(asked.references[s, i], wanted[len(dev) :], atol=1e-6)
@@ -164,7 +167,7 @@ def test_shadows_at_two_sizes_are_told_apart(images, tmp_path):
     for like, size in data.sizes.items():
         bank = data.labelled(step, like).bank
         for i, k in enumerate(shadows):
-            row = data.piles.index(store.pile_name(k, step, size))
+            row = data.piles.index(layout.pile_name(k, step, size))
             np.testing.assert_array_equal(bank.values[i], data.layout.signals(data.values[row, : len(data.dev)]))
 
 
@@ -221,18 +224,18 @@ def test_distances_see_more_of_the_target_than_of_a_shadow(images, tmp_path, mos
     assert data.sizes == {"generated_dev": 10, "generated_test": 10}
     assert data.seen == {"generated_dev": min(seen, 20), "generated_test": seen}
     scene = measuring.set_scene(tmp_path, found, config, [0, 3])
-    vectors = embeddings.embed("pixels", scene.images)
+    vectors = builtin.embed("pixels", scene.images)
     for role in scene.piles[-2:]:
         assert (len(role.read()), len(role.whole())) == (role.count, role.seen) == (10, data.seen[role.name])
         every = found.images_at(found.id[found.rows(role.name)].tolist(), SIZE)
         shown = role.whole()
         taken = [np.array_equal(image, shown[i]) for i in range(len(shown)) for image in every]
         assert sum(taken) == role.seen == len({image.tobytes() for image in shown})  # of the pile, none twice
-        sight = Sight(vectors, embeddings.embed("pixels", shown.astype(np.float32)))
+        sight = Sight(vectors, builtin.embed("pixels", shown.astype(np.float32)))
         wanted = [SIGNALS[s].block.measure(sight) for s in ("nearest", "votes")]
         row = data.values[data.piles.index(role.name)]
         np.testing.assert_allclose(row, np.concatenate(wanted, axis=1), rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(names["statistics"][role.name], regime.pile_statistics(role.read()))
+        np.testing.assert_allclose(names["statistics"][role.name], pile_shift.pile_statistics(role.read()))
 
 
 @pytest.mark.parametrize("same_generator", ["false", "true"])

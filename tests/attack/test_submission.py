@@ -2,7 +2,7 @@
 
 import pytest
 
-from attack import submission
+from attack.decision import submission
 from attack.pipeline import Run
 from shadow.config import Config
 from shadow.data import editions

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from test_store import SIZE, make_fleet, recipe
 
-from attack import layout, measuring, store
-from attack.vectors import supplied
-from shadow import checks, workdir
+from attack.evidence import layout, measuring
+from attack.evidence.embeddings import supplied
+from attack.inference import store
+from shadow import validate, workdir
 from shadow.errors import UserError
 
 SHADOWS = [1, 2, 4, 7, 8, 11]
@@ -204,7 +205,7 @@ def test_signals_that_need_pictures_are_not_asked_of_vectors():
     layout.check(("pixels", "supplied"), ("mosaic", "nearest"), 32)
     config = recipe(embeddings=("pixels", "supplied"))
     with pytest.raises(UserError, match=r"'supplied' comes with attack\.embeddings_from"):
-        checks.validate(config)
+        validate.validate(config)
 
 
 def test_the_signals_depend_on_the_content_of_the_file(tmp_path):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from naive_expectation import held_out, means, residuals
 
-from attack import calibration, crossfit, target
-from attack.crossfit import Labelled, Options
-from attack.statistics import ranking
-from shadow import membership
+from attack.inference import calibration, crossfit, target
+from attack.inference.crossfit import Labelled, Options
+from attack.metrics import ranking
 from shadow.config import MembershipConfig
+from shadow.training import membership
 
 GROUPS, SHADOWS = 60, 8
 OPTIONS = Options(references=8, folds=2, ridge=1.0, seed=0)

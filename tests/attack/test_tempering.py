@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from attack import tempering
+from attack.decision import tempering
 
 
 def naive(score, probability):

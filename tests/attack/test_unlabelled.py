@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attack import unlabelled
-from attack.unlabelled import Inflation, Slices
+from attack.decision import unlabelled
+from attack.decision.unlabelled import Inflation, Slices
 
 
 def by_hand(score, null, group, null_group):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from attack import unlabelled, verdict
-from attack.unlabelled import Slices
+from attack.decision import unlabelled, verdict
+from attack.decision.unlabelled import Slices
 
 NONE = unlabelled.Inflation()
 

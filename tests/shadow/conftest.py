@@ -36,7 +36,7 @@ def straight(tmp_path_factory):
     """A pack of two, six steps without a break: its folders and its last state. Not to be written to."""
     from tiny_training import folders, make, saved
 
-    from shadow import train
+    from shadow.training import train
 
     where = folders(tmp_path_factory.mktemp("straight"))
     train.train_pack(make(), where, ())

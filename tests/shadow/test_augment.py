@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tiny_training import IMAGES, folders, make, rows
 
-from shadow import train
 from shadow.config import TrainConfig
+from shadow.training import train
 
 
 def test_no_augmentation_unless_asked_for():

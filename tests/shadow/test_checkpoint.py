@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shadow import checkpoint
 from shadow.errors import UserError
+from shadow.training import checkpoint
 
 # tensorstore's threads still report to the loop that orbax closed on the first error
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadow.checks import validate
 from shadow.config import Config, DenoiserConfig, from_dict
 from shadow.errors import UserError
+from shadow.validate import validate
 
 
 def changed(name, value):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shadow.errors import UserError
-from shadow.train import mesh
+from shadow.training.train import mesh
 
 PROCESS = """
 import json, re, sys

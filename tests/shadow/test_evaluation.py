@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from tiny_training import IMAGES, make
 
-from shadow import keys, train
+from shadow import keys
 from shadow.denoisers.build import build
 from shadow.diffusion import process
+from shadow.training import train
 
 
 def test_evaluation_tells_in_from_out():

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_whitebox import made
 
-from shadow import features, keys
+from attack.compare import features
+from shadow import keys
 from shadow.denoisers.build import build
 from shadow.diffusion import process
 

@@ -6,9 +6,9 @@ import pytest
 from hub_folders import UNET, edit, equal, generator
 
 from shadow import hub
-from shadow.checks import validate
 from shadow.config import Config
 from shadow.diffusion import rules
+from shadow.validate import validate
 
 
 def foreign(pipeline, kind, scheduler=None):

@@ -9,10 +9,10 @@ from absl import logging
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attack import estimate
-from shadow import membership
+from attack.inference import estimate
 from shadow.config import MembershipConfig
 from shadow.errors import UserError
+from shadow.training import membership
 
 KINDS = st.sampled_from(["image", "group", "mixed"])
 BLOCKS = st.sampled_from([2, 4, 8])

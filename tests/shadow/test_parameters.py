@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadow import parameters
+from attack.compare import parameters
 from shadow.config import DenoiserConfig
 from shadow.denoisers.build import build
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shadow import checkpoint, files, keys, piles, train
+from shadow import files, keys, piles
 from shadow.config import DenoiserConfig, DiffusionConfig, PileConfig, TrainConfig
 from shadow.data import decoding
 from shadow.denoisers.build import Network, build
 from shadow.errors import Stopped, UserError
+from shadow.training import checkpoint, train
 
 SPEC = train.Spec(
     0,

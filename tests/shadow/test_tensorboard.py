@@ -7,7 +7,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 from tiny_training import Killed, folders, kill_at, make, rows
 
-from shadow import train
+from shadow.training import train
 
 
 def events(folder):

@@ -9,10 +9,11 @@ import optax
 import pytest
 from tiny_training import IMAGES, MEMBERS, equal, folders, make, rows
 
-from shadow import checkpoint, keys, train
+from shadow import keys
 from shadow.config import DenoiserConfig, TrainConfig, UNet2DConfig
 from shadow.denoisers.build import build
 from shadow.diffusion import process
+from shadow.training import checkpoint, train
 
 
 def test_a_pack_is_its_generators_one_by_one(straight):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tiny_training import IMAGES, folders, make
 
-from shadow import checkpoint, train
 from shadow.denoisers.build import build
 from shadow.errors import UserError
+from shadow.training import checkpoint, train
 
 
 def test_a_nan_loss_stops_the_pack(tmp_path):

@@ -4,8 +4,8 @@ import jax
 import pytest
 from tiny_training import Killed, equal, folders, kill_at, make, rows, saved, timeless
 
-from shadow import checkpoint, train
 from shadow.errors import Stopped
+from shadow.training import checkpoint, train
 
 
 @pytest.mark.parametrize("kills", [(3,), (4,), (2, 4, 6)])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hub_folders import SIZE, UNET, generator
 
-from shadow import keys, whitebox
+from attack.compare import whitebox
+from shadow import keys
 from shadow.config import DenoiserConfig, DiffusionConfig
 from shadow.denoisers.build import build
 from shadow.diffusion import process

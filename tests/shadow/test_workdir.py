@@ -6,9 +6,9 @@ import json
 import pytest
 
 from shadow import workdir
-from shadow.checks import validate
 from shadow.config import Config, FamilyConfig, from_dict
 from shadow.errors import UserError
+from shadow.validate import validate
 
 LATER = {  # a field and the first stage that it concerns
     "attack.pile": "signals",

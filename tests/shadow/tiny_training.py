@@ -5,9 +5,9 @@ import json
 import jax
 import numpy as np
 
-from shadow import checkpoint, train
 from shadow.config import DenoiserConfig, DiffusionConfig, TrainConfig
 from shadow.denoisers.build import build
+from shadow.training import checkpoint, train
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (7, 8, 8)).astype(np.float32)
 

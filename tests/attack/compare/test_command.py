@@ -16,15 +16,15 @@ from hub_folders import edit, generator
 from PIL import Image
 from tiny_run import TINY, fails, leftovers
 
-from attack import measuring
-from attack.compare import command, difficulty, trajectory
+from attack import metrics
+from attack.compare import command, difficulty, trajectory, whitebox
 from attack.compare.subjects import resolve
-from attack.statistics import metrics
-from shadow import hub, whitebox, workdir
+from attack.evidence import measuring
+from shadow import hub, workdir
 from shadow.config import Config, from_dict
 from shadow.data import challenge, decoding, manifest
 from shadow.errors import UserError
-from shadow.fleet import conduct
+from shadow.fleet import orchestrate
 from shadow.fleet.packs import Fleet
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def trained(tmp_path_factory):
     folder.mkdir()
     workdir.settle(folder, config)
     data = write_challenge(folder / "challenge", config)
-    conduct.plan(folder, data, config)
+    orchestrate.plan(folder, data, config)
     fleet = Fleet(folder, data, config)
     for pack in range(len(fleet.plan.packs)):
         fleet.run(pack, "sample")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from attack import metrics
 from attack.compare import paired
 from attack.compare.paired import Losses, Scored
-from attack.statistics import metrics
 
 RNG = np.random.default_rng(0)
 NAMES = tuple(f"image {i}" for i in range(40))

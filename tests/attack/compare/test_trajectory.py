@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from attack import metrics
 from attack.compare import areas, trajectory
 from attack.compare.paired import Scored
-from attack.statistics import metrics
 
 
 def area(auc, half=0.1, rise=0.5):

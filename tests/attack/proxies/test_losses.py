@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from attack.proxies import losses
+from attack.evidence.proxies import losses
 from shadow.config import DenoiserConfig, DiffusionConfig
 from shadow.denoisers.build import build
 

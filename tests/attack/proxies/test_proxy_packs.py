@@ -10,8 +10,8 @@ import pytest
 from absl import logging
 from scipy import ndimage
 
-from attack.proxies import packs
-from attack.statistics import ranking
+from attack.evidence.proxies import packs
+from attack.metrics import ranking
 from shadow.config import DenoiserConfig, ProxyConfig
 from shadow.errors import Stopped, UserError
 

@@ -10,13 +10,13 @@ import filelock
 import numpy as np
 import pytest
 
-from attack.proxies import work
-from attack.proxies.work import Proxies
-from attack.signals.scene import Pile, Scene
+from attack.evidence.proxies import work
+from attack.evidence.proxies.work import Proxies
+from attack.evidence.signals.attack_data import Pile, Scene
 from shadow.config import Config, DenoiserConfig, ProxyConfig
 from shadow.errors import Stopped
 from shadow.fleet.plan import Plan
-from shadow.train import never
+from shadow.training.train import never
 
 pytestmark = pytest.mark.slow  # networks are trained
 

@@ -12,7 +12,7 @@ import pytest
 from html_page import Page
 from made_up_run import EVALUATION, HOSTILE, alter, config, make_run
 
-from attack.report import gallery, made
+from attack.report import gallery, provenance
 from attack.report.write import write_report
 from shadow import files
 from shadow.config import Config, from_dict
@@ -83,7 +83,7 @@ def test_the_sections_of_the_issue_are_there(page):
 
 
 def test_hashes_are_those_of_the_files(run, page):
-    for name in made.HASHED:
+    for name in provenance.HASHED:
         assert hashlib.sha256((run[0] / name).read_bytes()).hexdigest() in page
 
 

@@ -8,7 +8,7 @@ import pytest
 from html_page import Page
 from made_up_run import EVALUATION, SHADOWS, alter, cannot_tell, config, labelled_only, make_run
 
-from attack.report import sentence, view
+from attack.report import view, wording
 from attack.report.write import write_report
 from shadow import files
 from shadow.errors import UserError
@@ -76,8 +76,8 @@ def test_missing_parts_are_the_users_to_mend(run, tmp_path):
 
 
 def test_alarms_stand_on_the_first_screen(run, page, tmp_path):
-    assert sentence.alarms({}) == []
-    (control,) = sentence.alarms(EVALUATION)
+    assert wording.alarms({}) == []
+    (control,) = wording.alarms(EVALUATION)
     assert "“wrong pile” should show nothing, but does (AUC 0.49 [0.40, 0.58], p < 0.01)" in control
     assert 0 < page.index("wrong pile” should show nothing") < page.index("<main>")
 
@@ -140,7 +140,7 @@ def test_recalibration_on_dev_labels_is_said_and_shown(run):
     assert "0.03 [0.02, 0.07]" in mended
     without_a_leak = copy.deepcopy(evaluation)
     cannot_tell(without_a_leak)  # every probability is at the prior
-    assert sentence.recalibrated(without_a_leak).startswith("Were leakage found, the labels of these 40 slices would")
+    assert wording.recalibrated(without_a_leak).startswith("Were leakage found, the labels of these 40 slices would")
 
 
 def test_what_the_threshold_of_used_rests_on_is_said(page, run, tmp_path):
@@ -236,8 +236,8 @@ def test_whether_dev_labels_count_is_said_with_the_reason(run, tmp_path, counts,
         evaluation["same_generator"] |= {"counts": counts, "why": said.split(": ")[1]}
 
     assert said in of(run, tmp_path, change)
-    assert sentence.provenance({}) == ""
-    assert sentence.provenance({"same_generator": {"counts": False, "why": "it says so"}}).endswith("it says so.")
+    assert wording.provenance({}) == ""
+    assert wording.provenance({"same_generator": {"counts": False, "why": "it says so"}}).endswith("it says so.")
 
 
 def test_candidates_and_slices_known_not_to_be_used_are_drawn(run, page, tmp_path):

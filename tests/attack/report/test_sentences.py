@@ -5,11 +5,11 @@ import copy
 import pytest
 from made_up_run import EVALUATION, labelled_only
 
-from attack.report import sentence, view
+from attack.report import view, wording
 
 
 def test_the_verdict_of_a_leak():
-    said = sentence.verdict(EVALUATION, 60)
+    said = wording.verdict(EVALUATION, 60)
     assert said.leak
     assert said.sentence == (
         "The generator leaks its training slices: shown one slice that was used and one that was not, this "
@@ -17,22 +17,22 @@ def test_the_verdict_of_a_leak():
         "guessing would get 50."
     )
     bare = {**EVALUATION, "expected": {"auc": 0.76, "interval": None, "from": "dev", "why": ""}}
-    assert "(with an unknown uncertainty)" in sentence.verdict(bare, 60).sentence
+    assert "(with an unknown uncertainty)" in wording.verdict(bare, 60).sentence
     unknown = {**EVALUATION, "expected": {"auc": None, "interval": None, "from": "candidates", "why": "they tie"}}
-    assert sentence.verdict(unknown, 60).sentence.endswith("but how strongly is not measurable: they tie.")
+    assert wording.verdict(unknown, 60).sentence.endswith("but how strongly is not measurable: they tie.")
 
 
 def test_the_verdict_is_never_about_the_figures_of_the_shadows():
     """A fleet that memorised everything beside a target that shows nothing."""
     strong = {"auc": 0.99, "interval": [0.98, 1.0], "prediction_interval": [0.97, 1.0]}
     quiet = {**EVALUATION, "two_way": {**EVALUATION["two_way"], **strong}}
-    assert sentence.verdict(quiet, 60) == sentence.verdict(EVALUATION, 60)
-    assert sentence.headline(quiet) == sentence.headline(EVALUATION)
+    assert wording.verdict(quiet, 60) == wording.verdict(EVALUATION, 60)
+    assert wording.headline(quiet) == wording.headline(EVALUATION)
 
 
 def test_the_verdict_of_no_finding():
     level = {"level": "cannot tell", "why": "the candidates score like unused slices", "smallest_auc": 0.63}
-    said = sentence.verdict({**EVALUATION, "verdict": level}, 60)
+    said = wording.verdict({**EVALUATION, "verdict": level}, 60)
     assert not said.leak
     start = (
         "With 60 candidates and 4 shadow generators no leakage could be shown: the candidates score like unused slices."
@@ -40,13 +40,13 @@ def test_the_verdict_of_no_finding():
     assert said.sentence.startswith(start)
     assert "below an AUC of about 0.63 (63 right picks in 100, where" in said.sentence
     with pytest.raises(ValueError, match="surely"):
-        sentence.verdict({"verdict": {"level": "surely"}}, 60)
+        wording.verdict({"verdict": {"level": "surely"}}, 60)
 
 
 def test_the_verdict_where_labelled_slices_alone_leak():
     evaluation = copy.deepcopy(EVALUATION)
     labelled_only(evaluation)
-    said = sentence.verdict(evaluation, 60)
+    said = wording.verdict(evaluation, 60)
     assert (said.leak, said.badge) == (False, "Only labelled slices leak")
     assert (
         "(AUC of the dev slices 0.80 [0.66, 0.90]), but nothing shows that any of these 60 candidates" in said.sentence
@@ -54,25 +54,25 @@ def test_the_verdict_where_labelled_slices_alone_leak():
 
 
 def test_the_truth_sentence_says_where_the_measurement_lies():
-    assert sentence.against_truth(0.86, [0.7, 0.95], 0.83, [0.75, 0.9]) == (
+    assert wording.against_truth(0.86, [0.7, 0.95], 0.83, [0.75, 0.9]) == (
         "Predicted 0.86 [0.70, 0.95], measured 0.83 [0.75, 0.90]: inside the interval."
     )
-    assert "below the interval" in sentence.against_truth(0.86, [0.7, 0.95], 0.6, [0.5, 0.7])
-    assert "above the interval" in sentence.against_truth(0.86, [0.7, 0.95], 0.96, [0.9, 1])
-    assert "no interval" in sentence.against_truth(0.86, None, 0.6, [0.5, 0.7])
-    assert sentence.against_truth(None, None, 0.6, [0.5, 0.7]).startswith("No AUC was predicted")
+    assert "below the interval" in wording.against_truth(0.86, [0.7, 0.95], 0.6, [0.5, 0.7])
+    assert "above the interval" in wording.against_truth(0.86, [0.7, 0.95], 0.96, [0.9, 1])
+    assert "no interval" in wording.against_truth(0.86, None, 0.6, [0.5, 0.7])
+    assert wording.against_truth(None, None, 0.6, [0.5, 0.7]).startswith("No AUC was predicted")
 
 
 def test_numbers():
-    assert sentence.number(-0.001) == "0.00"
-    assert sentence.number(None) == "–"
-    assert sentence.number(float("nan")) == "–"
-    assert sentence.interval([0.701, 0.95]) == "[0.70, 0.95]"
-    assert sentence.interval([None, 1]) == sentence.interval(None) == ""
-    assert [sentence.percent(rate) for rate in (0.1, 0.001)] == ["10 %", "0.1 %"]
-    assert [sentence.of_100(value) for value in (0.001, 0.5, 0.999)] == ["fewer than 1", "about 50", "more than 99"]
-    assert sentence.range_of_100([0.7, 0.95]) == "70 to 95"
-    assert sentence.range_of_100([0.708, 0.9901]) == "70 to 100"
+    assert wording.number(-0.001) == "0.00"
+    assert wording.number(None) == "–"
+    assert wording.number(float("nan")) == "–"
+    assert wording.interval([0.701, 0.95]) == "[0.70, 0.95]"
+    assert wording.interval([None, 1]) == wording.interval(None) == ""
+    assert [wording.percent(rate) for rate in (0.1, 0.001)] == ["10 %", "0.1 %"]
+    assert [wording.of_100(value) for value in (0.001, 0.5, 0.999)] == ["fewer than 1", "about 50", "more than 99"]
+    assert wording.range_of_100([0.7, 0.95]) == "70 to 95"
+    assert wording.range_of_100([0.708, 0.9901]) == "70 to 100"
 
 
 def test_tracks_stay_inside():
@@ -81,16 +81,16 @@ def test_tracks_stay_inside():
 
 
 def test_a_long_row_of_numbers_is_cut_short():
-    assert sentence.listed([3, 7]) == "3, 7"
-    assert sentence.listed(range(4)) == "0, 1, 2, 3"
-    assert sentence.listed([5, *range(10, 30)]) == "5, 10, 11, 12 and 17 more"
+    assert wording.listed([3, 7]) == "3, 7"
+    assert wording.listed(range(4)) == "0, 1, 2, 3"
+    assert wording.listed([5, *range(10, 30)]) == "5, 10, 11, 12 and 17 more"
 
 
 def test_what_training_flipped_is_said():
-    assert "left to right: 47 % of the labelled slices lie nearer" in sentence.flips(EVALUATION)
+    assert "left to right: 47 % of the labelled slices lie nearer" in wording.flips(EVALUATION)
     both = {"names": ["left_right", "up_down"], "share": None}
-    assert sentence.flips({"flips": both}) == (
+    assert wording.flips({"flips": both}) == (
         "All piles were also looked at flipped left to right and upside down, as attack.flips says."
     )
-    assert sentence.flips({"flips": {"names": [], "share": {"left_right": 0.9, "up_down": 0.9}}}) == ""
-    assert sentence.flips({}) == ""  # runs of before
+    assert wording.flips({"flips": {"names": [], "share": {"left_right": 0.9, "up_down": 0.9}}}) == ""
+    assert wording.flips({}) == ""  # runs of before

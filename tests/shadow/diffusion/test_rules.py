@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shadow.checks import validate
 from shadow.config import Config, DiffusionConfig, PileConfig
 from shadow.diffusion import process, rules, samplers
 from shadow.errors import UserError
+from shadow.validate import validate
 
 
 def config(**fields):

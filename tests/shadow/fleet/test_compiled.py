@@ -12,9 +12,9 @@ import filelock
 import pytest
 from tiny_fleet import held
 
-from shadow.fleet import compiled
+from shadow.fleet import compile_cache
 
-ROOT = Path(compiled.__file__).parents[2]
+ROOT = Path(compile_cache.__file__).parents[2]
 
 # Prints the programs that were found and those that were not.
 PROCESS = """
@@ -85,8 +85,8 @@ def test_an_error_leaves_whole_entries_and_an_interrupt_none(tmp_path, kind, pub
 
 def test_the_users_own_cache_is_left_to_them(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "theirs"))
-    monkeypatch.setattr(compiled.jax.config, "update", None)
-    with compiled.cache(tmp_path):
+    monkeypatch.setattr(compile_cache.jax.config, "update", None)
+    with compile_cache.cache(tmp_path):
         pass
     assert not (tmp_path / ".compiled").exists()
 
@@ -96,31 +96,31 @@ def told(monkeypatch):
     """What JAX is told, without it being told."""
     settings = {}
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    monkeypatch.setattr(compiled.jax.config, "update", settings.__setitem__)
+    monkeypatch.setattr(compile_cache.jax.config, "update", settings.__setitem__)
     return settings
 
 
 def test_a_process_writes_to_a_folder_of_its_own(tmp_path, told):
-    with compiled.cache(tmp_path):
+    with compile_cache.cache(tmp_path):
         own, common = Path(told["jax_compilation_cache_dir"]), shared(tmp_path)
         assert own.parent == common
         (own / "a-cache").write_text("whole")
         (own / "b-atime").write_text("of no use")
         assert not (common / "a-cache").exists()
-        with compiled.cache(tmp_path):  # another at the same time: neither sweeps the other
+        with compile_cache.cache(tmp_path):  # another at the same time: neither sweeps the other
             other = Path(told["jax_compilation_cache_dir"])
             assert other != own
             (other / "a-cache").write_text("the same, compiled at the same time")
             assert own.is_dir()
         assert (common / "a-cache").read_text() == "the same, compiled at the same time"
     assert names(common) == ["a-cache"]
-    with compiled.cache(tmp_path):
+    with compile_cache.cache(tmp_path):
         own = Path(told["jax_compilation_cache_dir"])
         assert names(own) == ["a-cache"]
 
 
 def test_only_folders_of_the_dead_are_swept(tmp_path, told):
-    with compiled.cache(tmp_path):
+    with compile_cache.cache(tmp_path):
         common = shared(tmp_path)
         alive = common / ".own-alive"
         alive.mkdir()
@@ -128,11 +128,11 @@ def test_only_folders_of_the_dead_are_swept(tmp_path, told):
         (common / ".own-dead" / "half-cache").write_text("ha")
         (common / "x-cache").write_text("whole")
         with held(f"{alive}.lock"):
-            compiled.sweep(tmp_path)
+            compile_cache.sweep(tmp_path)
             assert alive.is_dir()
             assert Path(told["jax_compilation_cache_dir"]).is_dir()
             assert not (common / ".own-dead").exists()
-        compiled.sweep(tmp_path)
+        compile_cache.sweep(tmp_path)
         assert not alive.exists()
     assert names(common) == ["x-cache"]
 
@@ -149,21 +149,21 @@ def test_a_folder_is_never_seen_without_its_lock(tmp_path, told, monkeypatch):
                 filelock.FileLock(f"{self}.lock", timeout=0).acquire()
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    with compiled.cache(tmp_path):
+    with compile_cache.cache(tmp_path):
         assert seen == [Path(told["jax_compilation_cache_dir"])]
 
 
 def test_kinds_of_machines_do_not_share(tmp_path, told, monkeypatch):
-    with compiled.cache(tmp_path):
+    with compile_cache.cache(tmp_path):
         pass
-    monkeypatch.setattr(compiled.platform, "machine", lambda: "another")
-    with compiled.cache(tmp_path):
+    monkeypatch.setattr(compile_cache.platform, "machine", lambda: "another")
+    with compile_cache.cache(tmp_path):
         pass
     assert len(names(tmp_path / ".compiled")) == 2
 
 
 def test_nothing_to_sweep(tmp_path):
-    compiled.sweep(tmp_path)
+    compile_cache.sweep(tmp_path)
     assert names(tmp_path) == []
     shutil.rmtree(tmp_path)
-    compiled.sweep(tmp_path)
+    compile_cache.sweep(tmp_path)

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 from tiny_fleet import KEEP, make_config, numbers, planned, times
 
-from shadow import files, membership, piles
+from shadow import files, piles
 from shadow import workdir as workdirs
 from shadow.errors import Stopped, UserError
-from shadow.fleet import Fleet, conduct, packing, plan, progress, shadow_folder
+from shadow.fleet import Fleet, autotune, orchestrate, plan, progress, shadow_folder
+from shadow.training import membership
 
 
 @pytest.fixture
@@ -24,19 +25,19 @@ def here(monkeypatch):
 
     def run(arguments, added, show, marks, stop, began):
         asked.append((arguments, added))
-        assert stop is conduct.worker.stopping
+        assert stop is orchestrate.worker.stopping
         show()
         marks()
         asked.fleet.work(arguments[0], began, stop)
 
     asked = type("Asked", (list,), {"fleet": None})()
-    monkeypatch.setattr(conduct.local, "run", run)
+    monkeypatch.setattr(orchestrate.local, "run", run)
     return asked
 
 
 def carry_out(fleet, here, command="sample", others=()):
     here.fleet = fleet
-    conduct.carry_out(fleet.workdir, fleet.data_root, fleet.config, command, "local", others)
+    orchestrate.carry_out(fleet.workdir, fleet.data_root, fleet.config, command, "local", others)
 
 
 def test_a_plan_is_made_of_the_data(fleet, data):
@@ -48,7 +49,7 @@ def test_a_plan_is_made_of_the_data(fleet, data):
     assert np.array_equal(rows, membership.draw(groups, 6, unit, fleet.config.seed))
     assert [pack.shadows for pack in fleet.plan.packs] == [(0, 1), (2, 3), (4, 5)]
     before = times(fleet.workdir)
-    conduct.plan(fleet.workdir, data, fleet.config)
+    orchestrate.plan(fleet.workdir, data, fleet.config)
     assert times(fleet.workdir) == before
 
 
@@ -64,7 +65,7 @@ def named(data, folder, dev, test):
 @pytest.fixture
 def warned(monkeypatch):
     said = []
-    monkeypatch.setattr(conduct.logging, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(orchestrate.logging, "warning", lambda text, *values: said.append(text % values))
     return said
 
 
@@ -81,15 +82,15 @@ def test_the_unit_is_chosen_from_the_patients_and_frozen(data, tmp_path, warned,
     assert f"membership.unit = {unit}: " in capsys.readouterr().out
     assert not any("does not fit" in said for said in warned)
     manifest = (fleet.workdir / "manifest.csv").read_text()
-    frozen = conduct.membership.draw(list(dev), 8, plan.membership_in_force(fleet.workdir, fleet.config), 0)
+    frozen = orchestrate.membership.draw(list(dev), 8, plan.membership_in_force(fleet.workdir, fleet.config), 0)
     assert np.array_equal(np.load(fleet.workdir / "membership.npy"), frozen[:6])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conduct, "_choose_unit", None)  # is not asked again
+        patch.setattr(orchestrate, "_choose_unit", None)  # is not asked again
         grown = grow(fleet)
     assert (grown.plan.shadows, grown.plan.unit) == (8, fleet.plan.unit)
     assert np.array_equal(np.load(fleet.workdir / "membership.npy"), frozen)
     assert (fleet.workdir / "manifest.csv").read_text() == manifest
-    lines = conduct.describe(fleet.workdir, fleet.data_root, grown.config)
+    lines = orchestrate.describe(fleet.workdir, fleet.data_root, grown.config)
     assert lines[1].startswith(f"unit       membership.unit = {unit}: ")
 
 
@@ -114,7 +115,7 @@ def test_an_older_plan_goes_on_with_the_older_default(data, tmp_path, warned):
     assert grown.config.membership.unit == "auto"
     assert (grown.plan.shadows, grown.plan.unit) == (8, None)
     assert np.array_equal(np.load(fleet.workdir / "membership.npy")[:6], before)
-    assert conduct.describe(fleet.workdir, root, grown.config)[1] == "unit       membership.unit = mixed"
+    assert orchestrate.describe(fleet.workdir, root, grown.config)[1] == "unit       membership.unit = mixed"
 
 
 @pytest.mark.parametrize("unit", ["auto", "image", "group", "mixed"])
@@ -161,7 +162,7 @@ def test_a_folder_that_contradicts_itself_is_refused(data, tmp_path, spoil, said
 def grow(fleet, shadows=8, **fields):
     config = make_config(fleet__shadows=shadows, **fields)
     workdirs.settle(fleet.workdir, config)
-    conduct.plan(fleet.workdir, fleet.data_root, config)
+    orchestrate.plan(fleet.workdir, fleet.data_root, config)
     return Fleet(fleet.workdir, fleet.data_root, config)
 
 
@@ -225,8 +226,8 @@ def test_a_growth_by_other_code_is_refused(fleet, monkeypatch):
 
 
 def test_packs_are_sized_by_measurement_where_that_is_wished(data, tmp_path, monkeypatch, capsys, here):
-    timings = [packing.Timing(2, 9, 2, 100.0, 10.0), packing.Timing(1, 1, 1, 10.0, 100.0)]
-    monkeypatch.setattr(packing, "measure", lambda workdir, config, images: timings if images == 12 else None)
+    timings = [autotune.Timing(2, 9, 2, 100.0, 10.0), autotune.Timing(1, 1, 1, 10.0, 100.0)]
+    monkeypatch.setattr(autotune, "measure", lambda workdir, config, images: timings if images == 12 else None)
     fleet = planned(tmp_path, data, make_config(fleet__pack="auto", fleet__workers=1))
     assert (fleet.plan.pack_size, fleet.plan.workers, fleet.plan.threads) == (2, 9, 2)
     assert "<- chosen" in capsys.readouterr().out
@@ -239,7 +240,7 @@ def measured(fleet):
 
 
 def test_disk_space_is_bounded_and_not_by_much(done):
-    found, bound = measured(done), conduct.disk_bytes(done.config, range(6))
+    found, bound = measured(done), orchestrate.disk_bytes(done.config, range(6))
     assert found <= bound <= 3 * found, (found, bound)
 
 
@@ -247,22 +248,22 @@ def test_disk_space_of_a_real_network_is_that_of_its_numbers():
     """A network of 1.2 million parameters: four copies of 4 bytes in each of 3 checkpoints, and 250 images."""
     config = make_config(data__resolution=32, train__steps=1600, train__checkpoint_every=400, pile__steps=())
     config.denoiser.patch, config.denoiser.width, config.denoiser.depth, config.pile.count = 8, 128, 4, 250
-    numbers, _ = conduct.parameters(config.denoiser, 32)
+    numbers, _ = orchestrate.parameters(config.denoiser, 32)
     wanted = 3 * 16 * numbers + 250 * 32**2
     assert 1e6 < numbers < 2e6
-    assert wanted < conduct.disk_bytes(config, [0]) < 1.1 * wanted
+    assert wanted < orchestrate.disk_bytes(config, [0]) < 1.1 * wanted
 
 
 def test_png_files_take_space_too(done):
     config = make_config(pile__png=True)
-    more = conduct.disk_bytes(config, range(6)) - conduct.disk_bytes(done.config, range(6))
+    more = orchestrate.disk_bytes(config, range(6)) - orchestrate.disk_bytes(done.config, range(6))
     assert more >= 6 * len(KEEP) * 6 * 4096  # shadows, piles and images, of which each fills a block of the disk
 
 
 def test_a_full_disk_is_said_before_any_training(fleet, here, monkeypatch, capsys):
-    need = conduct.disk_bytes(fleet.config, range(6))
-    monkeypatch.setattr(conduct.shutil, "disk_usage", lambda path: SimpleNamespace(free=need - 1))
-    said = rf"6 shadows take at most {conduct.size(need)}; {conduct.size(need - 1)} are free: make room in "
+    need = orchestrate.disk_bytes(fleet.config, range(6))
+    monkeypatch.setattr(orchestrate.shutil, "disk_usage", lambda path: SimpleNamespace(free=need - 1))
+    said = rf"6 shadows take at most {orchestrate.size(need)}; {orchestrate.size(need - 1)} are free: make room in "
     with pytest.raises(UserError, match=said):
         carry_out(fleet, here)
     assert here == []
@@ -270,7 +271,7 @@ def test_a_full_disk_is_said_before_any_training(fleet, here, monkeypatch, capsy
     assert fleet.run(0, "train")  # what is there already needs no room
     capsys.readouterr()
     carry_out(fleet, here, "train")
-    assert f"disk: 4 shadows take at most {conduct.size(need / 6 * 4)}" in capsys.readouterr().err
+    assert f"disk: 4 shadows take at most {orchestrate.size(need / 6 * 4)}" in capsys.readouterr().err
 
 
 def test_what_a_pack_has_begun_needs_no_room_again(fleet, here, monkeypatch):
@@ -279,12 +280,12 @@ def test_what_a_pack_has_begun_needs_no_room_again(fleet, here, monkeypatch):
         fleet.run(0, "train", stop=lambda: next(asked))
     there = measured(fleet)
     assert there > 0
-    need = conduct.disk_bytes(fleet.config, range(6)) - there
-    monkeypatch.setattr(conduct.shutil, "disk_usage", lambda path: SimpleNamespace(free=need - 4096))
+    need = orchestrate.disk_bytes(fleet.config, range(6)) - there
+    monkeypatch.setattr(orchestrate.shutil, "disk_usage", lambda path: SimpleNamespace(free=need - 4096))
     with pytest.raises(UserError, match="make room"):
         carry_out(fleet, here)
-    monkeypatch.setattr(conduct.shutil, "disk_usage", lambda path: SimpleNamespace(free=need))
-    conduct._check_disk(fleet, [0, 1, 2])
+    monkeypatch.setattr(orchestrate.shutil, "disk_usage", lambda path: SimpleNamespace(free=need))
+    orchestrate._check_disk(fleet, [0, 1, 2])
 
 
 @pytest.mark.parametrize(
@@ -295,7 +296,7 @@ def test_what_a_pack_has_begun_needs_no_room_again(fleet, here, monkeypatch):
     ],
 )
 def test_sizes_for_people(count, said):
-    assert conduct.size(count) == said
+    assert orchestrate.size(count) == said
 
 
 def test_a_fleet_is_carried_out(fleet, here, done):
@@ -337,58 +338,58 @@ def test_failures_are_counted_and_the_first_is_said(fleet, here, monkeypatch):
 
 @pytest.mark.parametrize(("executor", "where"), [("local", "$"), ("slurm", "; what they said is in .*slurm/logs$")])
 def test_what_is_missing_without_a_failure_is_said(fleet, monkeypatch, executor, where):
-    monkeypatch.setattr(conduct.local, "run", lambda *_: None)
-    monkeypatch.setattr(conduct.slurm, "run", lambda *_: None)
+    monkeypatch.setattr(orchestrate.local, "run", lambda *_: None)
+    monkeypatch.setattr(orchestrate.slurm, "run", lambda *_: None)
     with pytest.raises(UserError, match=rf"^3 packs are not done \(the first is 0\): run the same again{where}"):
-        conduct.carry_out(fleet.workdir, fleet.data_root, fleet.config, "train", executor, ())
+        orchestrate.carry_out(fleet.workdir, fleet.data_root, fleet.config, "train", executor, ())
 
 
 def test_slurm_is_asked_for_what_is_missing(fleet, monkeypatch):
     asked = []
     fleet.config.fleet.sbatch = "--mem=1G"
     assert fleet.run(1, "train")
-    monkeypatch.setattr(conduct.slurm, "run", lambda *words: (asked.append(words[:4]), fleet.work("train", 0.0)))
-    conduct.carry_out(fleet.workdir, fleet.data_root, fleet.config, "train", "slurm", ())
+    monkeypatch.setattr(orchestrate.slurm, "run", lambda *words: (asked.append(words[:4]), fleet.work("train", 0.0)))
+    orchestrate.carry_out(fleet.workdir, fleet.data_root, fleet.config, "train", "slurm", ())
     assert asked == [(fleet.workdir, "train", [0, 2], "--mem=1G")]
 
 
 def test_tensorboard_needs_its_package(fleet, here, monkeypatch):
-    monkeypatch.setattr(conduct.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(orchestrate.importlib.util, "find_spec", lambda name: None)
     fleet.config.fleet.tensorboard = True
     with pytest.raises(UserError, match=r"fleet\.tensorboard needs a package: pip install 'shadow"):
         carry_out(fleet, here)
 
 
 def test_marks_change_with_work_that_is_not_lost(fleet):
-    before = conduct._marks(fleet)
-    assert conduct._marks(fleet) == before
+    before = orchestrate._marks(fleet)
+    assert orchestrate._marks(fleet) == before
     folder = shadow_folder(fleet.workdir, 0)
     (folder / "checkpoints" / "2").mkdir(parents=True)
-    trained = conduct._marks(fleet)
+    trained = orchestrate._marks(fleet)
     files.write_json(folder / "piles" / ".00000002.npy.part.json", {"batches": 1})
-    sampled = conduct._marks(fleet)
+    sampled = orchestrate._marks(fleet)
     files.write_json(folder / "piles" / ".00000002.npy.part.json", {"batches": 2})
-    assert len({repr(marks) for marks in (before, trained, sampled, conduct._marks(fleet))}) == 4
+    assert len({repr(marks) for marks in (before, trained, sampled, orchestrate._marks(fleet))}) == 4
 
 
 def test_a_file_that_goes_while_marks_are_read(tmp_path):
     (tmp_path / "a").write_bytes(b"there")
-    assert conduct._read_all([tmp_path / "gone", tmp_path / "a"]) == [b"there"]
+    assert orchestrate._read_all([tmp_path / "gone", tmp_path / "a"]) == [b"there"]
 
 
 def test_sigterm_is_a_wish_only_within(monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(conduct.worker, "_stopping", False)
-    with conduct.stoppable():
-        assert not conduct.worker.stopping()
+    monkeypatch.setattr(orchestrate.worker, "_stopping", False)
+    with orchestrate.stoppable():
+        assert not orchestrate.worker.stopping()
         signal.raise_signal(signal.SIGTERM)
-        assert conduct.worker.stopping()
+        assert orchestrate.worker.stopping()
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_status(fleet, done, tmp_path):
-    assert conduct.describe(tmp_path, fleet.data_root, fleet.config) == ["plan       not yet"]
-    lines = conduct.describe(done.workdir, done.data_root, done.config)
+    assert orchestrate.describe(tmp_path, fleet.data_root, fleet.config) == ["plan       not yet"]
+    lines = orchestrate.describe(done.workdir, done.data_root, done.config)
     why = "no two of the shadows' slices belong together, so that all units are the same"
     assert lines == [
         "plan       done (6 shadows in 3 packs, 1 threads a worker)",
@@ -402,7 +403,7 @@ def test_status(fleet, done, tmp_path):
         {"jobs": [{"id": "1", "cluster": "", "command": "sample", "script": "x", "packs": [2]}]},
     )
     before = times(fleet.workdir)
-    lines = conduct.describe(fleet.workdir, fleet.data_root, fleet.config)
+    lines = orchestrate.describe(fleet.workdir, fleet.data_root, fleet.config)
     assert lines[2:] == [
         "packs      0 of 3 packs done, 1 failed, 2 waiting",
         "  pack 0 (shadows 0 to 1): waiting: trained, no piles yet",
@@ -427,9 +428,9 @@ def test_a_challenge_is_made_by_a_worker(tmp_path, monkeypatch, capsys):
         (tmp_path / ".challenge.part/sealed/target/checkpoints/5").mkdir(parents=True)
         seen.append(marks())
 
-    monkeypatch.setattr(conduct.local, "run", run)
+    monkeypatch.setattr(orchestrate.local, "run", run)
     monkeypatch.setattr(progress, "_PLAIN_SECONDS", 0.0)
-    conduct.make_challenge(tmp_path, make_config())
+    orchestrate.make_challenge(tmp_path, make_config())
     assert seen[0] != seen[1]
     assert not (tmp_path / ".challenge.json").exists()
     lines = capsys.readouterr().err.splitlines()

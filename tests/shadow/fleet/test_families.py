@@ -11,10 +11,10 @@ from tiny_fleet import make_config, planned
 
 from shadow import fleet
 from shadow import workdir as workdirs
-from shadow.checks import validate
 from shadow.config import DenoiserConfig, FamilyConfig, from_dict
 from shadow.errors import UserError
-from shadow.fleet import conduct, families
+from shadow.fleet import families, orchestrate
+from shadow.validate import validate
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +93,10 @@ def test_a_name_changes_no_bit(data, tmp_path, whole):
 
 
 def test_disk_space_is_counted_by_family(whole):
-    sizes = [conduct.disk_bytes(alone(family), [0]) for family in SHADOWS]
+    sizes = [orchestrate.disk_bytes(alone(family), [0]) for family in SHADOWS]
     assert len(set(sizes)) == 3
-    assert conduct.disk_bytes(mixed(), range(12)) == 4 * sum(sizes)
-    assert conduct.disk_bytes(mixed(), [8, 4]) == sizes[1] + sizes[2]
+    assert orchestrate.disk_bytes(mixed(), range(12)) == 4 * sum(sizes)
+    assert orchestrate.disk_bytes(mixed(), [8, 4]) == sizes[1] + sizes[2]
 
 
 def test_states_name_the_family_and_weigh_by_shadows(whole):

@@ -6,10 +6,11 @@ import pytest
 from mixed_fleet import LAST, SHADOWS, alone, mixed, three
 from tiny_fleet import numbers, piles_of, planned, rows
 
-from shadow import hub, train
+from shadow import hub
 from shadow.denoisers.build import build
 from shadow.errors import Stopped, UserError
 from shadow.fleet import Fleet, reuse, shadow_folder
+from shadow.training import train
 
 pytestmark = pytest.mark.slow
 

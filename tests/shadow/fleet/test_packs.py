@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from tiny_fleet import KEEP, STEPS, collect, flip, held, make_config, numbers, piles_of, planned, rows, times
 
-from shadow import checkpoint, files, fleet, piles, train
+from shadow import files, fleet, piles
 from shadow.errors import Stopped, UserError
-from shadow.fleet import Fleet, conduct, packs, plan, progress, shadow_folder
+from shadow.fleet import Fleet, orchestrate, packs, plan, progress, shadow_folder
+from shadow.training import checkpoint, train
 
 # tensorstore's threads still report to the loop that orbax closed on the first error
 damaged = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -356,7 +357,7 @@ def test_other_data_than_planned_are_refused_before_any_training(fleet, tmp_path
 def test_shadows_of_another_version_are_refused_only_where_there_is_work(fleet, done, monkeypatch):
     monkeypatch.setattr(plan, "versions", lambda: ("other", "code"))
     assert done.run(0, "sample")
-    conduct.plan(done.workdir, done.data_root, done.config)
+    orchestrate.plan(done.workdir, done.data_root, done.config)
     with pytest.raises(UserError, match=r"begun by another version of the trainer \(\w+/\w+, this is other/code\)"):
         fleet.run(0, "train")
     assert not shadow_folder(fleet.workdir, 0).exists()

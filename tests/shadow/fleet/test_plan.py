@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_fleet import make_config
 
-from shadow import fleet, membership
+from shadow import fleet
 from shadow.config import Config
 from shadow.errors import UserError
 from shadow.fleet import plan
+from shadow.training import membership
 
 
 class Images:

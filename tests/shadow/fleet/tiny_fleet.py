@@ -14,7 +14,7 @@ from orbax.checkpoint import v1 as ocp
 
 from shadow import workdir as workdirs
 from shadow.config import Config
-from shadow.fleet import Fleet, conduct
+from shadow.fleet import Fleet, orchestrate
 
 STEPS, KEEP = 8, (2, 4, 8)
 
@@ -43,7 +43,7 @@ def planned(workdir, data, config=None):
     config = config or make_config()
     workdir.mkdir(parents=True, exist_ok=True)
     workdirs.settle(workdir, config)
-    conduct.plan(workdir, data, config)
+    orchestrate.plan(workdir, data, config)
     return Fleet(workdir, data, config)
 
 

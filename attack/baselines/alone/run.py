@@ -1,0 +1,108 @@
+"""The commands of a run without shadows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from attack.baselines import BASELINES
+from attack.baselines.alone import scoring, statements
+from attack.pipeline import Run
+from attack.report.progress import Step
+from shadow import workdir
+from shadow.config import Config
+from shadow.data import manifest as manifests
+from shadow.errors import UserError
+
+LEAST_SIDE = 7  # pixels: the window of SSIM
+STAGES = {  # as attack.pipeline.STAGES
+    "predict": ("attack", ("scores.csv", "predictions.csv", "submission.csv", "attack/baselines.json")),
+    "report": ("attack", ("report.html",)),
+}
+
+
+class QuickRun(Run):
+    """As `attack.pipeline.Run`, but no fleet: `train`, `sample`, `proxies`, `signals`, `images`, `fit` are refused."""
+
+    stages = STAGES
+    commands = ("plan", "predict", "report")
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        executor: str = "local",
+        reuse: Sequence[Path] = (),
+        settle: bool = True,
+    ) -> None:
+        if executor != "local" or reuse:
+            raise UserError("--executor and --reuse are about shadows, and fleet.shadows = 0: leave them out")
+        if config.data.resolution < LEAST_SIDE:
+            raise UserError(f"data.resolution = {config.data.resolution}: SSIM needs {LEAST_SIDE} pixels or more")
+        if config.attack.baseline and config.attack.baseline not in BASELINES:
+            known = ", ".join(BASELINES)
+            raise UserError(f"attack.baseline = {config.attack.baseline!r} is not known; known are {known}")
+        super().__init__(folder, config, executor, reuse, settle)
+
+    def plan(self) -> None:
+        """Checks the data and writes the manifest. Nothing is trained on them, so that they may change."""
+        data, path = self.config.data, self.folder / "manifest.csv"
+        with self._alone():
+            found = manifests.build(self.data_root, data.edition, data.patients, data.group_distance, data.roles)
+            if path.exists():
+                before = manifests.read(path, self.data_root)
+                if all(np.array_equal(getattr(before, name), getattr(found, name)) for name in manifests.HEADER):
+                    return
+            for stage, (folder, _) in self.stages.items():
+                workdir.unstamp(self.folder / folder, stage)
+            found.write(path)
+
+    def train(self) -> None:
+        self._refuse("train")
+
+    def sample(self) -> None:
+        self._refuse("sample")
+
+    def proxies(self) -> None:
+        self._refuse("proxies")
+
+    def signals(self) -> None:
+        self._refuse("signals")
+
+    def images(self, folder: Path) -> None:
+        self._refuse("images")
+
+    def fit(self) -> None:
+        self._refuse("fit")
+
+    def predict(self) -> None:
+        self._attack_stage("predict", scoring.predict)
+
+    def report(self) -> None:
+        from attack.baselines.alone.report import write_report  # jinja2 is needed here only
+
+        with self._stage("report") as wanted:
+            if wanted:
+                write_report(self.folder, self.config, self.data_root)
+
+    def _refuse(self, command: str) -> NoReturn:
+        raise UserError(f"{command}: fleet.shadows = 0 means baselines without shadows; give --config.fleet.shadows=8")
+
+    def _describe(self) -> list[str]:
+        return [*(step.line for step in self._fleet_steps()), "shadows    none: fleet.shadows = 0, baselines only"]
+
+    def _fleet_steps(self) -> list[Step]:
+        return [Step("plan", (self.folder / "manifest.csv").exists())]
+
+    def _check_inputs(self, first: bool) -> None:
+        self._manifest()
+
+    def _is_current(self) -> bool:
+        return True
+
+    def _headline(self) -> str:
+        return statements.headline(json.loads((self.folder / "attack" / "baselines.json").read_text()))

@@ -1,0 +1,1 @@
+"""Stage 3, decision: the attack and the target become predictions, a verdict and a submission."""

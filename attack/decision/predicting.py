@@ -1,0 +1,208 @@
+"""The stage `predict` on files: the fitted attack asks the target's piles about the test candidates."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from attack import metrics
+from attack.decision import adaptation, claims, comparison, dev_evaluation, submission, unlabelled, verdict
+from attack.decision.platt import Labels, Pairs
+from attack.inference import crossfit, model, patients, store, target
+from attack.inference.combiner import Combiner
+from attack.inference.crossfit import Labelled
+from attack.inference.fitting import options
+from shadow import files, keys
+from shadow.config import Config
+from shadow.data.manifest import Manifest
+
+_TEST = "generated_test"
+
+
+def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
+    """Scores the test candidates; writes predictions.csv, submission.csv and attack/evaluation.json."""
+    folder, attack = workdir / "attack", config.attack
+    summary = json.loads((folder / "fit.json").read_text())
+    step = summary["regime"]["step"]
+    data = store.read(workdir, manifest, config)
+    known, asked = data.labelled(step, _TEST), data.target(_TEST, step)
+    before = model.from_json(json.loads((folder / "model.json").read_text()))[1]
+    pairs = held_pairs(folder)
+
+    found = dev_evaluation.of_dev(workdir, data, manifest, config, step, before)
+    labels, dev = found.labels, found.figures
+    moving = labels if attack.recalibrate != "none" else None  # what may set weights and probabilities
+    scored = _scored(folder, data, known, asked, step, moving)
+    score, pool = scored.candidate, scored.pool
+    if moving is not None and scored.adapted is not None:
+        labels = dataclasses.replace(moving, score=pool[: len(data.dev)])
+        dev |= dev_evaluation.auc_of(labels) | {"by_shadows": {"auc": dev["auc"], "interval": dev["interval"]}}
+        dev["weights"] = dict(zip(known.bank.names, scored.adapted.weights.tolist(), strict=True))
+    sides = comparison.sides(data, score, pool)
+    against = comparison.compare(data, manifest, config, known, asked, sides)
+    said = verdict.decide(against.contrast, against.why, None if labels is None else comparison.labelled_p(labels))
+    held = None if labels is None else (float(dev["auc"]), (float(dev["interval"][0]), float(dev["interval"][1])))
+    both = None
+    if labels is not None and said.level == verdict.LEAK:
+        reach = float(dev["auc"]) - float(dev["interval"][0])
+        both = unlabelled.pooled(sides.asked, sides.null, sides.used, reach, attack.prior, against.placebo.inflation)
+
+    def stated_auc(said: verdict.Verdict) -> claims.Expected:
+        return claims.expect(against.contrast, against.why, said, held, both, len(asked.ids), attack.prior)
+
+    expected = stated_auc(said)
+    if expected.interval is not None:
+        said = verdict.unless_held(said, expected.interval[0])
+        expected = stated_auc(said)
+    leak = said.level == verdict.LEAK
+    resampled = target.bootstrap_scores(
+        known, asked, options(config), attack.draws, attack.bootstrap, scored.moved(moving, attack.seed)
+    )
+    if moving is not None and labels is not None:
+        stated = claims.labelled_probabilities(
+            score, resampled, labels, pairs, expected, leak, attack.prior, attack.seed
+        )
+        dev["recalibration"] = dev_evaluation.recalibrated(labels, moving, pairs, before, attack.folds, attack.seed)
+    else:
+        stated = claims.probabilities(score, resampled, expected, leak, attack.prior, attack.seed)
+    limits = claims.thresholds(
+        score,
+        stated.probability,
+        np.zeros(0) if data.presumed else pool[data.null],
+        np.zeros(0) if labels is None else pool[: len(data.dev)][data.used],
+        against.placebo,
+        attack.fpr,
+    )
+    decisions = decide(score, limits) if leak else np.full(len(asked.ids), "undetermined")
+    rows = zip(
+        asked.ids,
+        *(_rounded(column) for column in (score, stated.probability, stated.low, stated.high)),
+        decisions.tolist(),
+        strict=True,
+    )
+    files.write_csv(
+        workdir / "predictions.csv",
+        ("id", "score", "probability", "probability_low", "probability_high", "decision"),
+        rows,
+    )
+    if patients.known(manifest, config):
+        mine = manifest.groups_of(asked.ids)
+        patients.write(workdir, asked.ids, mine, score, stated.probability)
+    else:
+        (workdir / "patients.csv").unlink(missing_ok=True)  # of a time when they were known
+    labelling = metrics.decide(stated.probability, attack.objective)
+    submission.write(workdir / "submission.csv", asked.ids, labelling.labels, config.data.edition)
+    summary |= {
+        "dev": dev,
+        "same_generator": found.same,
+        "candidates": comparison.figures(against, attack.prior, attack.fpr),
+        "expected": {
+            "auc": expected.auc,
+            "interval": None if expected.interval is None else list(expected.interval),
+            "from": expected.source,
+            "why": expected.why,
+        },
+        "implied_auc": stated.implied,
+        "thresholds": dataclasses.asdict(limits),
+        "decisions": {name: int((decisions == name).sum()) for name in metrics.DECISIONS},
+        "submission": {
+            "objective": attack.objective,
+            "expected": labelling.expected,
+            "ones": int(np.sum(labelling.labels)),
+            "candidates": len(asked.ids),
+            "all_ones": bool(labelling.all_ones),
+        },
+        "verdict": dataclasses.asdict(said)
+        | {
+            "smallest_auc": comparison.smallest_auc(
+                sides, labels is not None, against.placebo.inflation, attack.prior, attack.seed
+            )
+        },
+    }
+    with files.replacing(folder / "on_target.npz") as part, part.open("wb") as stream:
+        null_group = np.array(data.groups[: len(data.pool)])[data.null]
+        related, null_related = sides.asked.related, sides.null.related
+        np.savez(
+            stream,
+            candidate=score,
+            null=pool[data.null],
+            null_group=null_group,
+            related=related,
+            null_related=null_related,
+        )
+    files.write_json(folder / "evaluation.json", summary)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scored:
+    """Log odds on the target's test pile: candidate [candidate], pool [image of the pool], dev slices first; adapted:
+    the weights that gave them where dev labels moved them, and z [draw][image of the pool, column] what they saw."""
+
+    candidate: np.ndarray
+    pool: np.ndarray
+    adapted: adaptation.Adapted | None
+    z: list[np.ndarray]
+
+    def moved(self, labels: Labels | None, seed: int) -> Callable[[Combiner, int, int], Combiner] | None:
+        """For `target.bootstrap_scores`: weights moved by dev slices whose groups are drawn anew; None where no label
+        moves any."""
+        if self.adapted is None or labels is None:
+            return None
+        count = len(labels.label)
+
+        def move(combiner: Combiner, draw: int, resample: int) -> Combiner:
+            groups = int(labels.group.max()) + 1
+            drawn = keys.generator(seed, "adapted", resample).integers(0, groups, groups)
+            counts = np.bincount(drawn, minlength=groups)[labels.group].astype(float)
+            return adaptation.adapt(combiner, self.z[draw][:count], labels.label, counts)
+
+        return move
+
+
+def _scored(
+    folder: Path, data: store.Store, known: Labelled, asked: target.Target, step: int, labels: Labels | None
+) -> _Scored:
+    """By one fit for all: fits on fewer slices have another scale. labels: dev slices that may move the weights."""
+    config, fitted = data.config, read_fitted(folder)
+    z, z_pool = (
+        target.z_by_draw(known, each, fitted, options(config)) for each in (asked, data.pool_target(step, _TEST))
+    )
+    if labels is None:
+        return _Scored(target.log_odds(fitted, z), target.log_odds(fitted, z_pool), None, z_pool)
+    fold = crossfit.folds(known.group, config.attack.folds, config.attack.seed)[labels.group]
+    found = adaptation.fit([combiner for combiner, _ in fitted], z_pool, labels.label, fold)
+    return _Scored(found.of_new(z), found.of_pool(z_pool), found, z_pool)
+
+
+def _rounded(values: np.ndarray) -> list[str]:
+    return [f"{v:.6f}" for v in values]
+
+
+def decide(score: np.ndarray, limits: claims.Thresholds) -> np.ndarray:
+    """used | not used | undetermined by the thresholds."""
+    used = np.zeros(len(score), bool) if limits.used is None else score >= limits.used
+    not_used = np.zeros(len(score), bool) if limits.not_used is None else score <= limits.not_used
+    return np.where(used, "used", np.where(not_used, "not used", "undetermined"))
+
+
+def held_pairs(folder: Path) -> Pairs:
+    """The shadows' held-out pairs."""
+    with np.load(folder / "heldout.npz", allow_pickle=False) as found:
+        return Pairs(found["score"], found["label"])
+
+
+def read_fitted(folder: Path) -> list[tuple[Combiner, np.ndarray]]:
+    """The attack in `folder` as `target.fit_draws` returned it."""
+    content = json.loads((folder / "model.json").read_text())
+    combiners, _ = model.from_json(content)
+    return list(zip(combiners, (np.array(p) for p in content["pooled_variance"]), strict=True))
+
+
+def fitted_score(folder: Path, known: Labelled, asked: target.Target, config: Config) -> np.ndarray:
+    """Log odds [image] by the fitted attack in `folder`: a function of the image, the piles and the shadows' pool
+    alone, whoever else is asked about."""
+    return target.score(known, asked, read_fitted(folder), options(config))

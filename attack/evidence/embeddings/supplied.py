@@ -1,0 +1,167 @@
+"""Embeddings from elsewhere: vectors of every image that is measured, made by an encoder of the user's own.
+
+`write_images` writes those images as PNG files with a csv of their ids; `read` takes an NPZ of vectors by these ids. A
+real image has its id of the manifest, image i of a pile `PILE/0000i`, with PILE as in `signals/names.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from PIL import Image
+
+from attack.evidence.signals.attack_data import Scene
+from shadow import files, tables
+from shadow.errors import UserError
+
+FIELD = "attack.embeddings_from"
+_AGAIN = "write the images anew with `launch.py images` and embed those"
+_FARTHEST = 1e6  # of a vector, in standard deviations of the dev images: squares of float32 bear it
+
+
+@dataclass(frozen=True, eq=False)
+class Supplied:
+    """real: float32 [image, feature], as `Scene.images`; piles: float32 [image, feature] of each pile, by its name.
+
+    The mean of the dev images is taken away and everything divided by one number, the root mean square distance of dev
+    images from it. Neither changes a ratio of two distances; they serve rounding, and the floor under a distance.
+    """
+
+    real: np.ndarray
+    piles: Mapping[str, np.ndarray]
+
+
+def grey_levels(images: np.ndarray) -> np.ndarray:
+    """uint8 of images in grey levels 0 to 255: what a PNG holds, and a shadow's pile."""
+    return images if images.dtype == np.uint8 else np.rint(np.clip(images, 0, 255)).astype(np.uint8)
+
+
+def _all_images(scene: Scene) -> Iterator[tuple[list[str], np.ndarray]]:
+    """(ids, uint8 [image, side, side]) of the real images and of each pile."""
+    yield list(scene.ids), grey_levels(scene.images)
+    for pile in scene.piles:
+        yield _ids_of(pile.name, pile.seen), grey_levels(pile.whole())
+
+
+def _ids_of(pile: str, count: int) -> list[str]:
+    return [f"{pile}/{i:05d}" for i in range(count)]
+
+
+def _digest(image: np.ndarray) -> str:
+    return hashlib.sha256(image.tobytes()).hexdigest()
+
+
+def write_images(scene: Scene, folder: Path) -> int:
+    """Writes ID.png of every image that is measured, 8 bits, and `images.csv` with id and the SHA-256 of the pixels;
+    returns how many. The folder is whole or absent."""
+    part, rows = folder.with_name(f".{folder.name}.part"), []
+    if part.exists():
+        shutil.rmtree(part)  # of a killed process
+    for ids, images in _all_images(scene):
+        for name, image in zip(ids, images, strict=True):
+            path = part / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+            rows.append((name, _digest(image)))
+    files.write_csv(part / "images.csv", ("id", "sha256"), rows)
+    os.replace(part, folder)
+    return len(rows)
+
+
+def read(path: Path, scene: Scene) -> Supplied:
+    """The vectors of all images of the scene.
+
+    Raises UserError where the file is no NPZ with `id` (str [image]) and `vector` (floats [image, feature]), holds an
+    image's id twice, one that is no image here, or lacks one; where a number is not finite or a vector far from all
+    others; where all dev images have one vector; and, if it has an array `sha256` too (str [image], as in images.csv),
+    where that of an image is another.
+    """
+    arrays = _arrays(path)
+    names, vectors = np.array([tables.normal(name) for name in arrays["id"].tolist()], np.str_), arrays["vector"]
+    row = _rows(path, names.tolist(), [*scene.ids, *(i for p in scene.piles for i in _ids_of(p.name, p.seen))])
+    bad = np.flatnonzero(~np.isfinite(vectors).all(1))
+    if len(bad):
+        _refuse(path, f"the vector of {names[bad[0]]} is not finite ({len(bad)} in all)")
+    if "sha256" in arrays:
+        _check_pixels(path, scene, dict(zip(names.tolist(), arrays["sha256"].tolist(), strict=True)))
+    known = vectors[[row[name] for name in scene.ids[: scene.dev]]].astype(np.float64)
+    mean = known.mean(0)
+    scale = np.sqrt(((known - mean) ** 2).sum(1).mean())
+    if not scale > 1e-6 * np.abs(mean).max():  # no more than rounding
+        _refuse(path, "all dev slices have the same vector, which tells nothing")
+
+    def taken(ids: list[str]) -> np.ndarray:
+        found = (vectors[[row[name] for name in ids]] - mean) / scale
+        far = np.flatnonzero((np.abs(found) > _FARTHEST).any(1))
+        if len(far):
+            _refuse(path, f"the vector of {ids[far[0]]} lies more than {_FARTHEST:.0e} standard deviations away")
+        return found.astype(np.float32)
+
+    return Supplied(taken(list(scene.ids)), {p.name: taken(_ids_of(p.name, p.seen)) for p in scene.piles})
+
+
+def _refuse(path: Path, why: str) -> NoReturn:
+    raise UserError(f"{FIELD} = {path}: {why}")
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of the file, of the right types and shapes."""
+    try:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                _refuse(path, "holds one array; save `id` and `vector` with numpy.savez")
+            found = {name: archive[name] for name in archive.files}
+    except OSError as error:
+        _refuse(path, f"cannot read this file: {error.strerror or error}")
+    except (NotImplementedError, RuntimeError) as error:  # of zipfile, on entries that NumPy did not write
+        _refuse(path, f"was packed by another program ({error}); save it with numpy.savez")
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+        if "allow_pickle" in str(error):
+            _refuse(path, "is or holds a pickle; save `id` as an array of str and `vector` as one of float32")
+        _refuse(path, f"is no readable NPZ file ({error})")
+    for name in ("id", "vector"):
+        if name not in found:
+            _refuse(path, f"has no array {name!r}")
+    if extra := sorted(found.keys() - {"id", "vector", "sha256"}):
+        _refuse(path, f"has an array {extra[0]!r}; known are id, vector and sha256")
+    for name in sorted(found.keys() & {"id", "sha256"}):
+        if found[name].ndim != 1 or found[name].dtype.kind != "U":
+            _refuse(path, f"{name} is {found[name].dtype} {found[name].shape}, not str [image]")
+        if len(found[name]) != len(found["vector"]):
+            _refuse(path, f"has {len(found[name])} {name} and {len(found['vector'])} vectors")
+    vectors = found["vector"]
+    if vectors.ndim != 2 or not vectors.shape[1] or vectors.dtype.kind != "f":
+        _refuse(path, f"vector is {vectors.dtype} {vectors.shape}, not float32 [image, feature]")
+    with np.errstate(over="ignore"):  # what float32 does not hold is not finite, and named
+        found["vector"] = vectors.astype(np.float32)
+    return found
+
+
+def _rows(path: Path, given: list[str], wanted: list[str]) -> dict[str, int]:
+    """The row of each id. Raises UserError where `given` are not `wanted`, in any order."""
+    row = {name: i for i, name in enumerate(given)}
+    twice = [name for i, name in enumerate(given) if row[name] != i]
+    here = set(wanted)
+    missing, foreign = [name for name in wanted if name not in row], [name for name in given if name not in here]
+    for names, what in ((twice, "twice"), (missing, "not at all"), (foreign, "though there is no such image here")):
+        if names:
+            _refuse(path, f"holds {names[0]} {what} ({len(names)} such ids); {_AGAIN}")
+    return row
+
+
+def _check_pixels(path: Path, scene: Scene, digests: Mapping[str, str]) -> None:
+    for ids, images in _all_images(scene):
+        for name, image in zip(ids, images, strict=True):
+            if digests[name] != _digest(image):
+                _refuse(path, f"{name} was another image when it was embedded; {_AGAIN}")

@@ -1,0 +1,1 @@
+"""Stage 2, inference: the numbers of shadows become a fitted attack, its held-out figures and its controls."""

@@ -1,0 +1,70 @@
+"""The learning curve: how good the attack is with fewer shadows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from attack.inference import calibration, crossfit
+from attack.inference.ablation import importance
+from attack.inference.crossfit import HeldOut, Labelled, Options
+from shadow import keys
+
+SIZES = (4, 8, 16, 32, 64, 128)
+_FLEETS = 4  # of each size
+_TRIES = 20
+
+
+def sub_fleets(member: np.ndarray, shadows: Sequence[int], block: int, size: int, seed: int) -> list[np.ndarray]:
+    """Up to four different random choices of `size` shadows, each int [size] of rows of member bool [shadow, image].
+
+    `shadows`: their numbers in the fleet. Whole blocks of the membership matrix where `size` holds them, so that every
+    image is in half of a choice, else any shadows. Choices that leave a pair without a reference are passed over.
+    """
+    numbers = np.asarray(shadows) // block
+    whole = [b for b in np.unique(numbers) if (numbers == b).sum() == block]
+    in_blocks = size % block == 0 and len(whole) * block >= size
+    found: list[np.ndarray] = []
+    for turn in range(_TRIES):
+        rng = keys.generator(seed, "curve", size, turn)
+        if in_blocks:
+            rows = np.flatnonzero(np.isin(numbers, rng.permutation(whole)[: size // block]))
+        else:
+            rows = np.sort(rng.permutation(len(numbers))[:size])
+        if calibration.enough(member[rows]) and not any((rows == other).all() for other in found):
+            found.append(rows)
+        if len(found) == _FLEETS:
+            break
+    return found
+
+
+def figures(
+    data: Labelled,
+    options: Options,
+    whole: HeldOut,
+    shadows: Sequence[int],
+    block: int,
+) -> list[dict[str, Any]]:
+    """Rows {"shadows", "auc", "interval", "each"} by rising number of shadows, the whole fleet last.
+
+    "auc" and the ends of "interval" are means over the sub-fleets, "each" their AUCs, for the first draw of references.
+    `whole`: the held-out scores of the attack on the whole fleet; `shadows` and `block` as in `sub_fleets`. Sizes that
+    leave pairs without references are left out.
+    """
+    count = len(data.bank.member)
+    rows = []
+    for size in SIZES:
+        if size < count:
+            found = []
+            for chosen in sub_fleets(data.bank.member, shadows, block, size, options.seed):
+                part = data.only(chosen)
+                held = crossfit.two_way(part, options, 0)
+                found.append(importance.auc_row(part, held.logit))
+            if found:
+                ends = np.mean([row["interval"] for row in found], axis=0)
+                each = [row["auc"] for row in found]
+                rows.append({"shadows": size, "auc": float(np.mean(each)), "interval": ends.tolist(), "each": each})
+    last = importance.auc_row(data, whole.logit)
+    return [*rows, {"shadows": count, **last, "each": [last["auc"]]}]

@@ -1,0 +1,323 @@
+"""Shadow calibration: every signal relative to piles without the candidate, in units of the pile's known non-members.
+
+For a pile P and a candidate x: r = s(x, P) minus what is expected of x (`expectation`) from the mean of s over R
+references at every training step. References are drawn among shadows that do not hold x (whether they hold other slices
+of its patient or not, as the pile asked about may: a reference without them would take every relative of a member for a
+member). Then z = (r - mean) / sd, mean and sd over images known not to be in P's training set. So z of a non-member has
+mean 0 and sd 1 under every generator, whatever its architecture. Two rules keep the estimate from flattering itself. A
+pile is never its own reference, and members, non-members and test candidates get the same number R of references. And
+the mean and sd of a pile are the same for all its candidates: an affine map cannot change how one signal ranks them.
+(To leave a non-member out of its own mean, as one might, breaks ties in favour of members, whose value is in no mean:
+the null self-test then shows an AUC of .535.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attack.inference import expectation
+from attack.inference.expectation import Expectation
+from shadow import keys
+from shadow.errors import UserError
+
+_PRIOR_WEIGHT = 10.0  # images' worth of weight of the sd pooled over piles, in the sd of one pile
+_CLIP = 8.0  # of z: beyond, it says no more about membership, only about one pair of images
+ASIDE = 2  # shadows that are no reference of a pair: the one asked about and the one held out
+LEAST_SHADOWS = 6
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The shadows' signals of all candidates.
+
+    values: float64 [shadow, candidate, column], of the piles at the training step attacked with; references: float64
+    [step, shadow, candidate, column], of the piles at every step, rising; names: of the columns. member: bool [shadow,
+    candidate], True where the shadow holds the candidate; touched: bool [shadow, candidate], True where it holds
+    anything of the candidate's group; unlike: bool [shadow, candidate], True where the shadow may be no reference of
+    the candidate for another reason than holding it (`unlike_the_pool`), none where it is not given.
+    """
+
+    values: np.ndarray
+    references: np.ndarray
+    member: np.ndarray
+    touched: np.ndarray
+    names: tuple[str, ...]
+    unlike: np.ndarray | None = None
+
+    @property
+    def barred(self) -> np.ndarray:
+        """Shadows that may be no reference of a candidate, bool [shadow, candidate]."""
+        return self.member if self.unlike is None else self.member | self.unlike
+
+    def only(self, shadows: Sequence[int] | np.ndarray) -> Bank:
+        """As if the other shadows, by their rows, had never been trained."""
+        rows = np.asarray(shadows, int)
+        return dataclasses.replace(
+            self,
+            values=self.values[rows],
+            references=self.references[:, rows],
+            member=self.member[rows],
+            touched=self.touched[rows],
+            unlike=None if self.unlike is None else self.unlike[rows],
+        )
+
+    def about(self, images: np.ndarray) -> Bank:
+        """As if there were no images but these, int [image]."""
+        return dataclasses.replace(
+            self,
+            values=self.values[:, images],
+            references=self.references[:, :, images],
+            member=self.member[:, images],
+            touched=self.touched[:, images],
+            unlike=None if self.unlike is None else self.unlike[:, images],
+        )
+
+
+def unlike_the_pool(
+    member: np.ndarray, touched: np.ndarray, group: np.ndarray, asked_touched: np.ndarray, asked_group: np.ndarray
+) -> np.ndarray:
+    """Shadows that may be no reference of a candidate, so that it is treated as the pool's images of its group are:
+    bool [shadow, candidate].
+
+    Where a group is one unit of membership, or has one image in the pool, no reference of these images ever holds a
+    relative. References of a candidate of the group that did would take away what a used relative shows, from
+    candidates alone. In a group of several units references of all may hold relatives, and where every group of several
+    images is split they may for every candidate.
+
+    member, touched: bool [shadow, image of the pool], as in `Bank`; asked_touched: bool [shadow, candidate]. Groups are
+    numbered together, [image of the pool] and [candidate].
+    """
+    split = np.unique(group[(touched & ~member).any(0)])
+    numbers, images = np.unique(group, return_counts=True)
+    if len(split) and np.isin(numbers[images > 1], split).all():
+        return np.zeros_like(asked_touched)
+    return np.asarray(asked_touched & ~np.isin(asked_group, split))
+
+
+def reference_count(member: np.ndarray, most: int, aside: int = ASIDE) -> int:
+    """R: what every pair can have when itself and one held-out shadow (`aside` in all) stand aside.
+
+    member: bool [shadow, image]. The image that the fewest shadows lack decides for all: half of them in a complete
+    fleet, fewer where some are missing.
+    """
+    return max(1, min(most, least_without(member) - aside))
+
+
+def least_without(member: np.ndarray) -> int:
+    """The number of shadows without an image, of the image where it is least."""
+    return int((~member).sum(0).min())
+
+
+def enough(member: np.ndarray) -> bool:
+    """Do these shadows, bool [shadow, image], leave every pair a reference?"""
+    return least_without(member) > ASIDE
+
+
+def check_enough(member: np.ndarray, ids: Sequence[str]) -> None:
+    """Raises UserError where the attack cannot work with these shadows, bool [shadow, image `ids`]."""
+    shadows, without = len(member), (~member).sum(0)
+    if shadows < LEAST_SHADOWS:
+        raise UserError(f"{shadows} shadows are too few, at least {LEAST_SHADOWS} are needed")
+    image = int(without.argmin())
+    if without[image] <= ASIDE:
+        raise UserError(
+            f"{without[image]} of these {shadows} shadows were trained without {ids[image]}, and at least {ASIDE + 1} "
+            "are needed for every image"
+        )
+    if without.max() == shadows:
+        raise UserError(f"none of these {shadows} shadows was trained on {ids[without.argmax()]}")
+
+
+@functools.lru_cache(maxsize=32)  # every fold, and every pile of a target, asks for the same few draws
+def priorities(ids: tuple[str, ...], shadows: int, seed: int, draw: int) -> np.ndarray:
+    """Random order of the shadows as references, float [candidate, shadow] in [0, 1): a function of the id alone.
+    Read-only."""
+    order = np.stack([keys.generator(seed, "references", draw, name).random(shadows) for name in ids])
+    order.setflags(write=False)
+    return order
+
+
+def ranked_references(barred: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The shadows of each candidate by their turn as its references, int [candidate, shadow]; -1 for those that are
+    barred, bool [shadow, candidate], which come last. `order` [candidate, shadow]: see `priorities`."""
+    cost = np.where(barred.T, np.inf, order)
+    ranked = np.argsort(cost, axis=1, kind="stable")
+    return np.where(np.isfinite(np.take_along_axis(cost, ranked, 1)), ranked, -1)
+
+
+def _first(ranked: np.ndarray, count: int, banned: Sequence[int]) -> np.ndarray:
+    """The first `count` of `ranked` [candidate, shadow] that are not banned. ValueError where there are fewer."""
+    near = ranked[:, : count + len(banned)]
+    kept = np.argsort(np.isin(near, banned), axis=1, kind="stable")[:, :count]
+    chosen = np.take_along_axis(near, kept, 1)
+    if chosen.shape[1] < count or (chosen < 0).any() or np.isin(chosen, banned).any():
+        raise ValueError("too few shadows can be references of a candidate")
+    return chosen
+
+
+def choose_references(bank: Bank, order: np.ndarray, count: int, banned: Sequence[int] = ()) -> np.ndarray:
+    """Indices of the references, int [candidate, count].
+
+    `order` [candidate, shadow]: see `priorities`; `banned`: shadows that stand aside. Shadows that are barred are never
+    taken. Raises ValueError where fewer than `count` are not.
+    """
+    return _first(ranked_references(bank.barred, order), count, banned)
+
+
+def reference_means(bank: Bank, references: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
+    """Mean signals of the references at every training step: float64 [step, candidate, column].
+
+    references: int [candidate, R] into the bank's shadows; columns: int [candidate], which of the bank's candidates
+    they are (all in turn where None).
+    """
+    columns = (np.arange(len(references)) if columns is None else columns)[:, None]
+    return np.stack([step[references, columns].mean(1) for step in bank.references])
+
+
+@dataclass(frozen=True)
+class Relative:
+    """Piles beside their references: own float64 [..., candidate, column], and the `reference_means` of each, float64
+    [step, ..., candidate, column]."""
+
+    own: np.ndarray
+    means: np.ndarray
+
+    def expected(self, left: np.ndarray) -> Expectation:
+        """Of each pile, fitted without the candidates `left`, bool [candidate]."""
+        return expectation.fit(self.own, self.means, ~left)
+
+    def residuals(self, expected: Expectation) -> np.ndarray:
+        """float64 [..., candidate, column]."""
+        return expectation.residual(self.own, self.means, expected)
+
+    def outside(self, left: np.ndarray) -> np.ndarray:
+        """Residuals of all, with expectations that know nothing of the candidates `left`, bool [candidate]."""
+        return self.residuals(self.expected(left))
+
+    def held_out(self, fold: np.ndarray, left: np.ndarray) -> np.ndarray:
+        """Residuals of all, each by weights that know nothing of the candidate's fold, int [candidate], nor of the
+        candidates `left`, bool [candidate]: it is as new to them as one that was never in the pool.
+
+        The level is that of all candidates but `left`, one for all folds. Without its own fold, that of a non-member
+        would hold more members than that of a candidate who is not in the pool, and non-members would seem to lie
+        lower.
+        """
+        found = np.empty(self.own.shape)
+        for f in range(fold.max() + 1):
+            here = fold == f
+            expected = self.expected(left | here)
+            if not left.all():
+                expected = expectation.level_with(expected.weight, self.own, self.means, ~left)
+            found[..., here, :] = self.residuals(expected)[..., here, :]
+        return found
+
+    @property
+    def value(self) -> np.ndarray:
+        """Residuals of all, with expectations that know them all."""
+        return self.outside(np.zeros(self.own.shape[-2], bool))
+
+
+def relative(bank: Bank, piles: Sequence[np.ndarray] | np.ndarray, order: np.ndarray, count: int) -> Relative:
+    """`piles`, each [candidate, column], of none of the bank's shadows: own [pile, candidate, column]. `order`
+    [candidate, shadow]: see `priorities`. Raises ValueError as `choose_references` does."""
+    means = reference_means(bank, choose_references(bank, order, count))
+    own = np.asarray(piles, np.float64)
+    return Relative(own, np.broadcast_to(means[:, None], (len(means), *own.shape)))
+
+
+@dataclass(frozen=True)
+class ShadowResiduals(Relative):
+    """Every shadow's own pile beside others: own [shadow, candidate, column]. references: int [shadow, candidate, R],
+    never the shadow itself, and ranked, see `ranked_references`."""
+
+    bank: Bank
+    ranked: np.ndarray
+    references: np.ndarray
+
+    def without(self, held_out: int) -> ShadowResiduals:
+        """The same with `held_out` among no references. Only pairs that had it are worked out anew: in a large fleet
+        they are few, and to hold out every shadow in turn would else take the square of their number."""
+        means, references = self.means.copy(), self.references.copy()
+        count = references.shape[-1]
+        for k in range(len(self.own)):
+            columns = np.flatnonzero((references[k] == held_out).any(1))
+            if len(columns):
+                references[k, columns] = _first(self.ranked[columns], count, (k, held_out))
+                means[:, k, columns] = reference_means(self.bank, references[k, columns], columns)
+        return dataclasses.replace(self, means=means, references=references)
+
+
+def shadow_residuals(bank: Bank, order: np.ndarray, count: int) -> ShadowResiduals:
+    """`order` [candidate, shadow]: see `priorities`. Raises ValueError as `choose_references` does."""
+    ranked = ranked_references(bank.barred, order)
+    references = np.stack([_first(ranked, count, (k,)) for k in range(len(bank.values))])
+    means = np.stack([reference_means(bank, chosen) for chosen in references], axis=1)
+    return ShadowResiduals(bank.values, means, bank, ranked, references)
+
+
+@dataclass(frozen=True)
+class Nulls:
+    """Sums over known non-members of one pile, by group: count [group], total and square [group, column]."""
+
+    count: np.ndarray
+    total: np.ndarray
+    square: np.ndarray
+
+    def without(self, groups: np.ndarray) -> Nulls:
+        """Groups (bool mask) left out."""
+        keep = ~groups
+        return Nulls(self.count * keep, self.total * keep[:, None], self.square * keep[:, None])
+
+
+def null_sums(residual: np.ndarray, null: np.ndarray, group: np.ndarray, groups: int) -> Nulls:
+    """Sums by group of residuals [candidate, column] of the non-members `null` bool [candidate]."""
+    count = np.zeros(groups)
+    total, square = np.zeros((2, groups, residual.shape[1]))
+    np.add.at(count, group[null], 1)
+    np.add.at(total, group[null], residual[null])
+    np.add.at(square, group[null], residual[null] ** 2)
+    return Nulls(count, total, square)
+
+
+def presumed_nulls(residual: np.ndarray, shadows: np.ndarray, null: np.ndarray, pooled: np.ndarray) -> Nulls:
+    """Stands in for `null_sums` where no slice is known not to be in the pile's training set: from the median and the
+    median absolute deviation of residual [candidate, column], which a minority of members moves little.
+
+    shadows [shadow, candidate, column] with their known non-members null bool [shadow, candidate]: they tell how the
+    mean and the standard deviation of non-members lie to the median and the deviation. Where a deviation is 0 (counts
+    with many ties), the variance `pooled` [column] over the shadows' piles stands in.
+    """
+    centre = np.median(residual, axis=0)
+    deviation = np.median(np.abs(residual - centre), axis=0)
+    shift, ratio, usable = np.zeros(len(centre)), np.zeros(len(centre)), deviation > 0
+    for values, outside in zip(shadows, null, strict=True):
+        kept = values[outside]
+        middle, mean, spread = np.median(kept, axis=0), kept.mean(0), np.maximum(kept.std(0), 1e-3)
+        other = np.median(np.abs(kept - middle), axis=0)
+        shift += (mean - middle) / spread / len(shadows)
+        ratio += np.divide(spread, other, out=np.zeros(len(centre)), where=other > 0) / len(shadows)
+        usable = usable & (other > 0)
+    spread = np.where(usable, ratio * deviation, np.sqrt(pooled))
+    mean, count = centre + shift * spread, float(len(residual))
+    return Nulls(np.array([count]), count * mean[None], count * (spread**2 + mean**2)[None])
+
+
+def pooled_variance(nulls: Sequence[Nulls]) -> np.ndarray:
+    """Variance of non-members' residuals within piles, pooled over piles: [column]."""
+    inside = sum(n.square.sum(0) - n.total.sum(0) ** 2 / max(n.count.sum(), 1) for n in nulls)
+    freedom = sum(max(n.count.sum() - 1, 0) for n in nulls)
+    return np.maximum(inside / max(freedom, 1), 1e-6)
+
+
+def standardise(residual: np.ndarray, nulls: Nulls, pooled: np.ndarray) -> np.ndarray:
+    """z [candidate, column] of residuals of one pile; its variance is shrunk towards `pooled` [column]."""
+    count = max(nulls.count.sum(), 1.0)
+    mean = nulls.total.sum(0) / count
+    inside = np.maximum(nulls.square.sum(0) - count * mean**2, 0)
+    variance = (inside + _PRIOR_WEIGHT * pooled) / (count + _PRIOR_WEIGHT)
+    return np.clip((residual - mean) / np.sqrt(variance), -_CLIP, _CLIP)

@@ -1,0 +1,303 @@
+"""The stage `fit` on files: the attack is cross-fitted and fitted on the shadows alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attack import metrics
+from attack.evidence import layout, pile_shift
+from attack.evidence.embeddings import builtin
+from attack.evidence.embeddings.distances import distances
+from attack.inference import controls, crossfit, estimate, heldout, model, patients, store, target
+from attack.inference.ablation import tables
+from attack.inference.combiner import Combiner
+from attack.inference.controls import Redraw
+from attack.inference.crossfit import Labelled, Options
+from shadow import files, fleet
+from shadow.config import Config
+from shadow.data.manifest import Manifest
+from shadow.fleet.plan import membership_in_force
+
+FPRS = (0.1, 0.01, 0.001)
+PRIORS = (0.5, 0.1, 0.01)
+STRATA = ("stranger", "sibling")
+
+
+def options(config: Config) -> Options:
+    attack = config.attack
+    return Options(attack.references, attack.folds, attack.ridge, attack.seed)
+
+
+def choose_step(data: store.Store, config: Config) -> tuple[int, dict[str, Any]]:
+    """The training step whose piles are most like the target's test pile, and how like they are.
+
+    Only statistics of piles are compared: no label, no candidate.
+    """
+    wanted = np.array(data.statistics["generated_test"])
+    found = {}
+    for step in fleet.pile_steps(config):
+        names = [layout.pile_name(k, step, data.sizes["generated_test"]) for k in data.shadows]
+        shadows = np.array([data.statistics[name] for name in names])
+        found[step] = (*pile_shift.likeness(wanted, shadows), shadows)
+    step = min(found, key=lambda s: found[s][0])
+    distance, z, shadows = found[step]
+    outside = [name for name, value in zip(pile_shift.STATISTICS, z, strict=True) if abs(value) > pile_shift.OUTSIDE]
+    message = (
+        f"The target's pile lies outside the shadows' in {', '.join(outside)}: its generator was trained or works "
+        "differently, and the figures of the shadows may not hold for it. Intervals for it are widened."
+        if outside
+        else "The target's pile looks like the shadows' piles in all statistics."
+    )
+    return step, {
+        "step": step,
+        "distance": round(distance, 4),
+        "statistic": [
+            {"name": name, "target": float(t), "shadows": [float(v) for v in s]}
+            for name, t, s in zip(pile_shift.STATISTICS, wanted, shadows.T, strict=True)
+        ],
+        "inside": not outside,
+        "excess": pile_shift.excess(z),
+        "message": message,
+    }
+
+
+def nearness(data: store.Store, manifest: Manifest, config: Config) -> tuple[np.ndarray, estimate.Mix]:
+    """The slices [real, height, width], dev and then test, and how near to members non-members lie among them."""
+    images = manifest.images_at([*data.dev, *data.test], config.data.resolution)
+    real, attack = builtin.standardised(images), config.attack
+    apart = distances(real, real)
+    return images, estimate.match_nearness(apart, data.groups, data.used, data.member, attack.prior, attack.seed)
+
+
+def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
+    """Cross-fits and fits the attack on the shadows; writes attack/model.json, heldout.npz and fit.json."""
+    data = store.read(workdir, manifest, config)
+    step, likeness = choose_step(data, config)
+    known, attack = data.labelled(step, "generated_test"), config.attack
+    held = crossfit.two_way_mean(known, options(config), attack.draws)
+    logit, z = held.logit, held.z
+    images, mix = nearness(data, manifest, config)
+    weight = mix.weight
+    # not weighted: a probability, like a score, must not depend on who else is asked about
+    recalibration = model.fit_recalibration(logit.ravel(), known.bank.member.ravel().astype(float))
+    fitted = target.fit_draws(known, options(config), attack.draws)
+    parts = heldout.split(len(logit), known.group, attack.folds, attack.seed)
+    probability = heldout.probability(logit, known.bank.member, parts, attack.prior)
+
+    folder = workdir / "attack"
+    with files.replacing(folder / "heldout.npz") as part, part.open("wb") as stream:
+        shadow, candidate = np.indices(logit.shape)
+        np.savez(
+            stream,
+            score=logit.ravel(),
+            probability=probability.ravel(),
+            label=known.bank.member.ravel().astype(np.int8),
+            shadow=np.array(data.shadows, np.int32)[shadow.ravel()],
+            candidate=candidate.ravel().astype(np.int32),
+        )
+    content = model.to_json([combiner for combiner, _ in fitted], recalibration)
+    content["pooled_variance"] = [pooled.tolist() for _, pooled in fitted]
+    files.write_json(folder / "model.json", content)
+    two_way = _two_way_figures(
+        known, logit, probability, parts, len(data.test), attack.prior, weight, likeness["excess"]
+    )
+    size, seen = (of["generated_test"] for of in (data.sizes, data.seen))
+    if seen > size:
+        _open_above(two_way)
+    redraws = controls.redraw(
+        known,
+        data.groups[: len(data.pool)],
+        membership_in_force(workdir, config),
+        options(config),
+        attack.redraws,
+        data.shadows,
+    )
+    controls_found = [
+        controls.redrawn(redraws, estimate.mean_within(logit, known.bank.member)),  # not weighted, as theirs
+        controls.blind(
+            images[: len(data.dev)],
+            data.used.astype(int),
+            known.group[: len(data.dev)],
+            attack.seed,
+        ),
+    ]
+    summary = {
+        "shadows_asked": len(data.shadows) + len(data.missing),
+        "shadows_used": len(data.shadows),
+        "shadows_missing": data.missing,
+        "pile_size": size,
+        "target_pile": seen,
+        "two_way": {
+            **two_way,
+            "nearness": {"edges": list(mix.edges[:-1]), "target": mix.target, "shadows": mix.shadows, "thin": mix.thin},
+        },
+        "patients": _patient_figures(data, known, logit, redraws, patients.known(manifest, config)),
+        "null": {
+            "known": int(data.not_used.sum()),
+            "unknown": int((~data.used & ~data.not_used).sum()),
+            "presumed": data.presumed,
+        },
+        "controls": controls_found,
+        "families": tables.of_families(known, options(config), logit, len(data.test), fleet.family_names(config)),
+        "worth": tables.worth(known, options(config), data.shadows, config.membership.block)
+        if attack.ablation
+        else None,
+        "signals": _signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test), weight),
+        "regime": likeness,
+        "flips": dataclasses.asdict(data.flips),
+        "prior": attack.prior,
+        "fpr": attack.fpr,
+        **_thresholds(logit, known, parts, attack.fpr),
+    }
+    files.write_json(folder / "fit.json", summary)
+
+
+def _open_above(two_way: dict[str, Any]) -> None:
+    """More images of the target than of a shadow show more of it, and how much more the shadows do not tell: the
+    prediction intervals end at certainty."""
+    for found in (two_way, *two_way["strata"]):
+        if found.get("prediction_interval"):
+            found["prediction_interval"][1] = 1.0
+
+
+def _patient_figures(
+    data: store.Store, known: Labelled, logit: np.ndarray, redraws: Sequence[Redraw], named: bool
+) -> dict[str, Any]:
+    if not named:
+        return {"why": patients.UNKNOWN}
+    asked = len(set(data.groups[len(data.dev) :]))
+    return patients.on_shadows(logit, known.bank.member, known.group, asked, data.config.attack.seed, redraws)
+
+
+def _auc_figures(
+    known: Labelled, score: np.ndarray, candidates: int, weight: np.ndarray, excess: float = 0.0
+) -> dict[str, Any]:
+    try:
+        found = estimate.mean_auc(score, known.bank.member, known.group, candidates, weight, excess, known.family)
+    except ValueError as error:
+        return {"auc": None, "interval": None, "why": str(error)}
+    return {
+        "auc": found.auc,
+        "interval": list(found.interval),
+        "prediction_interval": list(found.prediction),
+        "within_shadow": found.within.tolist(),
+    }
+
+
+def _two_way_figures(
+    known: Labelled,
+    logit: np.ndarray,
+    probability: np.ndarray,
+    parts: heldout.Parts,
+    candidates: int,
+    prior: float,
+    weight: np.ndarray,
+    excess: float,
+) -> dict[str, Any]:
+    """AUC for non-members as near to members as the target's are expected to be; rates, calibration and strata as they
+    are among the shadows' pairs.
+
+    Rates and calibration are those of thresholds and of a map (`probability`, [shadow, candidate]) that were set
+    without a pair's shadow and group, see `heldout`. Their intervals allow for pairs that share a shadow or a patient.
+    """
+    member = known.bank.member
+    label, chance = member.ravel().astype(int), probability.ravel()
+    rates = []
+    for fpr in FPRS:
+        point = heldout.operating_point(logit, member, parts, fpr)
+        row: dict[str, Any] = {"fpr": fpr}
+        if not point.attainable:
+            row["why"] = point.why
+        else:
+            row |= {
+                "tpr": point.tpr,
+                "interval": None if point.interval is None else list(point.interval),
+                "true_positives": point.true_positives,
+                "members": point.members,
+                "false_positives": point.false_positives,
+                "non_members": point.non_members,
+                "fpr_interval": None if point.fpr_interval is None else list(point.fpr_interval),
+            }
+        rates.append(row)
+    at_half = metrics.shift_prior(chance, prior, 0.5)  # pairs are half members, whatever prior the user set
+    reliability = [
+        {
+            "mean_probability": row["probability"],
+            "observed": row["share"],
+            "count": row["items"],
+            "interval": [row["share_low"], row["share_high"]],
+        }
+        for row in metrics.reliability(at_half, label, groups=parts.groups.ravel(), across=parts.shadows.ravel())
+    ]
+    strata = []
+    for name in STRATA:
+        wanted = known.bank.touched if name == "sibling" else ~known.bank.touched
+        figures = _auc_figures(known, logit, candidates, (~member & wanted).astype(float), excess)
+        strata.append(
+            {
+                "stratum": name,
+                **figures,
+                "members": int(member.sum()),
+                "non_members": int((~member & wanted).sum()),
+            }
+        )
+    return {
+        **_auc_figures(known, logit, candidates, weight, excess),
+        "pairs": member.size,
+        "members": int(member.sum()),
+        "non_members": int((~member).sum()),
+        "tpr_at_fpr": rates,
+        "strata": strata,
+        "brier": metrics.brier(at_half, label),
+        "log_loss": metrics.log_loss(at_half, label),
+        "ece": metrics.ece(at_half, label),
+        "reliability": reliability,
+    }
+
+
+def _signal_figures(
+    known: Labelled, z: np.ndarray, combiners: list[Combiner], candidates: int, weight: np.ndarray
+) -> list[dict[str, Any]]:
+    """Each calibrated signal alone, and its mean weight in the attack."""
+
+    def figures(column: int) -> dict[str, Any]:
+        return _auc_figures(known, z[..., column], candidates, weight)
+
+    return [
+        {
+            "name": name,
+            **{k: v for k, v in figures(j).items() if k in ("auc", "interval", "why")},
+            "weight": float(np.mean([combiner.weights[j] for combiner in combiners])),
+        }
+        for j, name in enumerate(known.bank.names)
+    ]
+
+
+def _thresholds(logit: np.ndarray, known: Labelled, parts: heldout.Parts, fpr: float) -> dict[str, Any]:
+    """Frozen on the shadows: `used` at or above the first (false positive rate `fpr`), `not used` at or below the
+    second (share `fpr` of members missed), and what the first means at other priors. What it means is measured with
+    thresholds that were set on other pairs (`heldout`)."""
+    member = known.bank.member
+    label = member.ravel().astype(int)
+    used = metrics.tpr_at_fpr(logit.ravel(), label, fpr)
+    missed = metrics.tpr_at_fpr(-logit.ravel(), 1 - label, fpr)
+    high = used.threshold
+    low = None if missed.threshold is None else -missed.threshold
+    if high is not None and low is not None and low >= high:  # so well separated that the zones overlap
+        low = float(np.nextafter(high, -np.inf))
+    held = heldout.operating_point(logit, member, parts, fpr)
+    priors = [
+        {
+            "prior": prior,
+            "tpr": held.tpr,
+            "fpr": held.fpr,
+            "ppv": None if held.tpr is None or held.fpr is None else metrics.ppv_at_prior(held.tpr, held.fpr, prior),
+        }
+        for prior in PRIORS
+    ]
+    return {"threshold_used": high, "threshold_not_used": low, "priors": priors}

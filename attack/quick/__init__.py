@@ -1,1 +1,0 @@
-"""The quick mode, `fleet.shadows = 0`: published baselines alone, which rank slices and give no verdict."""

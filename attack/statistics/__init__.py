@@ -1,1 +1,0 @@
-"""Figures of scores and probabilities against labels, each with its interval."""
