@@ -146,7 +146,7 @@ class Run:
         with self._alone():
             self._check_inputs(first=True)
             shadows = self._shadows()
-            found = proxies.Proxies(measuring.set_scene(self.folder, self._manifest(), self.config, shadows))
+            found = proxies.Proxies(measuring.attack_data_of(self.folder, self._manifest(), self.config, shadows))
             proxies.train(found)
 
     def images(self, folder: Path) -> None:
@@ -156,7 +156,7 @@ class Run:
             self._check_inputs(first=True)
             shadows = self._shadows()
             count = supplied.write_images(
-                measuring.set_scene(self.folder, self._manifest(), self.config, shadows), folder
+                measuring.attack_data_of(self.folder, self._manifest(), self.config, shadows), folder
             )
         print(f"{folder}: {count} images; give their vectors, by the ids of images.csv, with {supplied.FIELD}")
 

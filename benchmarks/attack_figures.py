@@ -96,7 +96,7 @@ def _best_signal(kept: store.Store, evaluation: dict[str, Any], config: Config) 
     best, options = max(aucs, key=lambda name: aucs[name]), fitting.options(config)
     fitted = target.fit_draws(known, options, config.attack.draws)
     z = np.mean([target.candidate_z(known, asked, p, options, draw) for draw, (_, p) in enumerate(fitted)], axis=0)
-    return best, z[:, known.bank.names.index(best)]
+    return best, z[:, known.shadow_signals.names.index(best)]
 
 
 def row(case: Case, name: str) -> dict[str, Any]:

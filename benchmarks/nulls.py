@@ -34,10 +34,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from attack.decision import adaptation, placebo, unlabelled, verdict
 from attack.decision.unlabelled import Slices
 from attack.evidence import layout
+from attack.evidence.embedded_pile import EmbeddedPile
 from attack.evidence.embeddings import builtin
-from attack.evidence.signals.embedded_pile import Sight
 from attack.inference import crossfit, target
-from attack.inference.calibration import Bank, unlike_the_pool
+from attack.inference.calibration import ShadowSignals, excluded_as_in_pool
 from attack.inference.crossfit import Labelled, Options
 from attack.metrics import intervals
 from shadow import keys
@@ -116,7 +116,7 @@ def deal(sharing: str, rng: np.random.Generator) -> Dealt:
 def measured(slices: Dealt, pile: np.ndarray) -> np.ndarray:
     """The default signals of a pile of all slices, float64 [slice, column]: dev slices, then candidates."""
     every = np.concatenate([slices.dev, slices.test])
-    return PLAN.signals(PLAN.measure(lambda e: Sight(builtin.embed(e, every), builtin.embed(e, pile))))
+    return PLAN.signals(PLAN.measure(lambda e: EmbeddedPile(builtin.embed(e, every), builtin.embed(e, pile))))
 
 
 def train(slices: Dealt, seed: int, rng: np.random.Generator) -> Shadows:
@@ -143,11 +143,13 @@ def evidence(slices: Dealt, shadows: Shadows, own: np.ndarray, regime: tuple[flo
     steps, held = shadows.seen[[SHARES.index(share) for share in regime]], shadows.held
     groups = np.concatenate([slices.dev_group, slices.test_group])
     relatives = np.array([np.isin(groups, slices.dev_group[row]) for row in held])
-    bank = Bank(steps[-1], steps, np.hstack([held, np.zeros((SHADOWS, TEST), bool)]), relatives, PLAN.names)
-    pool, other = bank.about(np.arange(DEV)), bank.about(DEV + np.arange(TEST))
+    shadow_signals = ShadowSignals(
+        steps[-1], steps, np.hstack([held, np.zeros((SHADOWS, TEST), bool)]), relatives, PLAN.names
+    )
+    pool, other = shadow_signals.about(np.arange(DEV)), shadow_signals.about(DEV + np.arange(TEST))
     numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
-    unlike = unlike_the_pool(held, pool.touched, numbers[:DEV], other.touched, numbers[DEV:])
-    other = dataclasses.replace(other, unlike=unlike)
+    excluded = excluded_as_in_pool(held, pool.holds_relative, numbers[:DEV], other.holds_relative, numbers[DEV:])
+    other = dataclasses.replace(other, excluded=excluded)
     known = Labelled(pool, tuple(f"dev{i}" for i in range(DEV)), np.unique(slices.dev_group, return_inverse=True)[1])
     asked = target.Target(own[:DEV], own[DEV:], ~slices.used, other, tuple(f"test{i}" for i in range(TEST)))
     return Evidence(known, asked, slices)
@@ -158,7 +160,7 @@ def verdicts(found: Evidence, seed: int) -> dict[str, verdict.Verdict]:
     known, asked, null = found.known, found.asked, found.asked.null
     options = Options(references=8, folds=FOLDS, ridge=1.0, seed=seed)
     fitted = target.fit_draws(known, options, 1)
-    pool = target.Target(asked.pile_pool, asked.pile_pool, null, known.bank, known.ids)
+    pool = target.Target(asked.pile_pool, asked.pile_pool, null, known.shadow_signals, known.ids)
     z, z_pool = (target.z_by_draw(known, each, fitted, options) for each in (asked, pool))
     who = found.slices
     placebos = placebo.placebo(known, asked, options, 1, who.test_group, who.dev_group)

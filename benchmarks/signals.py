@@ -25,12 +25,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from attack.evidence import layout  # noqa: E402
+from attack.evidence.attack_data import AttackData, Pile  # noqa: E402
+from attack.evidence.embedded_pile import Block  # noqa: E402
 from attack.evidence.embeddings import spaces  # noqa: E402
 from attack.evidence.embeddings.builtin import EMBEDDINGS, standardised  # noqa: E402
 from attack.evidence.embeddings.distances import distances  # noqa: E402
 from attack.evidence.signals import SIGNALS  # noqa: E402
-from attack.evidence.signals.attack_data import Pile, Scene  # noqa: E402
-from attack.evidence.signals.embedded_pile import Block  # noqa: E402
 from shadow.config import Config  # noqa: E402
 
 _CANDIDATES = flags.DEFINE_integer("candidates", 200, "Real images, of which half are known.")
@@ -60,23 +60,23 @@ def spread(values: np.ndarray, digits: int = 2) -> str:
     return f"{np.median(values):.{digits}f} ({values.min():.{digits}f} to {values.max():.{digits}f})"
 
 
-def scene_of(candidates: int, pile: int, side: int) -> Scene:
+def scene_of(candidates: int, pile: int, side: int) -> AttackData:
     made = images(pile, side, 1)
     half, names = candidates // 2, tuple(f"x{i}" for i in range(candidates))
     one = Pile("generated_test", -1, -1, pile, lambda: made, pile, lambda: made)
     config = Config()
     config.data.resolution = side
     real = images(candidates, side, 0).astype(np.float32)
-    return Scene(real, names, names, half, (one,), Path(), config)
+    return AttackData(real, names, names, half, (one,), Path(), config)
 
 
-def everything(scene: Scene) -> np.ndarray:
-    """float32 [candidate, number] of the scene's pile: each signal's block in each embedding that it fits."""
+def everything(attack_data: AttackData) -> np.ndarray:
+    """float32 [candidate, number] of the attack_data's pile: each signal's block in each embedding that it fits."""
     signals = tuple(s for s, signal in SIGNALS.items() if isinstance(signal.block, Block))
-    names = tuple(e for e, kind in EMBEDDINGS.items() if kind.side <= scene.images.shape[1] and kind.embed)
+    names = tuple(e for e, kind in EMBEDDINGS.items() if kind.side <= attack_data.images.shape[1] and kind.embed)
     plan = layout.plan(names, signals)
-    seen = {e: spaces.space(e, scene) for e in names}
-    pile = scene.piles[0]
+    seen = {e: spaces.space(e, attack_data) for e in names}
+    pile = attack_data.piles[0]
     return plan.measure(lambda e: seen[e](pile.name, pile.read()))
 
 
@@ -88,13 +88,13 @@ def against_the_product(runs: int, candidates: int, pile: int) -> None:
     print(f"distances {took} s, bare product {bare} s, ratio {ratio}", flush=True)
 
 
-def line(what: str, sizes: list[int], of_size: Callable[[int], Scene]) -> None:
+def line(what: str, sizes: list[int], of_size: Callable[[int], AttackData]) -> None:
     """CPU time of everything at some sizes, and the line through it. CPU time, since other processes do not count."""
     took = []
     for size in sizes:
-        scene = of_size(size)
+        attack_data = of_size(size)
         started = time.process_time()
-        everything(scene)
+        everything(attack_data)
         took.append(time.process_time() - started)
     slope, start = np.polyfit(sizes, took, 1)
     off = np.abs(np.polyval((slope, start), sizes) / took - 1).max()
@@ -118,8 +118,8 @@ def at_three_sizes(candidates: int, pile: int) -> None:
 
 
 def large(side: int) -> None:
-    scene = scene_of(_CANDIDATES.value, _PILE.value, side)
-    took, what = seconds(lambda: everything(scene)), "all signals in all embeddings"
+    attack_data = scene_of(_CANDIDATES.value, _PILE.value, side)
+    took, what = seconds(lambda: everything(attack_data)), "all signals in all embeddings"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{side}x{side}, {_CANDIDATES.value} x {_PILE.value}: {what}: {took:.1f} s, peak memory {peak:.2f} GiB")
 

@@ -222,14 +222,14 @@ def _check_same(path: Path, description: Mapping[str, Any]) -> None:
 @functools.lru_cache(maxsize=4)
 def _compiled_step(
     denoiser: DenoiserConfig, diffusion: DiffusionConfig, config: PileConfig, size: int
-) -> tuple[samplers.Sampler, Callable[..., samplers.State]]:
+) -> tuple[samplers.Sampler, Callable[..., samplers.SamplerState]]:
     """The sampler, and its jitted step (params, state, key, index, labels) -> state: weights are its argument, so
     generators of one kind share one compilation."""
     sampler, apply = samplers.make(config, diffusion), build(denoiser, size).apply
 
     def step(
-        params: Any, state: samplers.State, key: jax.Array, index: jax.Array, labels: jax.Array | None
-    ) -> samplers.State:
+        params: Any, state: samplers.SamplerState, key: jax.Array, index: jax.Array, labels: jax.Array | None
+    ) -> samplers.SamplerState:
         def predict(x: jax.Array, t: jax.Array) -> jax.Array:
             return apply(params, x, t, labels)
 

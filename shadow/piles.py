@@ -83,12 +83,12 @@ def make_sampler(
     """
     sampler, length = samplers.make(config, diffusion), diffusion.timesteps
 
-    def one(params: Params, state: samplers.State, key: jax.Array, index: jax.Array) -> samplers.State:
+    def one(params: Params, state: samplers.SamplerState, key: jax.Array, index: jax.Array) -> samplers.SamplerState:
         t, x = jnp.asarray(sampler.times)[index], state.x
         noise = jax.random.normal(jax.random.fold_in(key, t), x.shape) if sampler.noisy else jnp.zeros_like(x)
         return sampler.step(partial(network.apply, params), state, index, noise)
 
-    def first(key: jax.Array) -> samplers.State:
+    def first(key: jax.Array) -> samplers.SamplerState:
         return sampler.start(jax.random.normal(jax.random.fold_in(key, length), shape))
 
     shape = (config.batch_size, size, size, 1)

@@ -56,6 +56,8 @@ def held_out(own, references, fold, left):
     return result
 
 
-def means(bank, references):
+def means(shadow_signals, references):
     """[step, candidate, column] of references int [candidate, R], one candidate at a time."""
-    return np.array([[step[chosen, x].mean(0) for x, chosen in enumerate(references)] for step in bank.references])
+    return np.array(
+        [[step[chosen, x].mean(0) for x, chosen in enumerate(references)] for step in shadow_signals.references]
+    )

@@ -125,9 +125,9 @@ def test_planted_candidates_are_found_and_never_their_own_reference(images, tmp_
 
     data, member = store.read(folder, found, config), np.load(folder / "membership.npy")
     asked = data.target("generated_test", config.train.steps)
-    np.testing.assert_array_equal(asked.bank.member, member[:, 16:])
+    np.testing.assert_array_equal(asked.shadow_signals.member, member[:, 16:])
     order = calibration.priorities(asked.ids, 16, 0, 0)
-    for i, references in enumerate(calibration.choose_references(asked.bank, order, 6)):
+    for i, references in enumerate(calibration.choose_references(asked.shadow_signals, order, 6)):
         assert not member[references, 16 + i].any()
     shown = data.layout.signals(data.values[data.piles.index("generated_test")])
     np.testing.assert_array_equal(asked.pile_pool, shown)
@@ -203,14 +203,14 @@ def test_one_more_pile_is_measured_as_those_of_the_run(images, tmp_path):
     found = attacked(folder, images, config, 0.5, ["used_0001"])
     workdir.settle(folder, config)
     workdir.stamp(folder / "signals", "signals", config)
-    bank = blackbox.Bank(subjects.Source(folder, config, found, np.load(folder / "membership.npy")))
+    shadow_signals = blackbox.ShadowSignals(subjects.Source(folder, config, found, np.load(folder / "membership.npy")))
     pile = np.load(piles.pile_path(fleet.shadow_folder(folder, 0), config.train.steps))
-    leak = bank.leak(pile, config.train.steps, 0)
-    known = bank.store.labelled(config.train.steps, "generated_test")
+    leak = shadow_signals.leak(pile, config.train.steps, 0)
+    known = shadow_signals.store.labelled(config.train.steps, "generated_test")
     order = calibration.priorities(known.ids, 16, 0, 0)
-    chosen = calibration.choose_references(known.bank, order, 7, [0])
-    fold, shown = crossfit.folds(known.group, 2, 0)[known.group], means(known.bank, chosen)
-    wanted = held_out(known.bank.values[0], shown, fold, np.zeros(len(fold), bool))
+    chosen = calibration.choose_references(known.shadow_signals, order, 7, [0])
+    fold, shown = crossfit.folds(known.group, 2, 0)[known.group], means(known.shadow_signals, chosen)
+    wanted = held_out(known.shadow_signals.values[0], shown, fold, np.zeros(len(fold), bool))
     assert leak.calibrated
     np.testing.assert_allclose(leak.columns, wanted, atol=1e-5)
 

@@ -16,11 +16,11 @@ import numpy as np
 
 from attack.compare.subjects import Source
 from attack.evidence import layout
+from attack.evidence.embedded_pile import Block, EmbeddedPile
 from attack.evidence.embeddings import builtin
 from attack.evidence.embeddings.distances import distances
 from attack.evidence.layout import Layout
 from attack.evidence.signals import SIGNALS
-from attack.evidence.signals.embedded_pile import Block, Sight
 from attack.inference import calibration, crossfit, store
 from shadow import fleet, workdir
 from shadow.errors import UserError
@@ -52,7 +52,7 @@ def nearest_step(steps: tuple[int, ...], step: int | None) -> int:
     return max(steps) if step is None else min(steps, key=lambda s: (abs(np.log(s / step)), s))
 
 
-class Bank:
+class SourceSignals:
     """The signals of a run, read once for all its checkpoints; `why` says why there are none."""
 
     def __init__(self, source: Source) -> None:
@@ -92,13 +92,13 @@ class Bank:
 
     def _calibrated(self, data: store.Store, pile: np.ndarray, step: int, shadow: int | None) -> Leak:
         config, known = self.source.config.attack, data.labelled(step, "generated_test")
-        bank = known.bank
+        bank = known.shadow_signals
         own, left_out = _of_one_pile(builtin.names(config), config.signals)
         if not own.columns:
             raise _UncalibratedError("; ".join(f"{name} is {why}" for name, why in left_out.items()))
 
         made = data.flips.of(np.asarray(pile, np.float32))
-        mine = own.measure(lambda name: Sight(self._real(name), builtin.embed(name, made)))
+        mine = own.measure(lambda name: EmbeddedPile(self._real(name), builtin.embed(name, made)))
         aside = [data.shadows.index(shadow)] if shadow in data.shadows else []
         count = min(config.references, calibration.least_without(np.delete(bank.member, aside, axis=0)))
         if count < 1:
@@ -156,17 +156,17 @@ def _leak(names: tuple[str, ...], columns: np.ndarray, calibrated: bool, how: st
 
 
 class Banks:
-    """A `Bank` for each run, made when it is first asked for."""
+    """A `SourceSignals` for each run, made when it is first asked for."""
 
     def __init__(self) -> None:
-        self._found: dict[Path, Bank] = {}
+        self._found: dict[Path, SourceSignals] = {}
 
-    def of(self, source: Source) -> Bank:
+    def of(self, source: Source) -> SourceSignals:
         """Raises UserError where the run's signals are damaged."""
         key = source.folder.absolute()
         if key not in self._found:
             try:
-                self._found[key] = Bank(source)
+                self._found[key] = SourceSignals(source)
             except (OSError, ValueError, KeyError) as error:
                 raise UserError(f"{source.folder / 'signals'}: damaged ({error}); remove it and run again") from error
         return self._found[key]

@@ -15,7 +15,7 @@ from scipy import special, stats
 from attack import metrics
 from attack.decision import placebo as placebos
 from attack.decision import platt, tempering, unlabelled, verdict
-from attack.decision.platt import Labels, Pairs
+from attack.decision.platt import Labels, ShadowPairs
 from attack.inference import estimate
 from attack.metrics.intervals import Interval
 from shadow import keys
@@ -130,7 +130,7 @@ def labelled_probabilities(
     score: np.ndarray,
     resampled: np.ndarray,
     dev: Labels,
-    shadows: Pairs,
+    shadows: ShadowPairs,
     expected: Expected,
     leak: bool,
     prior: float,

@@ -11,7 +11,7 @@ from scipy import special
 
 from attack import metrics
 from attack.decision import platt, same_generator
-from attack.decision.platt import Labels, Pairs
+from attack.decision.platt import Labels, ShadowPairs
 from attack.evidence import layout, measuring, pile_shift
 from attack.inference import store, target
 from attack.inference.fitting import options as fitting_options
@@ -42,7 +42,7 @@ def probability_figures(logit: np.ndarray, label: np.ndarray, group: np.ndarray,
 
 
 @dataclass(frozen=True)
-class Dev:
+class DevEvaluation:
     """What labelled dev slices say. figures: for evaluation.json; labels: their scores on the target's test pile where
     one generator made both piles, else None; same: why the labels count or do not, for evaluation.json."""
 
@@ -58,7 +58,7 @@ def of_dev(
     config: Config,
     step: int,
     before: Recalibration,
-) -> Dev:
+) -> DevEvaluation:
     """The labelled dev slices, and whether their labels are labels of the target (`attack.same_generator`).
 
     Each slice is scored by an attack fitted without its group. Where the labels do not count, the figures are those of
@@ -66,7 +66,7 @@ def of_dev(
     """
     attack, label = config.attack, data.used.astype(int)
     if "generated_dev" not in data.sizes:
-        return Dev(dict(UNLABELLED), None, {"counts": False, "why": UNLABELLED["why"]})
+        return DevEvaluation(dict(UNLABELLED), None, {"counts": False, "why": UNLABELLED["why"]})
     if not 0 < label.sum() < len(label):
         raise UserError("the dev folder holds only one class: both used and not used slices are needed")
 
@@ -86,7 +86,7 @@ def of_dev(
     counts = bool(same["counts"])
     figures = measured(labels, before, counts, attack.seed)
     figures["images"] = data.seen[_TEST if counts else "generated_dev"]
-    return Dev(figures, labels if counts else None, same)
+    return DevEvaluation(figures, labels if counts else None, same)
 
 
 def measured(dev: Labels, shadows: Recalibration, same_generator: bool, seed: int) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def auc_of(dev: Labels) -> dict[str, Any]:
 
 
 def recalibrated(
-    dev: Labels, plain: Labels, shadows: Pairs, before: Recalibration, folds: int, seed: int
+    dev: Labels, plain: Labels, shadows: ShadowPairs, before: Recalibration, folds: int, seed: int
 ) -> dict[str, Any]:
     """The recalibration on dev slices for evaluation.json: the map, and its figures before and after, the latter
     cross-validated over groups. plain: the slices with scores by the shadows alone, for the figures before."""

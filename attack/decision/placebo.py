@@ -86,17 +86,19 @@ def placebo(
     alone, candidate = dataclasses.replace(options, aside=1), np.isin(known.ids, asked.ids)
     contrasts: list[Contrast] = []
     above: list[np.ndarray] = []
-    for k, member in enumerate(known.bank.member):
-        free, outside = ~asked.bank.member[k], ~member & ~candidate
+    for k, member in enumerate(known.shadow_signals.member):
+        free, outside = ~asked.shadow_signals.member[k], ~member & ~candidate
         if min(free.sum(), outside.sum()) < LEAST:
             continue
-        rest = known.only([j for j in range(len(known.bank.member)) if j != k])
-        stands = stand_in(rest, known.bank.values[k], asked, k, outside)
-        own = dataclasses.replace(stands, pile_candidates=stands.pile_pool, bank=rest.bank, ids=rest.ids)
+        rest = known.only([j for j in range(len(known.shadow_signals.member)) if j != k])
+        stands = stand_in(rest, known.shadow_signals.values[k], asked, k, outside)
+        own = dataclasses.replace(
+            stands, pile_candidates=stands.pile_pool, shadow_signals=rest.shadow_signals, ids=rest.ids
+        )
         fitted = target.fit_draws(rest, alone, draws)
         score, null = target.score(rest, stands, fitted, alone)[free], target.score(rest, own, fitted, alone)[outside]
-        asking = Slices(score, group[free], asked.bank.touched[k][free])
-        others = Slices(null, pool_group[outside], known.bank.touched[k][outside])
+        asking = Slices(score, group[free], asked.shadow_signals.holds_relative[k][free])
+        others = Slices(null, pool_group[outside], known.shadow_signals.holds_relative[k][outside])
         pairs = compared(asking, others)
         if min(len(np.unique(asking.group[pairs.any(1)])), len(np.unique(others.group[pairs.any(0)]))) > 1:
             contrasts.append(contrast(asking, others))
@@ -107,5 +109,5 @@ def placebo(
 def stand_in(rest: Labelled, pile: np.ndarray, asked: target.Target, shadow: int, outside: np.ndarray) -> target.Target:
     """Shadow number `shadow` in the place of the target: its pile's evidence about the pool, `pile` [image, number],
     and about the candidates, with the shadows of `rest` as references."""
-    bank = asked.bank.only([j for j in range(len(asked.bank.member)) if j != shadow])
-    return target.Target(pile, np.asarray(asked.bank.values[shadow]), outside, bank, asked.ids)
+    shadow_signals = asked.shadow_signals.only([j for j in range(len(asked.shadow_signals.member)) if j != shadow])
+    return target.Target(pile, np.asarray(asked.shadow_signals.values[shadow]), outside, shadow_signals, asked.ids)

@@ -32,7 +32,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class ShadowPairs:
     """The shadows' held-out log odds and answers, flat [pair]."""
 
     score: np.ndarray
@@ -40,7 +40,7 @@ class Pairs:
 
 
 def fit(
-    dev: Labels, shadows: Pairs, counts: np.ndarray | None = None, pairs: np.ndarray | None = None
+    dev: Labels, shadows: ShadowPairs, counts: np.ndarray | None = None, pairs: np.ndarray | None = None
 ) -> Recalibration:
     """Platt's map (slope >= 0) on the dev slices, drawn towards the shadows' own.
 
@@ -60,7 +60,7 @@ def fit(
     return fit_platt(score[there], label[there], weight[there] / weight.sum())
 
 
-def cross_validated(dev: Labels, shadows: Pairs, folds: int, seed: int) -> np.ndarray:
+def cross_validated(dev: Labels, shadows: ShadowPairs, folds: int, seed: int) -> np.ndarray:
     """Recalibrated log odds [dev slice] at a prior of one half, each by a map fitted without the slice's fold of
     groups; the folds are those of `crossfit.folds`. The shadows' pairs are in every map: no dev label is in them."""
     fold = crossfit.folds(dev.group, folds, seed)[dev.group]

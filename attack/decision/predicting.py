@@ -11,7 +11,7 @@ import numpy as np
 
 from attack import metrics
 from attack.decision import adaptation, claims, comparison, dev_evaluation, submission, unlabelled, verdict
-from attack.decision.platt import Labels, Pairs
+from attack.decision.platt import Labels, ShadowPairs
 from attack.inference import crossfit, model, patients, store, target
 from attack.inference.combiner import Combiner
 from attack.inference.crossfit import Labelled
@@ -41,7 +41,7 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     if moving is not None and scored.adapted is not None:
         labels = dataclasses.replace(moving, score=pool[: len(data.dev)])
         dev |= dev_evaluation.auc_of(labels) | {"by_shadows": {"auc": dev["auc"], "interval": dev["interval"]}}
-        dev["weights"] = dict(zip(known.bank.names, scored.adapted.weights.tolist(), strict=True))
+        dev["weights"] = dict(zip(known.shadow_signals.names, scored.adapted.weights.tolist(), strict=True))
     sides = comparison.sides(data, score, pool)
     against = comparison.compare(data, manifest, config, known, asked, sides)
     said = verdict.decide(against.contrast, against.why, None if labels is None else comparison.labelled_p(labels))
@@ -189,10 +189,10 @@ def decide(score: np.ndarray, limits: claims.Thresholds) -> np.ndarray:
     return np.where(used, "used", np.where(not_used, "not used", "undetermined"))
 
 
-def held_pairs(folder: Path) -> Pairs:
+def held_pairs(folder: Path) -> ShadowPairs:
     """The shadows' held-out pairs."""
     with np.load(folder / "heldout.npz", allow_pickle=False) as found:
-        return Pairs(found["score"], found["label"])
+        return ShadowPairs(found["score"], found["label"])
 
 
 def read_fitted(folder: Path) -> list[tuple[Combiner, np.ndarray]]:

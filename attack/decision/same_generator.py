@@ -53,7 +53,7 @@ _DRAWS = 500  # of the bootstrap of each
 
 
 @dataclass(frozen=True)
-class Part:
+class StatisticTest:
     """One of the tests of two piles.
 
     value: its statistic; expected: the mean of the statistic over permutations, as if one generator made both piles;
@@ -78,7 +78,7 @@ class PileTest:
     level: float
     images: int
     shared: float
-    parts: dict[str, Part]
+    parts: dict[str, StatisticTest]
     why: str = ""
 
     @property
@@ -236,12 +236,12 @@ def _own(neighbours: np.ndarray, sides: np.ndarray) -> _Values:
     return _two_sided((1 + (sides * (near @ sides)).sum(0, dtype=np.float64) / neighbours.size) / 2)
 
 
-def _judge(statistics: dict[str, _Values]) -> dict[str, Part]:
+def _judge(statistics: dict[str, _Values]) -> dict[str, StatisticTest]:
     """Each test with its p of the true assignment, adjusted by the smallest p of every assignment."""
     p = {name: stats.rankdata(-found.extreme, method="max") / len(found.extreme) for name, found in statistics.items()}
     smallest = np.min(list(p.values()), axis=0)
     return {
-        name: Part(float(found.shown[0]), float(found.shown.mean()), float((smallest <= p[name][0]).mean()))
+        name: StatisticTest(float(found.shown[0]), float(found.shown.mean()), float((smallest <= p[name][0]).mean()))
         for name, found in statistics.items()
     }
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attack.evidence.attack_data import AttackData, PileBlock
+from attack.evidence.embedded_pile import Block, EmbeddedPile
 from attack.evidence.embeddings import builtin
 from attack.evidence.embeddings.builtin import EMBEDDINGS
 from attack.evidence.signals import SIGNALS
-from attack.evidence.signals.attack_data import PileBlock, Scene
-from attack.evidence.signals.embedded_pile import Block, Sight
 from shadow.config import SUPPLIED
 from shadow.errors import UserError
 
@@ -94,13 +94,15 @@ class Layout:
         """(block, embedding) that the columns need, each once, in order."""
         return list(dict.fromkeys((SIGNALS[s].block, e) for s, e in self.columns))
 
-    def measure(self, sight: Callable[[str], Sight], whole: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
-        """float32 [candidate, number] of one pile. sight(embedding): the pile in it, asked for once and let go; whole:
-        [candidate, number] of blocks that need no embedding, by name."""
+    def measure(
+        self, embedded: Callable[[str], EmbeddedPile], whole: Mapping[str, np.ndarray] | None = None
+    ) -> np.ndarray:
+        """float32 [candidate, number] of one pile. embedded(embedding): the pile in it, asked for once and let go;
+        whole: [candidate, number] of blocks that need no embedding, by name."""
         parts: list[np.ndarray] = []
         for embedding, group in itertools.groupby(self.blocks, lambda pair: pair[1]):
             if embedding:
-                seen = sight(embedding)
+                seen = embedded(embedding)
                 parts += [b.measure(seen) for b, _ in group if isinstance(b, Block)]
             else:
                 parts += [(whole or {})[b.name] for b, _ in group]
@@ -124,14 +126,14 @@ class Layout:
         return np.concatenate(found, axis=-1)
 
 
-def plan(names: Sequence[str], signals: Sequence[str], scene: Scene | None = None) -> Layout:
-    """The layout of what these signals need in these embeddings. `scene`: for blocks that need no embedding."""
+def plan(names: Sequence[str], signals: Sequence[str], attack_data: AttackData | None = None) -> Layout:
+    """The layout of what these signals need in these embeddings. `attack_data`: for blocks that need no embedding."""
     columns, numbers = columns_of(names, signals), dict[str, tuple[str, ...]]()
     for block, embedding in Layout(columns, {}).blocks:
         if isinstance(block, Block):
             numbers[key(block.name, embedding)] = block.numbers
-        elif scene is None:
+        elif attack_data is None:
             raise ValueError(f"{block.name} is measured on all piles at once")
         else:
-            numbers[block.name] = block.numbers(scene)
+            numbers[block.name] = block.numbers(attack_data)
     return Layout(columns, numbers)

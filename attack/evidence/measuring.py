@@ -19,10 +19,10 @@ from absl import logging
 from tqdm import tqdm
 
 from attack.evidence import flips, layout, pile_shift
+from attack.evidence.attack_data import AttackData, Pile, PileBlock
+from attack.evidence.embedded_pile import EmbeddedPile
 from attack.evidence.embeddings import builtin, spaces, supplied
 from attack.evidence.layout import TARGETS, pile_name
-from attack.evidence.signals.attack_data import Pile, PileBlock, Scene
-from attack.evidence.signals.embedded_pile import Sight
 from shadow import files, fleet, keys, piles
 from shadow.config import Config
 from shadow.data.manifest import Manifest
@@ -30,30 +30,30 @@ from shadow.data.manifest import Manifest
 
 def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> None:
     """Measures every pile of `shadows` and of the target against every real image and writes the store."""
-    attack, scene = config.attack, set_scene(workdir, manifest, config, shadows)
+    attack, attack_data = config.attack, attack_data_of(workdir, manifest, config, shadows)
     names = builtin.names(attack)
-    plan = layout.plan(names, attack.signals, scene)
-    given = supplied.read(Path(attack.embeddings_from), scene) if attack.embeddings_from else None
-    whole = {b.name: b.measure(scene) for b, _ in plan.blocks if isinstance(b, PileBlock)}
+    plan = layout.plan(names, attack.signals, attack_data)
+    given = supplied.read(Path(attack.embeddings_from), attack_data) if attack.embeddings_from else None
+    whole = {b.name: b.measure(attack_data) for b, _ in plan.blocks if isinstance(b, PileBlock)}
     within = {e for _, e in plan.columns if e}
-    seen = {e: spaces.space(e, scene, given) for e in names if e in within}
-    test = next(pile for pile in scene.piles if pile.name == "generated_test")
-    flipped = flips.choose(attack.flips, scene.images[: scene.dev], test.read())
+    seen = {e: spaces.space(e, attack_data, given) for e in names if e in within}
+    test = next(pile for pile in attack_data.piles if pile.name == "generated_test")
+    flipped = flips.choose(attack.flips, attack_data.images[: attack_data.dev], test.read())
     statistics = {}
     with files.replacing(workdir / "signals" / "values.npy") as part, part.open("wb") as stream:
-        _write_header(stream, (len(scene.piles), len(scene.images), plan.size))
-        for i, pile in enumerate(tqdm(scene.piles, desc="signals", unit="pile", disable=None, leave=False)):
+        _write_header(stream, (len(attack_data.piles), len(attack_data.images), plan.size))
+        for i, pile in enumerate(tqdm(attack_data.piles, desc="signals", unit="pile", disable=None, leave=False)):
             made = pile.whole()
             statistics[pile.name] = pile_shift.pile_statistics(
                 made if pile.seen == pile.count else pile.read()
             ).tolist()
-            sight = functools.partial(_sight, seen, pile.name, flipped.of(made))
-            stream.write(plan.measure(sight, {name: values[i] for name, values in whole.items()}).tobytes())
+            embedded = functools.partial(_embedded, seen, pile.name, flipped.of(made))
+            stream.write(plan.measure(embedded, {name: values[i] for name, values in whole.items()}).tobytes())
     files.write_json(
         workdir / "signals" / "names.json",
         {
-            "piles": [pile.name for pile in scene.piles],
-            "candidates": list(scene.ids),
+            "piles": [pile.name for pile in attack_data.piles],
+            "candidates": list(attack_data.ids),
             "signals": plan.stored,
             "blocks": plan.numbers,
             "sizes": sizes_of(manifest, config),
@@ -75,7 +75,7 @@ def seen_of(manifest: Manifest, config: Config) -> dict[str, int]:
     return {role: max(sizes[role], min(most, count)) for role, count in there.items()}
 
 
-def _sight(seen: dict[str, spaces.Space], name: str, made: np.ndarray, embedding: str) -> Sight:
+def _embedded(seen: dict[str, spaces.Space], name: str, made: np.ndarray, embedding: str) -> EmbeddedPile:
     return seen[embedding](name, made)
 
 
@@ -85,7 +85,7 @@ def sizes_of(manifest: Manifest, config: Config) -> dict[str, int]:
     return {role: min(config.attack.pile, count) for role, count in there.items() if count}
 
 
-def set_scene(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> Scene:
+def attack_data_of(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> AttackData:
     """All real images and all piles that are measured. Logs a warning for a target's pile that is too small."""
     dev, test = fleet.dev_ids(manifest), manifest.id[manifest.rows("unknown")].tolist()
     sizes = sizes_of(manifest, config)
@@ -93,7 +93,7 @@ def set_scene(workdir: Path, manifest: Manifest, config: Config, shadows: Sequen
         if count < config.attack.pile:
             said = "%s is compared at %d images, not attack.pile = %d: it has no more"
             logging.warning(said, role, count, config.attack.pile)
-    return Scene(
+    return AttackData(
         manifest.images_at([*dev, *test], config.data.resolution),
         (*dev, *test),
         tuple(manifest.groups_of([*dev, *test])),

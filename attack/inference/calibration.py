@@ -32,29 +32,29 @@ LEAST_SHADOWS = 6
 
 
 @dataclass(frozen=True)
-class Bank:
+class ShadowSignals:
     """The shadows' signals of all candidates.
 
     values: float64 [shadow, candidate, column], of the piles at the training step attacked with; references: float64
     [step, shadow, candidate, column], of the piles at every step, rising; names: of the columns. member: bool [shadow,
-    candidate], True where the shadow holds the candidate; touched: bool [shadow, candidate], True where it holds
-    anything of the candidate's group; unlike: bool [shadow, candidate], True where the shadow may be no reference of
-    the candidate for another reason than holding it (`unlike_the_pool`), none where it is not given.
+    candidate], True where the shadow holds the candidate; holds_relative: bool [shadow, candidate], True where it holds
+    anything of the candidate's group; excluded: bool [shadow, candidate], True where the shadow may be no reference of
+    the candidate for another reason than holding it (`excluded_as_in_pool`), none where it is not given.
     """
 
     values: np.ndarray
     references: np.ndarray
     member: np.ndarray
-    touched: np.ndarray
+    holds_relative: np.ndarray
     names: tuple[str, ...]
-    unlike: np.ndarray | None = None
+    excluded: np.ndarray | None = None
 
     @property
-    def barred(self) -> np.ndarray:
+    def no_reference(self) -> np.ndarray:
         """Shadows that may be no reference of a candidate, bool [shadow, candidate]."""
-        return self.member if self.unlike is None else self.member | self.unlike
+        return self.member if self.excluded is None else self.member | self.excluded
 
-    def only(self, shadows: Sequence[int] | np.ndarray) -> Bank:
+    def only(self, shadows: Sequence[int] | np.ndarray) -> ShadowSignals:
         """As if the other shadows, by their rows, had never been trained."""
         rows = np.asarray(shadows, int)
         return dataclasses.replace(
@@ -62,24 +62,28 @@ class Bank:
             values=self.values[rows],
             references=self.references[:, rows],
             member=self.member[rows],
-            touched=self.touched[rows],
-            unlike=None if self.unlike is None else self.unlike[rows],
+            holds_relative=self.holds_relative[rows],
+            excluded=None if self.excluded is None else self.excluded[rows],
         )
 
-    def about(self, images: np.ndarray) -> Bank:
+    def about(self, images: np.ndarray) -> ShadowSignals:
         """As if there were no images but these, int [image]."""
         return dataclasses.replace(
             self,
             values=self.values[:, images],
             references=self.references[:, :, images],
             member=self.member[:, images],
-            touched=self.touched[:, images],
-            unlike=None if self.unlike is None else self.unlike[:, images],
+            holds_relative=self.holds_relative[:, images],
+            excluded=None if self.excluded is None else self.excluded[:, images],
         )
 
 
-def unlike_the_pool(
-    member: np.ndarray, touched: np.ndarray, group: np.ndarray, asked_touched: np.ndarray, asked_group: np.ndarray
+def excluded_as_in_pool(
+    member: np.ndarray,
+    holds_relative: np.ndarray,
+    group: np.ndarray,
+    asked_holds_relative: np.ndarray,
+    asked_group: np.ndarray,
 ) -> np.ndarray:
     """Shadows that may be no reference of a candidate, so that it is treated as the pool's images of its group are:
     bool [shadow, candidate].
@@ -89,14 +93,14 @@ def unlike_the_pool(
     candidates alone. In a group of several units references of all may hold relatives, and where every group of several
     images is split they may for every candidate.
 
-    member, touched: bool [shadow, image of the pool], as in `Bank`; asked_touched: bool [shadow, candidate]. Groups are
-    numbered together, [image of the pool] and [candidate].
+    member, holds_relative: bool [shadow, image of the pool], as in `ShadowSignals`; asked_holds_relative: bool [shadow,
+    candidate]. Groups are numbered together, [image of the pool] and [candidate].
     """
-    split = np.unique(group[(touched & ~member).any(0)])
+    split = np.unique(group[(holds_relative & ~member).any(0)])
     numbers, images = np.unique(group, return_counts=True)
     if len(split) and np.isin(numbers[images > 1], split).all():
-        return np.zeros_like(asked_touched)
-    return np.asarray(asked_touched & ~np.isin(asked_group, split))
+        return np.zeros_like(asked_holds_relative)
+    return np.asarray(asked_holds_relative & ~np.isin(asked_group, split))
 
 
 def reference_count(member: np.ndarray, most: int, aside: int = ASIDE) -> int:
@@ -142,10 +146,10 @@ def priorities(ids: tuple[str, ...], shadows: int, seed: int, draw: int) -> np.n
     return order
 
 
-def ranked_references(barred: np.ndarray, order: np.ndarray) -> np.ndarray:
+def ranked_references(no_reference: np.ndarray, order: np.ndarray) -> np.ndarray:
     """The shadows of each candidate by their turn as its references, int [candidate, shadow]; -1 for those that are
-    barred, bool [shadow, candidate], which come last. `order` [candidate, shadow]: see `priorities`."""
-    cost = np.where(barred.T, np.inf, order)
+    no_reference, bool [shadow, candidate], which come last. `order` [candidate, shadow]: see `priorities`."""
+    cost = np.where(no_reference.T, np.inf, order)
     ranked = np.argsort(cost, axis=1, kind="stable")
     return np.where(np.isfinite(np.take_along_axis(cost, ranked, 1)), ranked, -1)
 
@@ -160,23 +164,27 @@ def _first(ranked: np.ndarray, count: int, banned: Sequence[int]) -> np.ndarray:
     return chosen
 
 
-def choose_references(bank: Bank, order: np.ndarray, count: int, banned: Sequence[int] = ()) -> np.ndarray:
+def choose_references(
+    shadow_signals: ShadowSignals, order: np.ndarray, count: int, banned: Sequence[int] = ()
+) -> np.ndarray:
     """Indices of the references, int [candidate, count].
 
-    `order` [candidate, shadow]: see `priorities`; `banned`: shadows that stand aside. Shadows that are barred are never
-    taken. Raises ValueError where fewer than `count` are not.
+    `order` [candidate, shadow]: see `priorities`; `banned`: shadows that stand aside. Those of `no_reference`
+    are never taken. Raises ValueError where fewer than `count` are not.
     """
-    return _first(ranked_references(bank.barred, order), count, banned)
+    return _first(ranked_references(shadow_signals.no_reference, order), count, banned)
 
 
-def reference_means(bank: Bank, references: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
+def reference_means(
+    shadow_signals: ShadowSignals, references: np.ndarray, columns: np.ndarray | None = None
+) -> np.ndarray:
     """Mean signals of the references at every training step: float64 [step, candidate, column].
 
-    references: int [candidate, R] into the bank's shadows; columns: int [candidate], which of the bank's candidates
-    they are (all in turn where None).
+    references: int [candidate, R], numbers of shadows; columns: int [candidate], which candidates of `shadow_signals`
+    they are for (all in turn where None).
     """
     columns = (np.arange(len(references)) if columns is None else columns)[:, None]
-    return np.stack([step[references, columns].mean(1) for step in bank.references])
+    return np.stack([step[references, columns].mean(1) for step in shadow_signals.references])
 
 
 @dataclass(frozen=True)
@@ -222,10 +230,12 @@ class Relative:
         return self.outside(np.zeros(self.own.shape[-2], bool))
 
 
-def relative(bank: Bank, piles: Sequence[np.ndarray] | np.ndarray, order: np.ndarray, count: int) -> Relative:
-    """`piles`, each [candidate, column], of none of the bank's shadows: own [pile, candidate, column]. `order`
+def relative(
+    shadow_signals: ShadowSignals, piles: Sequence[np.ndarray] | np.ndarray, order: np.ndarray, count: int
+) -> Relative:
+    """`piles`, each [candidate, column], of none of these shadows: own [pile, candidate, column]. `order`
     [candidate, shadow]: see `priorities`. Raises ValueError as `choose_references` does."""
-    means = reference_means(bank, choose_references(bank, order, count))
+    means = reference_means(shadow_signals, choose_references(shadow_signals, order, count))
     own = np.asarray(piles, np.float64)
     return Relative(own, np.broadcast_to(means[:, None], (len(means), *own.shape)))
 
@@ -235,7 +245,7 @@ class ShadowResiduals(Relative):
     """Every shadow's own pile beside others: own [shadow, candidate, column]. references: int [shadow, candidate, R],
     never the shadow itself, and ranked, see `ranked_references`."""
 
-    bank: Bank
+    shadow_signals: ShadowSignals
     ranked: np.ndarray
     references: np.ndarray
 
@@ -248,16 +258,16 @@ class ShadowResiduals(Relative):
             columns = np.flatnonzero((references[k] == held_out).any(1))
             if len(columns):
                 references[k, columns] = _first(self.ranked[columns], count, (k, held_out))
-                means[:, k, columns] = reference_means(self.bank, references[k, columns], columns)
+                means[:, k, columns] = reference_means(self.shadow_signals, references[k, columns], columns)
         return dataclasses.replace(self, means=means, references=references)
 
 
-def shadow_residuals(bank: Bank, order: np.ndarray, count: int) -> ShadowResiduals:
+def shadow_residuals(shadow_signals: ShadowSignals, order: np.ndarray, count: int) -> ShadowResiduals:
     """`order` [candidate, shadow]: see `priorities`. Raises ValueError as `choose_references` does."""
-    ranked = ranked_references(bank.barred, order)
-    references = np.stack([_first(ranked, count, (k,)) for k in range(len(bank.values))])
-    means = np.stack([reference_means(bank, chosen) for chosen in references], axis=1)
-    return ShadowResiduals(bank.values, means, bank, ranked, references)
+    ranked = ranked_references(shadow_signals.no_reference, order)
+    references = np.stack([_first(ranked, count, (k,)) for k in range(len(shadow_signals.values))])
+    means = np.stack([reference_means(shadow_signals, chosen) for chosen in references], axis=1)
+    return ShadowResiduals(shadow_signals.values, means, shadow_signals, ranked, references)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from scipy import stats
 from sklearn import decomposition, pipeline, preprocessing
 
 from attack.evidence import layout
+from attack.evidence.embedded_pile import EmbeddedPile
 from attack.evidence.embeddings import builtin
-from attack.evidence.signals.embedded_pile import Sight
 from attack.inference import calibration, crossfit, estimate, model, target
 from attack.inference.crossfit import Labelled, Options
 from attack.inference.estimate import MeanAuc
@@ -100,14 +100,16 @@ def evidence_of(copies: float, seed: int, size: Size) -> Case:
     real = {e: builtin.embed(e, np.concatenate([dev, test])) for e in names}
 
     def measured(pile: np.ndarray) -> np.ndarray:
-        return plan.signals(plan.measure(lambda e: Sight(real[e], builtin.embed(e, pile))))
+        return plan.signals(plan.measure(lambda e: EmbeddedPile(real[e], builtin.embed(e, pile))))
 
     values = np.stack([measured(pile) for pile in piles])
     shadows, nobody = values[:-1], np.zeros((size.shadows, size.test), bool)
-    about = calibration.Bank(shadows, shadows[None], np.hstack([held, nobody]), np.hstack([held, nobody]), plan.names)
-    bank, other = about.about(np.arange(size.dev)), about.about(size.dev + np.arange(size.test))
+    about = calibration.ShadowSignals(
+        shadows, shadows[None], np.hstack([held, nobody]), np.hstack([held, nobody]), plan.names
+    )
+    shadow_signals, other = about.about(np.arange(size.dev)), about.about(size.dev + np.arange(size.test))
     asked = Target(values[-1, : size.dev], values[-1, size.dev :], ~dev_used, other, test_ids)
-    return Case(Labelled(bank, dev_ids, np.arange(size.dev)), asked, label.astype(int))
+    return Case(Labelled(shadow_signals, dev_ids, np.arange(size.dev)), asked, label.astype(int))
 
 
 def run(copies: float, seed: int, size: Size | None = None) -> SelfTest:
@@ -116,7 +118,7 @@ def run(copies: float, seed: int, size: Size | None = None) -> SelfTest:
     case = evidence_of(copies, seed, size)
     options = Options(references=8, folds=size.folds, ridge=1.0, seed=seed)
     held = [crossfit.two_way(case.data, options, draw) for draw in range(size.draws)]
-    logit, member = np.mean([h.logit for h in held], axis=0), case.data.bank.member
+    logit, member = np.mean([h.logit for h in held], axis=0), case.data.shadow_signals.member
     recalibration = model.fit_recalibration(logit.ravel(), member.ravel().astype(float))
     score = target.score(case.data, case.asked, target.fit_draws(case.data, options, size.draws), options)
     return SelfTest(
@@ -166,15 +168,17 @@ def redraw(
     and order, is not .5: on the demo's 8 shadows it lay between .499 and .506 for four orders. With an order of its own
     the references of a redraw are a uniform choice, for members and non-members alike.
     """
-    rows = list(range(len(data.bank.member)) if shadows is None else shadows)
+    rows = list(range(len(data.shadow_signals.member)) if shadows is None else shadows)
     whole = -(-(max(rows) + 1) // config.block) * config.block
     found: list[Redraw] = []
     for i in range(_TRIES * redraws):
         held = membership.draw(groups, whole, config, options.seed + 1_000_003 * (i + 1))[rows]
         if not calibration.enough(held):
             continue
-        bank = dataclasses.replace(data.bank, member=held, touched=membership.touched(held, groups, groups))
-        other = dataclasses.replace(data, bank=bank)
+        shadow_signals = dataclasses.replace(
+            data.shadow_signals, member=held, holds_relative=membership.holds_relative(held, groups, groups)
+        )
+        other = dataclasses.replace(data, shadow_signals=shadow_signals)
         found.append(Redraw(held, crossfit.two_way(other, options, i).logit))
         if len(found) == redraws:
             break

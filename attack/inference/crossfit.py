@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from attack.inference import calibration, combiner
-from attack.inference.calibration import Bank, Nulls, Relative
+from attack.inference.calibration import Nulls, Relative, ShadowSignals
 from attack.inference.combiner import Combiner
 from shadow import keys
 
@@ -24,13 +24,13 @@ class Labelled:
     """The shadows' pool, dev images or more, as the shadows know it: evidence, ids and group numbers [candidate], and
     the family of each shadow, int [shadow] (where it is not given, all are of one)."""
 
-    bank: Bank
+    shadow_signals: ShadowSignals
     ids: tuple[str, ...]
     group: np.ndarray
     family: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
 
     def __post_init__(self) -> None:
-        shadows = len(self.bank.member)
+        shadows = len(self.shadow_signals.member)
         if not self.family.size:
             object.__setattr__(self, "family", np.zeros(shadows, int))
         elif self.family.shape != (shadows,):
@@ -43,13 +43,16 @@ class Labelled:
     def only(self, shadows: Sequence[int] | np.ndarray) -> Labelled:
         """As if the other shadows had never been trained."""
         rows = np.asarray(shadows, int)
-        return dataclasses.replace(self, bank=self.bank.only(rows), family=self.family[rows])
+        return dataclasses.replace(self, shadow_signals=self.shadow_signals.only(rows), family=self.family[rows])
 
     def outside(self, out: np.ndarray) -> Labelled:
         """As if there were no images of the groups `out`, bool [group]; the others keep their numbers."""
         kept = np.flatnonzero(~out[self.group])
         return dataclasses.replace(
-            self, bank=self.bank.about(kept), ids=tuple(self.ids[i] for i in kept), group=self.group[kept]
+            self,
+            shadow_signals=self.shadow_signals.about(kept),
+            ids=tuple(self.ids[i] for i in kept),
+            group=self.group[kept],
         )
 
 
@@ -64,9 +67,9 @@ class Options:
     seed: int
     aside: int = calibration.ASIDE
 
-    def count(self, bank: Bank) -> int:
+    def count(self, shadow_signals: ShadowSignals) -> int:
         """References that every pair has."""
-        return calibration.reference_count(bank.member, self.references, self.aside)
+        return calibration.reference_count(shadow_signals.member, self.references, self.aside)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def folds(group: np.ndarray, count: int, seed: int) -> np.ndarray:
 def shadow_nulls(residuals: np.ndarray, data: Labelled) -> list[Nulls]:
     """Sums over the images that each shadow does not hold."""
     return [
-        calibration.null_sums(residuals[k], ~data.bank.member[k], data.group, data.groups)
+        calibration.null_sums(residuals[k], ~data.shadow_signals.member[k], data.group, data.groups)
         for k in range(len(residuals))
     ]
 
@@ -125,7 +128,7 @@ def pairs_of(
     pooled = calibration.pooled_variance(list(kept.values()))
     inside = ~out[data.group]
     z = np.concatenate([calibration.standardise(residuals[k], kept[k], pooled)[inside] for k in shadows])
-    label = np.concatenate([data.bank.member[k][inside] for k in shadows]).astype(float)
+    label = np.concatenate([data.shadow_signals.member[k][inside] for k in shadows]).astype(float)
     return Pairs(z, label, pooled)
 
 
@@ -147,18 +150,18 @@ def fit_on(
     counts = None
     if weight is not None:
         counts = np.concatenate([weight[k][data.group[~out[data.group]]] for k in shadows])
-    return combiner.fit(found.z, found.label, tuple(data.bank.names), ridge, counts), found.pooled
+    return combiner.fit(found.z, found.label, tuple(data.shadow_signals.names), ridge, counts), found.pooled
 
 
 def two_way_each(data: Labelled, options: Options, draw: int, parts: Sequence[Sequence[int]]) -> list[HeldOut]:
     """Held-out scores of all pairs for one draw of references, by attacks on each of `parts`, numbers of columns: what
     they share is done once."""
-    shadows, candidates = data.bank.member.shape
+    shadows, candidates = data.shadow_signals.member.shape
     order = calibration.priorities(data.ids, shadows, options.seed, draw)
-    count = options.count(data.bank)
+    count = options.count(data.shadow_signals)
     fold = folds(data.group, options.folds, options.seed)
-    every = calibration.shadow_residuals(data.bank, order, count)
-    names = data.bank.names
+    every = calibration.shadow_residuals(data.shadow_signals, order, count)
+    names = data.shadow_signals.names
     logit = np.zeros((len(parts), shadows, candidates))
     z = np.zeros((shadows, candidates, len(names)))
     combiners: list[list[tuple[Combiner, ...]]] = [[] for _ in parts]
@@ -185,12 +188,14 @@ def _some(z: np.ndarray, columns: Sequence[int]) -> np.ndarray:
 
 def two_way(data: Labelled, options: Options, draw: int) -> HeldOut:
     """Held-out scores of all pairs for one draw of references."""
-    return two_way_each(data, options, draw, [range(len(data.bank.names))])[0]
+    return two_way_each(data, options, draw, [range(len(data.shadow_signals.names))])[0]
 
 
 def two_way_mean(data: Labelled, options: Options, draws: int) -> HeldOut:
     """Held-out scores of all pairs, averaged over draws of references. See `two_way`."""
-    logit, z = (np.zeros((*data.bank.member.shape, *more)) for more in ((), (len(data.bank.names),)))
+    logit, z = (
+        np.zeros((*data.shadow_signals.member.shape, *more)) for more in ((), (len(data.shadow_signals.names),))
+    )
     for draw in range(draws):
         held = two_way(data, options, draw)
         logit += held.logit

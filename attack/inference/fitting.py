@@ -84,10 +84,10 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     images, mix = nearness(data, manifest, config)
     weight = mix.weight
     # not weighted: a probability, like a score, must not depend on who else is asked about
-    recalibration = model.fit_recalibration(logit.ravel(), known.bank.member.ravel().astype(float))
+    recalibration = model.fit_recalibration(logit.ravel(), known.shadow_signals.member.ravel().astype(float))
     fitted = target.fit_draws(known, options(config), attack.draws)
     parts = heldout.split(len(logit), known.group, attack.folds, attack.seed)
-    probability = heldout.probability(logit, known.bank.member, parts, attack.prior)
+    probability = heldout.probability(logit, known.shadow_signals.member, parts, attack.prior)
 
     folder = workdir / "attack"
     with files.replacing(folder / "heldout.npz") as part, part.open("wb") as stream:
@@ -96,7 +96,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
             stream,
             score=logit.ravel(),
             probability=probability.ravel(),
-            label=known.bank.member.ravel().astype(np.int8),
+            label=known.shadow_signals.member.ravel().astype(np.int8),
             shadow=np.array(data.shadows, np.int32)[shadow.ravel()],
             candidate=candidate.ravel().astype(np.int32),
         )
@@ -118,7 +118,7 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         data.shadows,
     )
     controls_found = [
-        controls.redrawn(redraws, estimate.mean_within(logit, known.bank.member)),  # not weighted, as theirs
+        controls.redrawn(redraws, estimate.mean_within(logit, known.shadow_signals.member)),  # not weighted, as theirs
         controls.blind(
             images[: len(data.dev)],
             data.used.astype(int),
@@ -171,14 +171,16 @@ def _patient_figures(
     if not named:
         return {"why": patients.UNKNOWN}
     asked = len(set(data.groups[len(data.dev) :]))
-    return patients.on_shadows(logit, known.bank.member, known.group, asked, data.config.attack.seed, redraws)
+    return patients.on_shadows(logit, known.shadow_signals.member, known.group, asked, data.config.attack.seed, redraws)
 
 
 def _auc_figures(
     known: Labelled, score: np.ndarray, candidates: int, weight: np.ndarray, excess: float = 0.0
 ) -> dict[str, Any]:
     try:
-        found = estimate.mean_auc(score, known.bank.member, known.group, candidates, weight, excess, known.family)
+        found = estimate.mean_auc(
+            score, known.shadow_signals.member, known.group, candidates, weight, excess, known.family
+        )
     except ValueError as error:
         return {"auc": None, "interval": None, "why": str(error)}
     return {
@@ -193,7 +195,7 @@ def _two_way_figures(
     known: Labelled,
     logit: np.ndarray,
     probability: np.ndarray,
-    parts: heldout.Parts,
+    parts: heldout.Split,
     candidates: int,
     prior: float,
     weight: np.ndarray,
@@ -205,7 +207,7 @@ def _two_way_figures(
     Rates and calibration are those of thresholds and of a map (`probability`, [shadow, candidate]) that were set
     without a pair's shadow and group, see `heldout`. Their intervals allow for pairs that share a shadow or a patient.
     """
-    member = known.bank.member
+    member = known.shadow_signals.member
     label, chance = member.ravel().astype(int), probability.ravel()
     rates = []
     for fpr in FPRS:
@@ -236,7 +238,7 @@ def _two_way_figures(
     ]
     strata = []
     for name in STRATA:
-        wanted = known.bank.touched if name == "sibling" else ~known.bank.touched
+        wanted = known.shadow_signals.holds_relative if name == "sibling" else ~known.shadow_signals.holds_relative
         figures = _auc_figures(known, logit, candidates, (~member & wanted).astype(float), excess)
         strata.append(
             {
@@ -274,15 +276,15 @@ def _signal_figures(
             **{k: v for k, v in figures(j).items() if k in ("auc", "interval", "why")},
             "weight": float(np.mean([combiner.weights[j] for combiner in combiners])),
         }
-        for j, name in enumerate(known.bank.names)
+        for j, name in enumerate(known.shadow_signals.names)
     ]
 
 
-def _thresholds(logit: np.ndarray, known: Labelled, parts: heldout.Parts, fpr: float) -> dict[str, Any]:
+def _thresholds(logit: np.ndarray, known: Labelled, parts: heldout.Split, fpr: float) -> dict[str, Any]:
     """Frozen on the shadows: `used` at or above the first (false positive rate `fpr`), `not used` at or below the
     second (share `fpr` of members missed), and what the first means at other priors. What it means is measured with
     thresholds that were set on other pairs (`heldout`)."""
-    member = known.bank.member
+    member = known.shadow_signals.member
     label = member.ravel().astype(int)
     used = metrics.tpr_at_fpr(logit.ravel(), label, fpr)
     missed = metrics.tpr_at_fpr(-logit.ravel(), 1 - label, fpr)

@@ -23,7 +23,7 @@ LOTS = 16  # of shadows; of up to as many shadows each is a lot of its own
 
 
 @dataclass(frozen=True)
-class Parts:
+class Split:
     """How pairs are split: lot int [shadow], and fold and group number int [slice]; a group lies in one fold."""
 
     lot: np.ndarray
@@ -48,14 +48,14 @@ class Parts:
         return np.broadcast_to(np.arange(len(self.lot))[:, None], (len(self.lot), len(self.group)))
 
 
-def split(shadows: int, group: np.ndarray, folds: int, seed: int) -> Parts:
+def split(shadows: int, group: np.ndarray, folds: int, seed: int) -> Split:
     """`shadows` in at most `LOTS` lots, at random, and slices in the folds of groups that the attack has
     (`crossfit.folds`); group int [slice]."""
     lot = keys.generator(seed, "held-out/lots").permutation(shadows) % min(LOTS, shadows)
-    return Parts(lot, crossfit.folds(group, folds, seed)[group], np.asarray(group))
+    return Split(lot, crossfit.folds(group, folds, seed)[group], np.asarray(group))
 
 
-def probability(logit: np.ndarray, member: np.ndarray, parts: Parts, prior: float) -> np.ndarray:
+def probability(logit: np.ndarray, member: np.ndarray, parts: Split, prior: float) -> np.ndarray:
     """Probability at `prior` of each pair, float [shadow, slice] in [0, 1], by a map fitted without its lot and fold.
 
     logit: held-out log odds, member: bool, both [shadow, slice]. ValueError where the other pairs lack a class.
@@ -67,7 +67,7 @@ def probability(logit: np.ndarray, member: np.ndarray, parts: Parts, prior: floa
     return found
 
 
-def operating_point(logit: np.ndarray, member: np.ndarray, parts: Parts, fpr: float) -> OperatingPoint:
+def operating_point(logit: np.ndarray, member: np.ndarray, parts: Split, fpr: float) -> OperatingPoint:
     """TPR and realised FPR of thresholds that were set for the rate `fpr` without the pair's lot and fold.
 
     logit and member as in `probability`. The intervals allow for pairs that share a shadow or a patient. ValueError as

@@ -98,9 +98,9 @@ class Store:
     def labelled(self, step: int, like: str) -> Labelled:
         """The shadows' piles of one training step about the pool, at the size of the target pile `like`."""
         pool = len(self.pool)
-        bank = self._bank(step, like, np.arange(pool), self.member)
+        shadow_signals = self._shadow_signals(step, like, np.arange(pool), self.member)
         family = np.array([fleet.family_of(self.config, k) for k in self.shadows])
-        return Labelled(bank, self.pool, group_numbers(self.groups)[:pool], family)
+        return Labelled(shadow_signals, self.pool, group_numbers(self.groups)[:pool], family)
 
     def target(self, name: str, step: int, only: Sequence[str] | None = None) -> Target:
         """The target's pile `name` about the test candidates (`only` some of them)."""
@@ -110,37 +110,43 @@ class Store:
         ids = tuple(name for name in self.test if name in wanted)
         chosen = [dev + i for i, name in enumerate(self.test) if name in wanted]
         held = self.member[:, chosen] if pool > dev else np.zeros((shadows, len(chosen)), bool)
-        bank = self._bank(step, name, chosen, held)
+        shadow_signals = self._shadow_signals(step, name, chosen, held)
         if pool == dev:
-            bank = dataclasses.replace(bank, unlike=self._unlike(chosen, bank.touched))
-        return Target(pile[:pool], pile[chosen], self.null, bank, ids, self.presumed)
+            shadow_signals = dataclasses.replace(
+                shadow_signals, excluded=self._excluded(chosen, shadow_signals.holds_relative)
+            )
+        return Target(pile[:pool], pile[chosen], self.null, shadow_signals, ids, self.presumed)
 
     def pool_target(self, step: int, name: str = "generated_dev") -> Target:
         """The target's pile `name` about the pool's images themselves."""
         data = self.labelled(step, name)
         about = self.layout.signals(self.values[self.piles.index(name), : len(self.pool)])
-        return Target(about, about, self.null, data.bank, self.pool, self.presumed)
+        return Target(about, about, self.null, data.shadow_signals, self.pool, self.presumed)
 
-    def _bank(self, step: int, like: str, chosen: Sequence[int] | np.ndarray, member: np.ndarray) -> calibration.Bank:
+    def _shadow_signals(
+        self, step: int, like: str, chosen: Sequence[int] | np.ndarray, member: np.ndarray
+    ) -> calibration.ShadowSignals:
         """The shadows' signals of the images `chosen` of dev and test in a row; member: bool [shadow, image], no
         reference of it."""
-        touched = self._touched(np.asarray(self.groups)[chosen].tolist())
+        holds_relative = self._touched(np.asarray(self.groups)[chosen].tolist())
         steps = list(fleet.pile_steps(self.config))
         of_steps = np.stack([self.layout.signals(self._evidence(s, like)[:, chosen]) for s in steps])
-        return calibration.Bank(of_steps[steps.index(step)], of_steps, member, touched, self.layout.names)
+        return calibration.ShadowSignals(
+            of_steps[steps.index(step)], of_steps, member, holds_relative, self.layout.names
+        )
 
     def _touched(self, groups: Sequence[str]) -> np.ndarray:
         """Which shadows hold an image of each of these groups, bool [shadow, group]."""
-        return membership.touched(self.member, self.groups[: len(self.pool)], groups)
+        return membership.holds_relative(self.member, self.groups[: len(self.pool)], groups)
 
-    def _unlike(self, chosen: Sequence[int], touched: np.ndarray) -> np.ndarray | None:
+    def _excluded(self, chosen: Sequence[int], holds_relative: np.ndarray) -> np.ndarray | None:
         """Shadows that may be no reference of the candidates `chosen`, who are in none; None where there are none such.
-        touched: bool [shadow, candidate]."""
+        holds_relative: bool [shadow, candidate]."""
         dev, group = len(self.dev), group_numbers(self.groups)
         if membership.of_two_kinds(self.groups[:dev], self.groups[dev:]):
             return None
         of_pool = self._touched(self.groups[:dev])
-        return calibration.unlike_the_pool(self.member, of_pool, group[:dev], touched, group[chosen])
+        return calibration.excluded_as_in_pool(self.member, of_pool, group[:dev], holds_relative, group[chosen])
 
     def _evidence(self, step: int, like: str) -> np.ndarray:
         """Of the shadows' piles, [shadow, candidate, number]: a view, not a copy of the store."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attack.inference import calibration, crossfit
-from attack.inference.calibration import Bank
+from attack.inference.calibration import ShadowSignals
 from attack.inference.combiner import Combiner
 from attack.inference.crossfit import Labelled, Options
 from shadow import keys
@@ -20,13 +20,13 @@ class Target:
 
     pile_pool, pile_candidates: its signals [image, column] of the shadows' pool and of the candidates; null: bool
     [image of the pool], known not to be in its training set, or where that is `presumed` images of which most are not;
-    bank: the shadows' signals of the candidates. Its members are the shadows that hold a candidate, where they may.
+    shadow_signals: the shadows' signals of the candidates; its members are the shadows that hold one, where they may.
     """
 
     pile_pool: np.ndarray
     pile_candidates: np.ndarray
     null: np.ndarray
-    bank: Bank
+    shadow_signals: ShadowSignals
     ids: tuple[str, ...]
     presumed: bool = False
 
@@ -37,26 +37,26 @@ def candidate_z(
     """z [candidate, column] for one draw of references; of each candidate alone. What is expected of a candidate
     (`expectation`) knows nothing of images of the groups `out`, bool [group], and of a slice of the pool nothing of its
     fold: it is as new to it as a candidate is."""
-    shadows = len(data.bank.values)
+    shadows = len(data.shadow_signals.values)
     left = np.zeros(len(data.ids), bool) if out is None else out[data.group]
     # as many as every pair has
-    count = options.count(data.bank)
+    count = options.count(data.shadow_signals)
 
-    def relative(bank: Bank, ids: tuple[str, ...], own: np.ndarray) -> calibration.Relative:
+    def relative(shadow_signals: ShadowSignals, ids: tuple[str, ...], own: np.ndarray) -> calibration.Relative:
         order = calibration.priorities(ids, shadows, options.seed, draw)
-        return calibration.relative(bank, own[None], order, count)
+        return calibration.relative(shadow_signals, own[None], order, count)
 
-    seen = relative(data.bank, data.ids, target.pile_pool)
+    seen = relative(data.shadow_signals, data.ids, target.pile_pool)
     known = seen.held_out(crossfit.folds(data.group, options.folds, options.seed)[data.group], left)[0]
     if not target.null.any():
         raise ValueError("no slice stands for the non-members of the target's pile")
     if target.presumed:
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
-        residuals = calibration.shadow_residuals(data.bank, order, count).outside(left)
-        nulls = calibration.presumed_nulls(known[target.null], residuals, ~data.bank.member, pooled)
+        residuals = calibration.shadow_residuals(data.shadow_signals, order, count).outside(left)
+        nulls = calibration.presumed_nulls(known[target.null], residuals, ~data.shadow_signals.member, pooled)
     else:
         nulls = calibration.null_sums(known, target.null, data.group, data.groups)
-    asked = relative(target.bank, target.ids, target.pile_candidates).residuals(seen.expected(left))[0]
+    asked = relative(target.shadow_signals, target.ids, target.pile_candidates).residuals(seen.expected(left))[0]
     place = {name: i for i, name in enumerate(data.ids)}
     for i, name in enumerate(target.ids):
         if name in place:
@@ -72,13 +72,13 @@ def fit_draws(
 ) -> list[tuple[Combiner, np.ndarray]]:
     """The attack fitted on all shadows, a (combiner, pooled variance) for each draw of references. Groups of `out`,
     bool [group], are in nothing."""
-    shadows = len(data.bank.values)
+    shadows = len(data.shadow_signals.values)
     out = np.zeros(data.groups, bool) if out is None else out
-    count = options.count(data.bank)
+    count = options.count(data.shadow_signals)
     fitted = []
     for draw in range(draws):
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
-        residuals = calibration.shadow_residuals(data.bank, order, count).outside(out[data.group])
+        residuals = calibration.shadow_residuals(data.shadow_signals, order, count).outside(out[data.group])
         fitted.append(crossfit.fit_on(residuals, data, range(shadows), out, options.ridge))
     return fitted
 
@@ -112,7 +112,8 @@ def score(
 
 def score_pools(data: Labelled, targets: Sequence[Target], options: Options, draws: int) -> np.ndarray:
     """Log odds [target, image] of the pool's images themselves on piles of targets, each by an attack that was fitted
-    without its group: the transfer from shadows to labelled targets. The `bank` of each must be `data.bank`."""
+    without its group: the transfer from shadows to labelled targets. Each must have the `shadow_signals` of
+    `data`."""
     fold = crossfit.folds(data.group, options.folds, options.seed)
     result = np.zeros((len(targets), len(data.group)))
     for f in range(fold.max() + 1):
@@ -134,14 +135,14 @@ def bootstrap_scores(
     """Log odds [resample, candidate] when shadows and groups of dev images are drawn anew with replacement: how far the
     fit decides them. Resample b uses draw b mod draws. moved(combiner, draw, resample): the combiner that scores in
     the place of the one fitted on the shadows; None leaves it."""
-    shadows, groups = len(data.bank.values), data.groups
-    count = options.count(data.bank)
+    shadows, groups = len(data.shadow_signals.values), data.groups
+    count = options.count(data.shadow_signals)
     nobody = np.zeros(groups, bool)
-    pairs = data.bank.member.astype(float)
+    pairs = data.shadow_signals.member.astype(float)
     cache = {}
     for draw in range(min(draws, resamples)):
         order = calibration.priorities(data.ids, shadows, options.seed, draw)
-        residuals = calibration.shadow_residuals(data.bank, order, count).value
+        residuals = calibration.shadow_residuals(data.shadow_signals, order, count).value
         pooled = crossfit.pairs_of(
             residuals, data, range(shadows), nobody, crossfit.shadow_nulls(residuals, data)
         ).pooled

@@ -164,11 +164,11 @@ def _best_labellings(
 def _strata(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, Any]:
     """AUC of members against the two kinds of non-members: near relatives of members, and strangers."""
     numbers = group_numbers(groups, len(labels))[1]
-    touched = np.bincount(numbers, weights=labels)[numbers] > 0
+    holds_relative = np.bincount(numbers, weights=labels)[numbers] > 0
     result = {}
     for name, others in (
-        ("other_item_of_a_member_group", touched & (labels == 0)),
-        ("item_of_a_non_member_group", ~touched),
+        ("other_item_of_a_member_group", holds_relative & (labels == 0)),
+        ("item_of_a_non_member_group", ~holds_relative),
     ):
         inside = (labels == 1) | others
         if others.any():
@@ -182,11 +182,11 @@ def _strata(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: in
 def _any_used(probability: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, Any]:
     """Brier, log loss and ECE of the probability that anything of a group was used, items taken for independent."""
     unique, numbers = group_numbers(groups, len(labels))
-    touched = (np.bincount(numbers, weights=labels) > 0).astype(int)
-    if touched.all():
+    holds_relative = (np.bincount(numbers, weights=labels) > 0).astype(int)
+    if holds_relative.all():
         return _absent("every group has a member, so there is nothing to tell apart")
     chance = pooling.pool(probability, numbers, len(unique), pooling.any_used)
-    found = calibration_figures(chance, touched, None, LEVEL, seed)
+    found = calibration_figures(chance, holds_relative, None, LEVEL, seed)
     return {name: found[name] for name in ("brier", "log_loss", "ece")}
 
 

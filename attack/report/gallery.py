@@ -20,7 +20,7 @@ _PIXEL_BUDGET = 1_100_000  # of all pictures together: keeps a report below 3 MB
 
 
 @dataclass(frozen=True)
-class Picture:
+class EncodedImage:
     """`source` is a data URL; `side` the pixels a side it holds."""
 
     source: str
@@ -29,18 +29,18 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Row:
+class GalleryRow:
     """A candidate: as stored, as the attack compares it (None if that is the same), and its neighbours."""
 
     id: str
-    stored: Picture
-    reduced: Picture | None
-    nearest: list[Picture]
+    stored: EncodedImage
+    reduced: EncodedImage | None
+    nearest: list[EncodedImage]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    rows: list[Row]
+    rows: list[GalleryRow]
     searched: int
     generated: int
     resolution: int
@@ -108,9 +108,9 @@ def build(manifest: Manifest, ids: Sequence[str], resolution: int) -> Gallery:
     rows = []
     for number, name in enumerate(ids):
         found = [
-            Picture(png(neighbours[place[int(index)]]), neighbours.shape[1], f"{gap:.2f}")
+            EncodedImage(png(neighbours[place[int(index)]]), neighbours.shape[1], f"{gap:.2f}")
             for index, gap in zip(order[number], distance[number], strict=True)
         ]
-        compared = Picture(png(slices[number]), resolution, f"{resolution} px") if reduced else None
-        rows.append(Row(name, Picture(png(large[number]), large.shape[1], "slice"), compared, found))
+        compared = EncodedImage(png(slices[number]), resolution, f"{resolution} px") if reduced else None
+        rows.append(GalleryRow(name, EncodedImage(png(large[number]), large.shape[1], "slice"), compared, found))
     return Gallery(rows, len(searched), len(names), resolution)

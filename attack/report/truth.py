@@ -15,7 +15,7 @@ from attack.report.provenance import read_json
 
 
 @dataclass(frozen=True)
-class Truth:
+class TruthSection:
     """How right the attack was. `labels`: id -> used or not; `made`: its origin."""
 
     sentence: str
@@ -29,7 +29,7 @@ class Truth:
 
 def read(
     data_root: Path, predictions: score.Predictions, evaluation: dict[str, Any], held: Any, scale: view.Scale
-) -> Truth | None:
+) -> TruthSection | None:
     """None without `sealed/truth.csv`. UserError where the truth does not fit the predictions."""
     path = data_root / "sealed" / "truth.csv"
     if not path.is_file():
@@ -43,7 +43,7 @@ def read(
     said = wording.against_truth(predicted.get("auc"), wide, area["value"], (area["low"], area["high"]))
     answer = np.array([labels[name] for name in predictions.ids], np.int8)
     decided = wording.right_decisions(result["decision"]["counts"]) if result["decision"] else ""
-    return Truth(
+    return TruthSection(
         sentence=said,
         decided=decided,
         rows=_rows(result, evaluation),

@@ -86,7 +86,7 @@ def missing(evaluation: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerdictText:
     """`leak`: whether leakage was shown; `badge`: two or three words; `sentence`: for a data steward."""
 
     leak: bool
@@ -94,15 +94,15 @@ class Verdict:
     sentence: str
 
 
-def verdict(evaluation: dict[str, Any], candidates: int) -> Verdict:
+def verdict(evaluation: dict[str, Any], candidates: int) -> VerdictText:
     """The result in one sentence, with its uncertainty. ValueError on a level that has no sentence."""
     said = evaluation.get("verdict") or {}
     level = said.get("level")
     if level == "leak":
-        return Verdict(True, "Leakage found", _leak(headline(evaluation)))
+        return VerdictText(True, "Leakage found", _leak(headline(evaluation)))
     if level == "labelled only":
         dev = evaluation["dev"]
-        return Verdict(
+        return VerdictText(
             False,
             "Only labelled slices leak",
             "The generator gives its labelled training slices away (AUC of the dev slices "
@@ -120,7 +120,7 @@ def verdict(evaluation: dict[str, Any], candidates: int) -> Verdict:
             f" A leak below an AUC of about {number(least)} ({round(100 * least)} right picks in 100, where guessing "
             "gets 50) would often go unnoticed."
         )
-    return Verdict(False, "Cannot tell", f"{start}{why}.{end}")
+    return VerdictText(False, "Cannot tell", f"{start}{why}.{end}")
 
 
 def headline(evaluation: dict[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _held_out(path: Path) -> dict[str, np.ndarray] | None:
     return held if both and np.isfinite(held["score"]).all() else None
 
 
-def _candidates(predictions: score.Predictions, known: truth.Truth | None) -> list[dict[str, Any]]:
+def _candidates(predictions: score.Predictions, known: truth.TruthSection | None) -> list[dict[str, Any]]:
     """Rows of the table, highest score first."""
     order = np.argsort(-predictions.score, kind="stable")
     columns = (predictions.probability, predictions.probability_low, predictions.probability_high)

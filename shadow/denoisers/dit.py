@@ -30,7 +30,7 @@ def _normalise(x: jax.Array) -> jax.Array:
     return (centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-6)).astype(x.dtype)
 
 
-class Block(nnx.Module):
+class TransformerBlock(nnx.Module):
     """Attention and MLP, each modulated by the time embedding; starts as the identity (adaLN-zero)."""
 
     def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs) -> None:
@@ -74,7 +74,7 @@ class DiT(nnx.Module):
         self.embed = nnx.Linear(patch * patch, width, rngs=rngs)
         self.time1 = nnx.Linear(width, width, rngs=rngs)
         self.time2 = nnx.Linear(width, width, rngs=rngs)
-        self.blocks = nnx.List([Block(width, heads, rngs=rngs) for _ in range(depth)])
+        self.blocks = nnx.List([TransformerBlock(width, heads, rngs=rngs) for _ in range(depth)])
         zeros = nnx.initializers.zeros_init()
         self.last_modulation = nnx.Linear(width, 2 * width, kernel_init=zeros, rngs=rngs)
         self.unembed = nnx.Linear(width, patch * patch, kernel_init=zeros, rngs=rngs)

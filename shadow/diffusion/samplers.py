@@ -19,7 +19,7 @@ from shadow.config import DiffusionConfig, PileConfig
 from shadow.diffusion import process, rules
 
 
-class State(NamedTuple):
+class SamplerState(NamedTuple):
     """What one step hands to the next."""
 
     x: jax.Array  # [batch, height, width, 1]
@@ -32,8 +32,10 @@ class Sampler(NamedTuple):
 
     times: np.ndarray  # int32 [step], falling: where each step starts
     noisy: bool  # whether steps use their noise
-    start: Callable[[jax.Array], State]  # from standard normal noise
-    step: Callable[[process.Denoiser, State, jax.Array, jax.Array], State]  # (denoiser, state, index, noise like x)
+    start: Callable[[jax.Array], SamplerState]  # from standard normal noise
+    step: Callable[
+        [process.Denoiser, SamplerState, jax.Array, jax.Array], SamplerState
+    ]  # (denoiser, state, index, noise like x)
 
 
 class _Prediction(NamedTuple):
@@ -51,7 +53,7 @@ class _Levels(NamedTuple):
 
 
 # (index of the step, state before it, prediction, noise) -> x after it
-_Update: TypeAlias = Callable[[jax.Array, State, _Prediction, jax.Array], jax.Array]
+_Update: TypeAlias = Callable[[jax.Array, SamplerState, _Prediction, jax.Array], jax.Array]
 
 
 def timesteps(config: PileConfig, length: int) -> np.ndarray:
@@ -89,7 +91,7 @@ def _ddim(config: PileConfig, times: np.ndarray, levels: _Levels) -> _Update:
     """Equation 12 of Song et al. With `use_clipped_model_output` the noise is what the clipped x_0 leaves of x_t."""
     eta, anew = config.eta, config.clip_sample and config.use_clipped_model_output  # the caller's config may change
 
-    def update(index: jax.Array, state: State, said: _Prediction, noise: jax.Array) -> jax.Array:
+    def update(index: jax.Array, state: SamplerState, said: _Prediction, noise: jax.Array) -> jax.Array:
         here, there = (jnp.asarray(level, jnp.float32)[index] for level in levels)
         eps = (state.x - jnp.sqrt(here) * said.clean) / jnp.sqrt(1 - here) if anew else said.eps
         sigma = eta * jnp.sqrt((1 - there) / (1 - here)) * jnp.sqrt(1 - here / there)
@@ -115,7 +117,7 @@ def _ddpm(config: PileConfig, times: np.ndarray, levels: _Levels) -> _Update:
         sigma = np.sqrt((1 - there) / (1 - here) * beta)
     table = np.stack([of_x, of_clean, sigma], axis=1)
 
-    def update(index: jax.Array, state: State, said: _Prediction, noise: jax.Array) -> jax.Array:
+    def update(index: jax.Array, state: SamplerState, said: _Prediction, noise: jax.Array) -> jax.Array:
         a, b, c = jnp.asarray(table, jnp.float32)[index]
         return a * state.x + b * said.clean + c * noise
 
@@ -145,7 +147,7 @@ def _dpmpp_2m(config: PileConfig, times: np.ndarray, levels: _Levels) -> _Update
         lean[1:known] = (-1 / np.expm1(-long) - 1 / long) * h[1:] / h[:-1]
     table = np.stack([of_x, gain * (1 + lean), gain * lean], axis=1)
 
-    def update(index: jax.Array, state: State, said: _Prediction, noise: jax.Array) -> jax.Array:
+    def update(index: jax.Array, state: SamplerState, said: _Prediction, noise: jax.Array) -> jax.Array:
         a, b, c = jnp.asarray(table, jnp.float32)[index]
         return a * state.x + b * said.clean - c * state.clean
 
@@ -167,16 +169,16 @@ def make(config: PileConfig, diffusion: DiffusionConfig) -> Sampler:
     update = _UPDATES[config.sampler](config, times, _levels(config, abar, times))
     clip, bound = config.clip_sample, config.clip_sample_range
 
-    def start(x: jax.Array) -> State:
-        return State(x, jnp.zeros_like(x) if multistep else None)
+    def start(x: jax.Array) -> SamplerState:
+        return SamplerState(x, jnp.zeros_like(x) if multistep else None)
 
-    def step(denoiser: process.Denoiser, state: State, index: jax.Array, noise: jax.Array) -> State:
+    def step(denoiser: process.Denoiser, state: SamplerState, index: jax.Array, noise: jax.Array) -> SamplerState:
         x = state.x
         t = jnp.full((x.shape[0],), jnp.asarray(times)[index], jnp.int32)
         clean, eps = process.split_prediction(abar, kind, denoiser(x, t), x, t)
         if clip:
             clean = jnp.clip(clean, -bound, bound)
         x = update(index, state, _Prediction(clean, eps), noise)
-        return State(x, clean if multistep else None)
+        return SamplerState(x, clean if multistep else None)
 
     return Sampler(times, config.sampler == "ddpm" or config.eta > 0, start, step)

@@ -250,13 +250,13 @@ def make_challenge(workdir: Path, config: Config) -> None:
     """WORKDIR/challenge, made by one worker."""
     path, name = workdir / ".challenge.json", "challenge"
 
-    def states() -> list[progress.State]:
+    def states() -> list[progress.WorkState]:
         row = progress.read(path)
         if row is None:
-            return [progress.State(name, "running")]
+            return [progress.WorkState(name, "running")]
         share = row["done"] / row["total"] if row["total"] else 0.0
         fields = {key: row[key] for key in ("stage", "done", "total", "rate", "loss")}
-        return [progress.State(name, "running", share, where=f"{row['host']}:{row['pid']}", **fields)]
+        return [progress.WorkState(name, "running", share, where=f"{row['host']}:{row['pid']}", **fields)]
 
     def marks() -> list[object]:
         target = workdir / ".challenge.part" / "sealed" / "target"

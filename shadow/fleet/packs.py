@@ -245,13 +245,13 @@ class Fleet:
         row = progress.read(self._report_path(pack))
         return row["failed"] if row and row["time"] >= moment else ""
 
-    def states(self, command: str = "sample", probe: bool = False) -> list[progress.State]:
+    def states(self, command: str = "sample", probe: bool = False) -> list[progress.WorkState]:
         """What each pack is doing. `probe` asks the locks whether those that say they run really do."""
         found = [self._state(pack, command, probe) for pack in range(len(self.plan.packs))]
         weights = [len(pack.shadows) for pack in self.plan.packs]
         return [dataclasses.replace(state, weight=w) for state, w in zip(found, weights, strict=True)]
 
-    def _state(self, pack: int, command: str, probe: bool) -> progress.State:
+    def _state(self, pack: int, command: str, probe: bool) -> progress.WorkState:
         shadows = self.plan.packs[pack].shadows
         names, own = families.family_names(self.config), families.family_of(self.config, shadows[0])
         said = [f"shadows {shadows[0]} to {shadows[-1]}"] if len(shadows) > 1 else []
@@ -259,22 +259,22 @@ class Fleet:
         name = f"pack {pack}" if len(shadows) > 1 else f"shadow {shadows[0]}"
         name += f" ({', '.join(said)})" if said else ""
         if self.done(pack, command):
-            return progress.State(name, "done", 1.0)
+            return progress.WorkState(name, "done", 1.0)
         row = progress.read(self._report_path(pack))
         if row and row["failed"]:
-            return progress.State(name, "failed", reason=row["failed"])
+            return progress.WorkState(name, "failed", reason=row["failed"])
         if row and not (probe and self._is_free(pack)):
             where = f"{row['host']}:{row['pid']}"
             fields = {name: row[name] for name in ("stage", "done", "total", "rate", "loss")}
             share = self._share(pack, row["stage"], row["done"], command)
-            return progress.State(name, "running", share, where=where, **fields)
+            return progress.WorkState(name, "running", share, where=where, **fields)
         step = checkpoint.latest_common(self.folders(pack))
         if not step:
-            return progress.State(name, "waiting")
+            return progress.WorkState(name, "waiting")
         steps, share = self.config.train.steps, self._share(pack, "train", step, command)
         if step == steps:
-            return progress.State(name, "waiting", share, reason="trained, no piles yet")
-        return progress.State(name, "stopped", share, "train", step, steps)
+            return progress.WorkState(name, "waiting", share, reason="trained, no piles yet")
+        return progress.WorkState(name, "stopped", share, "train", step, steps)
 
     def _is_free(self, pack: int) -> bool:
         try:

@@ -32,7 +32,7 @@ _ROWS = 12  # of running and failed work in the live table
 
 
 @dataclass(frozen=True)
-class State:
+class WorkState:
     """One unit of work. state: done | running | stopped | failed | waiting; share: of its work that is done [0, 1];
     rate: images a second; reason: of a failure; where: machine and process; weight: of its share in the time left, such
     as the shadows of a pack."""
@@ -105,7 +105,7 @@ def read(path: Path) -> dict[str, Any] | None:
 class Board:
     """Shows the states that `read` gives: a live table on a terminal, else a plain line every ten seconds."""
 
-    def __init__(self, title: str, read: Callable[[], Sequence[State]], unit: str = "packs") -> None:
+    def __init__(self, title: str, read: Callable[[], Sequence[WorkState]], unit: str = "packs") -> None:
         self._title, self._read, self._unit = title, read, unit
         self._live: Live | None = None
         self._began = self._last = time.monotonic()
@@ -134,7 +134,7 @@ class Board:
         else:
             print(head, file=sys.stderr, flush=True)
 
-    def summary(self, states: Sequence[State]) -> str:
+    def summary(self, states: Sequence[WorkState]) -> str:
         """Counts, rate and time left, in one line."""
         whole = sum(state.weight for state in states)
         shares = sum(state.weight * state.share for state in states)
@@ -146,14 +146,14 @@ class Board:
         return f"{counts(states, self._unit)}; {rate:,.0f} images/s{left}"
 
 
-def counts(states: Sequence[State], unit: str) -> str:
+def counts(states: Sequence[WorkState], unit: str) -> str:
     """'3 of 8 packs done, 2 running, 1 failed'."""
     found = Counter(state.state for state in states)
     rest = [f"{found[name]} {name}" for name in ("running", "failed", "stopped", "waiting") if found[name]]
     return ", ".join([f"{found['done']} of {len(states)} {unit} done", *rest])
 
 
-def table(title: str, states: Sequence[State]) -> Table:
+def table(title: str, states: Sequence[WorkState]) -> Table:
     """The running and failed ones."""
     drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("", "stage", "done", "loss", "images/s", "where"):

@@ -85,7 +85,7 @@ def choose_unit(
     """The unit `asked` for, judged, or where that is "auto" the one that fits the data.
 
     References of an image are shadows without it. Those of a dev image may hold its relatives under `image`, never
-    under `group`; those of a candidate may too, unless they are barred (`of_two_kinds`). Unused dev images set the
+    under `group`; those of a candidate may too, unless they are excluded (`of_two_kinds`). Unused dev images set the
     scale of scores. So candidates look more used than they are where dev images have such references and they have not.
 
     - `image` where all groups are single images. All units are then the same.
@@ -108,7 +108,7 @@ def choose_unit(
             unit, why = enough[-1], f"{why}; but so few groups leave too few units of '{unit}'"
     theirs, own = relatives(dev_groups, test_groups, unit, candidates, seed)
     warning, two_kinds = "", of_two_kinds(dev_groups, test_groups, candidates)
-    whole = not candidates and (unit == "group" or (unit == "image" and not dev))  # then references may be barred
+    whole = not candidates and (unit == "group" or (unit == "image" and not dev))  # then references may be excluded
     if own - theirs > _BELOW:
         warning = f"{said}: unused candidates look more used than they are, and too many are flagged"
         if asked not in (AUTO, fitting):
@@ -128,7 +128,7 @@ def of_two_kinds(dev_groups: Sequence[str], test_groups: Sequence[str], candidat
     """Are many candidates of groups that dev images are of too, and many of others?
 
     What is not in the dev set of the two kinds of groups may differ: unlisted images of one kind may have been used.
-    Then no reference is barred (`attack/inference/calibration.py`), so that shadows in the place of the target vary as
+    Then no shadow is excluded (`attack/inference/calibration.py`), so that shadows in the place of the target vary as
     much as the candidates may. Arguments as of `choose_unit`.
     """
     share, dev = relatives(dev_groups, test_groups, "image", candidates, 0)
@@ -263,7 +263,7 @@ def draw(groups: Sequence[str], shadows: int, config: MembershipConfig, seed: in
     return rows
 
 
-def touched(membership: np.ndarray, groups: Sequence[str], of: Sequence[str]) -> np.ndarray:
+def holds_relative(membership: np.ndarray, groups: Sequence[str], of: Sequence[str]) -> np.ndarray:
     """bool [shadow, candidate]: does the shadow hold an image of the candidate's group?
 
     `groups` are those of the matrix's columns, `of` those of the candidates. Its complement is OUT(x).

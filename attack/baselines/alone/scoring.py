@@ -33,7 +33,7 @@ def pile(manifest: Manifest, config: Config, role: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Dev:
+class LabelledScores:
     """Labelled dev slices: images [slice, side, side], label 0/1 [slice], group int [slice]. standing: whether their
     labels count; scores: [slice] by baseline, on `generated` images of the test pile where they do, else of the dev
     pile."""
@@ -148,7 +148,7 @@ def label(name: str, score: np.ndarray, calibrated: Calibrated | None, config: C
     return Labelling(score, probability, decided.labels, "expected" if known else "prior", decided.expected)
 
 
-def on_dev(manifest: Manifest, generated: np.ndarray, config: Config) -> Dev | None:
+def on_dev(manifest: Manifest, generated: np.ndarray, config: Config) -> LabelledScores | None:
     """Scores the labelled dev slices on the pile that their labels speak of; None where there are none.
 
     generated [image, side, side]: of the test pile. Where the labels count (`standing`) the slices are scored on it,
@@ -182,7 +182,7 @@ def on_dev(manifest: Manifest, generated: np.ndarray, config: Config) -> Dev | N
     if known is None:
         known = standing.tested(piles["generated_dev"], generated, label, group, scored, config.attack)
     role = "generated_test" if known.count else "generated_dev"
-    return Dev(images, label, group, known, scored(role, len(piles[role])), len(piles[role]))
+    return LabelledScores(images, label, group, known, scored(role, len(piles[role])), len(piles[role]))
 
 
 def dev_scores(
@@ -207,7 +207,7 @@ def dev_scores(
     return {name: found[name] for name in BASELINES if name in found}
 
 
-def as_dev(candidates: np.ndarray, dev: Dev, generated: np.ndarray, name: str, config: Config) -> np.ndarray:
+def as_dev(candidates: np.ndarray, dev: LabelledScores, generated: np.ndarray, name: str, config: Config) -> np.ndarray:
     """Scores candidates [candidate, side, side] by a baseline that needs a reference, as dev slices are: float64
     [candidate].
 
@@ -224,7 +224,7 @@ def as_dev(candidates: np.ndarray, dev: Dev, generated: np.ndarray, name: str, c
     return np.mean([score_inputs(turn, names=[name])[name] for turn in turns], axis=0)
 
 
-def calibrate(dev: Dev | None, config: Config) -> Calibrated | None:
+def calibrate(dev: LabelledScores | None, config: Config) -> Calibrated | None:
     """The map of scores to probabilities, of the user's baseline where one is named, else of the best.
 
     None where the labels do not count, with `attack.recalibrate=none`, and where the user's baseline decides itself or
@@ -239,7 +239,7 @@ def calibrate(dev: Dev | None, config: Config) -> Calibrated | None:
     return calibrating.calibrate(scores, dev.label, dev.group, attack.folds, attack.seed)
 
 
-def _figures(dev: Dev | None, config: Config) -> dict[str, Any]:
+def _figures(dev: LabelledScores | None, config: Config) -> dict[str, Any]:
     """AUC of every baseline on the labelled dev slices, and where their labels count the best and what picking it is
     worth; {"why": ...} where that cannot be measured."""
     if dev is None:

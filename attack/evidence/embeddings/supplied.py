@@ -20,7 +20,7 @@ from typing import NoReturn
 import numpy as np
 from PIL import Image
 
-from attack.evidence.signals.attack_data import Scene
+from attack.evidence.attack_data import AttackData
 from shadow import files, tables
 from shadow.errors import UserError
 
@@ -31,7 +31,9 @@ _FARTHEST = 1e6  # of a vector, in standard deviations of the dev images: square
 
 @dataclass(frozen=True, eq=False)
 class Supplied:
-    """real: float32 [image, feature], as `Scene.images`; piles: float32 [image, feature] of each pile, by its name.
+    """Vectors of a user's own encoder.
+
+    real: float32 [image, feature], as `AttackData.images`; piles: float32 [image, feature] of each pile, by its name.
 
     The mean of the dev images is taken away and everything divided by one number, the root mean square distance of dev
     images from it. Neither changes a ratio of two distances; they serve rounding, and the floor under a distance.
@@ -46,10 +48,10 @@ def grey_levels(images: np.ndarray) -> np.ndarray:
     return images if images.dtype == np.uint8 else np.rint(np.clip(images, 0, 255)).astype(np.uint8)
 
 
-def _all_images(scene: Scene) -> Iterator[tuple[list[str], np.ndarray]]:
+def _all_images(attack_data: AttackData) -> Iterator[tuple[list[str], np.ndarray]]:
     """(ids, uint8 [image, side, side]) of the real images and of each pile."""
-    yield list(scene.ids), grey_levels(scene.images)
-    for pile in scene.piles:
+    yield list(attack_data.ids), grey_levels(attack_data.images)
+    for pile in attack_data.piles:
         yield _ids_of(pile.name, pile.seen), grey_levels(pile.whole())
 
 
@@ -61,13 +63,13 @@ def _digest(image: np.ndarray) -> str:
     return hashlib.sha256(image.tobytes()).hexdigest()
 
 
-def write_images(scene: Scene, folder: Path) -> int:
+def write_images(attack_data: AttackData, folder: Path) -> int:
     """Writes ID.png of every image that is measured, 8 bits, and `images.csv` with id and the SHA-256 of the pixels;
     returns how many. The folder is whole or absent."""
     part, rows = folder.with_name(f".{folder.name}.part"), []
     if part.exists():
         shutil.rmtree(part)  # of a killed process
-    for ids, images in _all_images(scene):
+    for ids, images in _all_images(attack_data):
         for name, image in zip(ids, images, strict=True):
             path = part / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,8 +80,8 @@ def write_images(scene: Scene, folder: Path) -> int:
     return len(rows)
 
 
-def read(path: Path, scene: Scene) -> Supplied:
-    """The vectors of all images of the scene.
+def read(path: Path, attack_data: AttackData) -> Supplied:
+    """The vectors of all images of the attack_data.
 
     Raises UserError where the file is no NPZ with `id` (str [image]) and `vector` (floats [image, feature]), holds an
     image's id twice, one that is no image here, or lacks one; where a number is not finite or a vector far from all
@@ -88,13 +90,15 @@ def read(path: Path, scene: Scene) -> Supplied:
     """
     arrays = _arrays(path)
     names, vectors = np.array([tables.normal(name) for name in arrays["id"].tolist()], np.str_), arrays["vector"]
-    row = _rows(path, names.tolist(), [*scene.ids, *(i for p in scene.piles for i in _ids_of(p.name, p.seen))])
+    row = _rows(
+        path, names.tolist(), [*attack_data.ids, *(i for p in attack_data.piles for i in _ids_of(p.name, p.seen))]
+    )
     bad = np.flatnonzero(~np.isfinite(vectors).all(1))
     if len(bad):
         _refuse(path, f"the vector of {names[bad[0]]} is not finite ({len(bad)} in all)")
     if "sha256" in arrays:
-        _check_pixels(path, scene, dict(zip(names.tolist(), arrays["sha256"].tolist(), strict=True)))
-    known = vectors[[row[name] for name in scene.ids[: scene.dev]]].astype(np.float64)
+        _check_pixels(path, attack_data, dict(zip(names.tolist(), arrays["sha256"].tolist(), strict=True)))
+    known = vectors[[row[name] for name in attack_data.ids[: attack_data.dev]]].astype(np.float64)
     mean = known.mean(0)
     scale = np.sqrt(((known - mean) ** 2).sum(1).mean())
     if not scale > 1e-6 * np.abs(mean).max():  # no more than rounding
@@ -107,7 +111,7 @@ def read(path: Path, scene: Scene) -> Supplied:
             _refuse(path, f"the vector of {ids[far[0]]} lies more than {_FARTHEST:.0e} standard deviations away")
         return found.astype(np.float32)
 
-    return Supplied(taken(list(scene.ids)), {p.name: taken(_ids_of(p.name, p.seen)) for p in scene.piles})
+    return Supplied(taken(list(attack_data.ids)), {p.name: taken(_ids_of(p.name, p.seen)) for p in attack_data.piles})
 
 
 def _refuse(path: Path, why: str) -> NoReturn:
@@ -160,8 +164,8 @@ def _rows(path: Path, given: list[str], wanted: list[str]) -> dict[str, int]:
     return row
 
 
-def _check_pixels(path: Path, scene: Scene, digests: Mapping[str, str]) -> None:
-    for ids, images in _all_images(scene):
+def _check_pixels(path: Path, attack_data: AttackData, digests: Mapping[str, str]) -> None:
+    for ids, images in _all_images(attack_data):
         for name, image in zip(ids, images, strict=True):
             if digests[name] != _digest(image):
                 _refuse(path, f"{name} was another image when it was embedded; {_AGAIN}")

@@ -14,8 +14,8 @@ from pathlib import Path
 import filelock
 import numpy as np
 
+from attack.evidence.attack_data import AttackData, Pile
 from attack.evidence.proxies import packs
-from attack.evidence.signals.attack_data import Pile, Scene
 from shadow.errors import Stopped
 from shadow.fleet import compile_cache, local, orchestrate, progress, worker
 from shadow.fleet import plan as plans
@@ -47,27 +47,27 @@ def _levels(pile: Pile) -> np.ndarray:
 
 
 class Proxies:
-    """The proxies of all piles of a scene, asked about all its images."""
+    """The proxies of all piles of a attack_data, asked about all its images."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene, self.config = scene, scene.config.attack.proxy
-        self.root = scene.workdir / "signals" / "proxies"
-        self.plan = plans.read_plan(scene.workdir / "plan.json")
-        seed, threads = scene.config.attack.seed, self.plan.threads
+    def __init__(self, attack_data: AttackData) -> None:
+        self.attack_data, self.config = attack_data, attack_data.config.attack.proxy
+        self.root = attack_data.workdir / "signals" / "proxies"
+        self.plan = plans.read_plan(attack_data.workdir / "plan.json")
+        seed, threads = attack_data.config.attack.seed, self.plan.threads
         self.packs = [
-            Pack(group, packs.key([_levels(pile) for pile in group], scene.images, self.config, seed, threads))
-            for group in grouped(scene.piles, self.config.pack)
+            Pack(group, packs.key([_levels(pile) for pile in group], attack_data.images, self.config, seed, threads))
+            for group in grouped(attack_data.piles, self.config.pack)
         ]
 
     def values(self) -> np.ndarray:
-        """-log loss of every pile's proxy about every image, float32 [pile, image, time], in the order of the scene.
+        """-log loss of every pile's proxy about every image, float32 [pile, image, time], in their order.
         All must have been trained."""
         found: dict[str, np.ndarray] = {}
         for pack in self.packs:
             losses = self._result(pack)
             assert losses is not None, f"{pack.key} is not trained"
             found |= {pile.name: own for pile, own in zip(pack.piles, losses, strict=True)}
-        return np.stack([found[pile.name] for pile in self.scene.piles])
+        return np.stack([found[pile.name] for pile in self.attack_data.piles])
 
     def missing(self) -> list[Pack]:
         return [pack for pack in self.packs if self._result(pack) is None]
@@ -101,29 +101,29 @@ class Proxies:
         report = progress.Reporter(self._report(pack))
         report.begin()
         try:
-            piles, seed = np.stack([_levels(pile) for pile in pack.piles]), self.scene.config.attack.seed
+            piles, seed = np.stack([_levels(pile) for pile in pack.piles]), self.attack_data.config.attack.seed
             folder, show = self.root / pack.key, report.stage("train")
-            values = packs.measure(folder, piles, self.scene.images, self.config, seed, show, stop)
+            values = packs.measure(folder, piles, self.attack_data.images, self.config, seed, show, stop)
             packs.write(self.root, pack.key, values)
         finally:
             report.end()
 
-    def states(self) -> list[progress.State]:
+    def states(self) -> list[progress.WorkState]:
         """What each pack is doing."""
         return [self._state(pack) for pack in self.packs]
 
-    def _state(self, pack: Pack) -> progress.State:
+    def _state(self, pack: Pack) -> progress.WorkState:
         name = f"proxies of {pack.piles[0].name}" + (f" to {pack.piles[-1].name}" if len(pack.piles) > 1 else "")
         weight = float(len(pack.piles))
         if packs.result_path(self.root, pack.key).exists():
-            return progress.State(name, "done", 1.0, weight=weight)
+            return progress.WorkState(name, "done", 1.0, weight=weight)
         row = progress.read(self._report(pack))
         if row is None:
-            return progress.State(name, "waiting", weight=weight)
+            return progress.WorkState(name, "waiting", weight=weight)
         share = row["done"] / row["total"] if row["total"] else 0.0
         fields = {field: row[field] for field in ("stage", "done", "total", "rate", "loss")}
         where = f"{row['host']}:{row['pid']}"
-        return progress.State(name, "running", share, where=where, weight=weight, **fields)
+        return progress.WorkState(name, "running", share, where=where, weight=weight, **fields)
 
     def marks(self) -> list[object]:
         """What changes whenever work is done that is not lost when a worker dies."""
@@ -138,7 +138,7 @@ class Proxies:
                 self._report(pack).unlink(missing_ok=True)
 
     def _result(self, pack: Pack) -> np.ndarray | None:
-        shape = (len(pack.piles), len(self.scene.images), len(self.config.times))
+        shape = (len(pack.piles), len(self.attack_data.images), len(self.config.times))
         return packs.read(self.root, pack.key, shape)
 
     def _lock(self, pack: Pack) -> Path:
@@ -158,7 +158,7 @@ def train(proxies: Proxies) -> None:
     proxies.root.mkdir(parents=True, exist_ok=True)
     for pack in missing:  # a file that cannot be used has been named
         packs.result_path(proxies.root, pack.key).unlink(missing_ok=True)
-    fleet, workdir, began = proxies.scene.config.fleet, proxies.scene.workdir, time.time()
+    fleet, workdir, began = proxies.attack_data.config.fleet, proxies.attack_data.workdir, time.time()
     workers = min(proxies.plan.workers if fleet.pack == "auto" else fleet.workers, len(missing))
     added = local.environments(workers, 1)[: len(missing)]
     with progress.Board("proxies", proxies.states) as board, orchestrate.stoppable():
@@ -172,7 +172,7 @@ def train(proxies: Proxies) -> None:
 
 def cost(proxies: Proxies, missing: Sequence[Pack]) -> str:
     """What is to be trained, in one line."""
-    config, size = proxies.config, proxies.scene.images.shape[-1]
+    config, size = proxies.config, proxies.attack_data.images.shape[-1]
     count = sum(len(pack.piles) for pack in missing)
     return (
         f"proxies: {count} diffusion models of {orchestrate.parameters(config.denoiser, size)[0]:,} parameters are to "

@@ -18,9 +18,9 @@ def work(workdir: Path, config: Config, data_root: Path) -> None:
     """Trains packs of proxies until none is missing. Raises Stopped, with the work saved, on SIGTERM."""
     found = manifest.read(workdir / "manifest.csv", data_root)
     logging.set_verbosity(logging.ERROR)  # what there is to say about the piles, the run has said
-    scene = measuring.set_scene(workdir, found, config, fleet.present(workdir, config))
+    attack_data = measuring.attack_data_of(workdir, found, config, fleet.present(workdir, config))
     logging.set_verbosity(logging.WARNING)
-    proxies = Proxies(scene)
+    proxies = Proxies(attack_data)
     local.fix_threads(proxies.plan.threads)
     with compile_cache.cache(workdir) as share:
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attack.evidence.attack_data import PileBlock
+from attack.evidence.embedded_pile import Block
 from attack.evidence.signals import mosaic, nearest, proxy, ratio, votes
-from attack.evidence.signals.attack_data import PileBlock
-from attack.evidence.signals.embedded_pile import Block
 
 
 def first(numbers: np.ndarray) -> np.ndarray:

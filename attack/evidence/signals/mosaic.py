@@ -12,19 +12,19 @@ import math
 
 import numpy as np
 
+from attack.evidence.embedded_pile import Block, EmbeddedPile
 from attack.evidence.embeddings.distances import squared_distances
-from attack.evidence.signals.embedded_pile import Block, Sight
 from attack.evidence.signals.nearest import closeness_of
 
 TILES = 4  # a side, into which an image is cut
 
 
-def measure(sight: Sight) -> np.ndarray:
+def measure(embedded: EmbeddedPile) -> np.ndarray:
     """-log distance to the nearest mosaic, the root of the sum over tiles of the least squared distance there (never
     above the distance to the nearest image): [candidate, 1]. ValueError where embedded images are no pictures."""
-    asked = tiles(sight.real)
-    least = np.full((len(asked), len(sight.real)), np.inf, np.float32)  # of each tile
-    for part in sight.parts:
+    asked = tiles(embedded.real)
+    least = np.full((len(asked), len(embedded.real)), np.inf, np.float32)  # of each tile
+    for part in embedded.parts:
         for i, (mine, theirs) in enumerate(zip(asked, tiles(part), strict=True)):
             np.minimum(least[i], squared_distances(mine, theirs).min(1), out=least[i])
     return closeness_of(np.sqrt(least.sum(0, dtype=np.float64)))[:, None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attack.evidence.signals.embedded_pile import Block, Sight
+from attack.evidence.embedded_pile import Block, EmbeddedPile
 
 NEAREST = 50  # generated images that are kept
 FLOOR = 1e-4  # of a distance, before its logarithm: below the rounding of 8-bit pixels
@@ -19,10 +19,10 @@ def closeness_of(distance: np.ndarray) -> np.ndarray:
     return 0 - np.log(np.maximum(distance, FLOOR))  # of 1 it is 0, not -0
 
 
-def measure(sight: Sight) -> np.ndarray:
+def measure(embedded: EmbeddedPile) -> np.ndarray:
     """-log distance to the NEAREST nearest generated images, falling: [candidate, NEAREST]. A smaller pile repeats its
     farthest image."""
-    d = sight.distances
+    d = embedded.distances
     kept = min(NEAREST, d.shape[1])
     near = np.sort(np.partition(d, kept - 1, axis=1)[:, :kept], axis=1)
     return closeness_of(np.pad(near, ((0, 0), (0, NEAREST - kept)), mode="edge"))

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from attack.evidence.signals.attack_data import PileBlock, Scene
+from attack.evidence.attack_data import AttackData, PileBlock
 
 
-def numbers(scene: Scene) -> tuple[str, ...]:
-    return tuple(f"proxy.{t}" for t in scene.config.attack.proxy.times)
+def numbers(attack_data: AttackData) -> tuple[str, ...]:
+    return tuple(f"proxy.{t}" for t in attack_data.config.attack.proxy.times)
 
 
-def measure(scene: Scene) -> np.ndarray:
+def measure(attack_data: AttackData) -> np.ndarray:
     """-log mean loss [pile, candidate, time], of proxies that are trained if they are not there yet: minutes."""
-    from attack.evidence.proxies import Proxies, train  # here, since proxies know what a scene is
+    from attack.evidence.proxies import Proxies, train  # here, since proxies know what a attack_data is
 
-    proxies = Proxies(scene)
+    proxies = Proxies(attack_data)
     train(proxies)
     return proxies.values()
 

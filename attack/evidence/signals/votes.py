@@ -10,24 +10,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from attack.evidence.signals.embedded_pile import Block, Sight
+from attack.evidence.embedded_pile import Block, EmbeddedPile
 from attack.evidence.signals.nearest import FLOOR
 
 _LEAST = 0.01  # of the weight below, before its logarithm: a hundredth of a slice's even share of distinct images
 
 
-def measure(sight: Sight) -> np.ndarray:
+def measure(embedded: EmbeddedPile) -> np.ndarray:
     """log(.01 + the weight of the votes): [candidate, 1].
 
     Each image of the pile votes for its nearest real slice with log(d_2 / d_1), its distances to the second nearest and
     the nearest. The weight is a slice's sum of these, times real slices over images of the pile. 0 for a lone slice.
     """
-    real, images = sight.distances.shape
+    real, images = embedded.distances.shape
     weight = np.zeros(real)
     if real > 1:
-        first, second = np.maximum(np.partition(sight.distances, 1, axis=0)[:2], FLOOR).astype(np.float64)
+        first, second = np.maximum(np.partition(embedded.distances, 1, axis=0)[:2], FLOOR).astype(np.float64)
         margin = np.log(second) - np.log(first)
-        weight = np.bincount(sight.distances.argmin(0), margin, minlength=real) * real / images
+        weight = np.bincount(embedded.distances.argmin(0), margin, minlength=real) * real / images
     return np.log(_LEAST + weight)[:, None]
 
 

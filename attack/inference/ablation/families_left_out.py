@@ -14,7 +14,7 @@ from attack.inference.crossfit import HeldOut, Labelled, Options, by_fold, folds
 
 def possible(data: Labelled) -> bool:
     """Are there two families or more, each of which leaves every pair of the others the references that it needs?"""
-    found, member = np.unique(data.family), data.bank.member
+    found, member = np.unique(data.family), data.shadow_signals.member
     return len(found) > 1 and all(calibration.least_without(member[data.family != f]) > 1 for f in found)
 
 
@@ -27,19 +27,21 @@ def leave_one_out(data: Labelled, options: Options, draw: int) -> HeldOut:
     """
     if not possible(data):
         raise ValueError("leaving a family out needs two families that each leave every pair a reference")
-    shadows, candidates = data.bank.member.shape
+    shadows, candidates = data.shadow_signals.member.shape
     order = calibration.priorities(data.ids, shadows, options.seed, draw)
     fold = folds(data.group, options.folds, options.seed)
-    names = data.bank.names
+    names = data.shadow_signals.names
     logit = np.zeros((shadows, candidates))
     z = np.zeros((shadows, candidates, len(names)))
     for family in np.unique(data.family):
         others, asked = np.flatnonzero(data.family != family), np.flatnonzero(data.family == family)
         known, turns = data.only(others), order[:, others]
-        count = calibration.reference_count(known.bank.member, options.references, aside=1)
-        fitted_on = by_fold(calibration.shadow_residuals(known.bank, turns, count), known, fold)
+        count = calibration.reference_count(known.shadow_signals.member, options.references, aside=1)
+        fitted_on = by_fold(calibration.shadow_residuals(known.shadow_signals, turns, count), known, fold)
         mine = data.only(asked)
-        judged = by_fold(calibration.relative(known.bank, mine.bank.values, turns, count), mine, fold)
+        judged = by_fold(
+            calibration.relative(known.shadow_signals, mine.shadow_signals.values, turns, count), mine, fold
+        )
         for (left, residuals, nulls), (_, own, own_nulls) in zip(fitted_on, judged, strict=True):
             here = left[data.group]
             pairs = pairs_of(residuals, known, range(len(others)), left, nulls)

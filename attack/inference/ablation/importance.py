@@ -21,7 +21,7 @@ WHOLE = "whole pile"  # stands for the embedding of columns that have none
 
 
 @dataclass(frozen=True)
-class Part:
+class Ablated:
     """Columns that belong together: those of one signal, or of one embedding."""
 
     kind: str
@@ -29,14 +29,14 @@ class Part:
     columns: tuple[int, ...]
 
 
-def parts(names: Sequence[str]) -> list[Part]:
+def parts(names: Sequence[str]) -> list[Ablated]:
     """Signals and embeddings among columns called `signal@embedding`, where there are two or more of them."""
     found = []
     for kind, of in (("signal", layout.signal_of), ("embedding", _embedding)):
         values = [of(name) for name in names]
         kinds = list(dict.fromkeys(values))
         if len(kinds) > 1:
-            found += [Part(kind, k, tuple(j for j, v in enumerate(values) if v == k)) for k in kinds]
+            found += [Ablated(kind, k, tuple(j for j, v in enumerate(values) if v == k)) for k in kinds]
     return found
 
 
@@ -74,13 +74,13 @@ def figures(data: Labelled, options: Options) -> tuple[list[dict[str, Any]], Hel
     "left_out_error" (AUC lost, and its standard error, where the attack is fitted without it) and "alone" (AUC of the
     attack fitted on it alone).
     """
-    every = parts(data.bank.names)
-    columns = range(len(data.bank.names))
+    every = parts(data.shadow_signals.names)
+    columns = range(len(data.shadow_signals.names))
     asked: list[Sequence[int]] = [columns]
     for part in every:
         asked += [[j for j in columns if j not in part.columns], part.columns]
     held = two_way_each(data, options, 0, asked)
-    whole, member = held[0], data.bank.member
+    whole, member = held[0], data.shadow_signals.member
     rows = []
     for i, part in enumerate(every):
         without, alone = held[1 + 2 * i : 3 + 2 * i]
@@ -102,5 +102,5 @@ def figures(data: Labelled, options: Options) -> tuple[list[dict[str, Any]], Hel
 
 def auc_row(data: Labelled, score: np.ndarray) -> dict[str, Any]:
     """{"auc", "interval"} of held-out scores [shadow, candidate], without weights."""
-    found = estimate.mean_auc(score, data.bank.member, data.group, len(data.ids))
+    found = estimate.mean_auc(score, data.shadow_signals.member, data.group, len(data.ids))
     return {"auc": found.auc, "interval": list(found.interval)}

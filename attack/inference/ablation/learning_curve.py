@@ -53,12 +53,12 @@ def figures(
     `whole`: the held-out scores of the attack on the whole fleet; `shadows` and `block` as in `sub_fleets`. Sizes that
     leave pairs without references are left out.
     """
-    count = len(data.bank.member)
+    count = len(data.shadow_signals.member)
     rows = []
     for size in SIZES:
         if size < count:
             found = []
-            for chosen in sub_fleets(data.bank.member, shadows, block, size, options.seed):
+            for chosen in sub_fleets(data.shadow_signals.member, shadows, block, size, options.seed):
                 part = data.only(chosen)
                 held = crossfit.two_way(part, options, 0)
                 found.append(importance.auc_row(part, held.logit))

@@ -25,7 +25,7 @@ def of_families(
     numbers, counts = np.unique(data.family, return_counts=True)
     if len(numbers) < 2:
         return None
-    mean = estimate.mean_auc(logit, data.bank.member, data.group, candidates)
+    mean = estimate.mean_auc(logit, data.shadow_signals.member, data.group, candidates)
     possible = families.possible(data)
     return {
         "names": [names[n] for n in numbers.tolist()],
@@ -46,7 +46,7 @@ def families_left_out(data: Labelled, options: Options, candidates: int) -> dict
     """AUC of the attack on families that it was not fitted on: {"auc", "interval", "prediction_interval",
     "by_family"}, for the first draw of references."""
     held = families.leave_one_out(data, options, 0)
-    mean = estimate.mean_auc(held.logit, data.bank.member, data.group, candidates, family=data.family)
+    mean = estimate.mean_auc(held.logit, data.shadow_signals.member, data.group, candidates, family=data.family)
     return {
         "auc": mean.auc,
         "interval": list(mean.interval),

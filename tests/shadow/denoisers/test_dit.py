@@ -113,11 +113,11 @@ def test_patches_come_back_to_their_place():
     """Without blocks tokens do not meet: an output pixel depends on the pixels of its own patch, and on all."""
     model, _ = awake(depth=0)
     jacobian = jax.jit(jax.jacrev(lambda x: model(x[None], jnp.array([5]))[0]))(jnp.asarray(X[0]))
-    touched = np.abs(np.asarray(jacobian)).reshape(8, 8, 8, 8) > 0
+    holds_relative = np.abs(np.asarray(jacobian)).reshape(8, 8, 8, 8) > 0
     for y, x in np.ndindex(8, 8):
         own = np.zeros((8, 8), bool)
         own[y // 4 * 4 : y // 4 * 4 + 4, x // 4 * 4 : x // 4 * 4 + 4] = True
-        assert np.array_equal(touched[y, x], own)
+        assert np.array_equal(holds_relative[y, x], own)
 
 
 def test_images_of_a_batch_do_not_meet():

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from shadow.fleet import progress
-from shadow.fleet.progress import State
+from shadow.fleet.progress import WorkState
 
 
 @pytest.fixture
@@ -70,17 +70,17 @@ def test_a_report_that_is_none(tmp_path, content):
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        (State("a", "done", 1.0), "done"),
-        (State("a", "waiting"), "waiting"),
-        (State("a", "failed", reason="too hot"), "failed: too hot"),
-        (State("a", "stopped", 0.5, "train", 1000, 2000), "stopped: train, 1,000 of 2,000"),
-        (State("a", "running", stage="starting"), "running"),
+        (WorkState("a", "done", 1.0), "done"),
+        (WorkState("a", "waiting"), "waiting"),
+        (WorkState("a", "failed", reason="too hot"), "failed: too hot"),
+        (WorkState("a", "stopped", 0.5, "train", 1000, 2000), "stopped: train, 1,000 of 2,000"),
+        (WorkState("a", "running", stage="starting"), "running"),
         (
-            State("a", "running", 0.5, "train", 1, 2, 3456.7, 0.25, where="node:12"),
+            WorkState("a", "running", 0.5, "train", 1, 2, 3456.7, 0.25, where="node:12"),
             "running: train, 1 of 2, loss 0.2500, 3,457 images/s, node:12",
         ),
         (
-            State("a", "running", 0.5, "sample 8", 1, 2, 3.0, where="node:12"),
+            WorkState("a", "running", 0.5, "sample 8", 1, 2, 3.0, where="node:12"),
             "running: sample 8, 1 of 2, 3 images/s, node:12",
         ),
     ],
@@ -92,8 +92,8 @@ def test_lines(state, said):
 def test_counts():
     kinds = ["done", "running", "done", "waiting", "failed", "running", "stopped"]
     said = "2 of 7 packs done, 2 running, 1 failed, 1 stopped, 1 waiting"
-    assert progress.counts([State("x", kind) for kind in kinds], "packs") == said
-    assert progress.counts([State("x", "done")], "packs") == "1 of 1 packs done"
+    assert progress.counts([WorkState("x", kind) for kind in kinds], "packs") == said
+    assert progress.counts([WorkState("x", "done")], "packs") == "1 of 1 packs done"
 
 
 @pytest.mark.parametrize(
@@ -110,10 +110,14 @@ def test_durations(seconds, said):
 def test_the_time_left_is_that_of_the_work_done_here(clock):
     """Work that was done before counts as done, but says nothing of the speed."""
     board = progress.Board("train", list)
-    states = [State("a", "done", 1.0), State("b", "running", 0.5, rate=30.0), State("c", "running", 0.0, rate=12.0)]
+    states = [
+        WorkState("a", "done", 1.0),
+        WorkState("b", "running", 0.5, rate=30.0),
+        WorkState("c", "running", 0.0, rate=12.0),
+    ]
     assert board.summary(states) == "1 of 3 packs done, 2 running; 42 images/s"
     clock.now += 100
-    states[2] = State("c", "running", 0.25, rate=12.0)
+    states[2] = WorkState("c", "running", 0.25, rate=12.0)
     # a quarter took 100 s: five quarters are left
     assert board.summary(states) == "1 of 3 packs done, 2 running; 42 images/s; about 8 min left"
 
@@ -123,7 +127,7 @@ def test_a_plain_line_every_ten_seconds(clock, capsys, monkeypatch):
 
     def read():
         asked.append(clock.now)
-        return [State("a", "running", 0.1, rate=3.0)]
+        return [WorkState("a", "running", 0.1, rate=3.0)]
 
     with progress.Board("sample", read, "challenges") as board:
         for _ in range(1000):
@@ -140,7 +144,7 @@ def test_a_live_table_on_a_terminal(clock, monkeypatch):
     monkeypatch.setattr(
         progress, "Console", lambda stderr: Console(file=out, force_terminal=True, width=100, color_system=None)
     )
-    with progress.Board("train", lambda: [State("pack 7", "running", 0.5, "train", 4, 8, 9.0)]) as board:
+    with progress.Board("train", lambda: [WorkState("pack 7", "running", 0.5, "train", 4, 8, 9.0)]) as board:
         clock.now += 2
         board.show()
     assert "pack 7" in out.getvalue()
@@ -148,9 +152,9 @@ def test_a_live_table_on_a_terminal(clock, monkeypatch):
 
 
 def test_the_table_holds_what_runs_and_what_failed():
-    states = [State(f"pack {i}", "running", 0.1, "train", i, 40, 1.5, 0.125, where="node:1") for i in range(15)]
-    states[3] = State("pack 3", "failed", reason="no more disk")
-    states += [State("pack 90", "done", 1.0), State("pack 91", "waiting"), State("pack 92", "stopped", 0.5)]
+    states = [WorkState(f"pack {i}", "running", 0.1, "train", i, 40, 1.5, 0.125, where="node:1") for i in range(15)]
+    states[3] = WorkState("pack 3", "failed", reason="no more disk")
+    states += [WorkState("pack 90", "done", 1.0), WorkState("pack 91", "waiting"), WorkState("pack 92", "stopped", 0.5)]
     out = io.StringIO()
     Console(file=out, width=120).print(progress.table("the title", states))
     lines = out.getvalue().splitlines()

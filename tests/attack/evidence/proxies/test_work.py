@@ -10,9 +10,9 @@ import filelock
 import numpy as np
 import pytest
 
+from attack.evidence.attack_data import AttackData, Pile
 from attack.evidence.proxies import work
 from attack.evidence.proxies.work import Proxies
-from attack.evidence.signals.attack_data import Pile, Scene
 from shadow.config import Config, DenoiserConfig, ProxyConfig
 from shadow.errors import Stopped
 from shadow.fleet.plan import Plan
@@ -40,7 +40,7 @@ def proxies(folder: Path, piles: list[Pile], **options: object) -> Proxies:
     config.attack.proxy = dataclasses.replace(ProxyConfig(network, steps=6, batch_size=4, pack=2), **options)
     Plan((), 4, 1, 1, 1, "", "").write(folder / "plan.json")
     ids = tuple(f"image {i}" for i in range(len(IMAGES)))
-    return Proxies(Scene(IMAGES, ids, ids, 3, tuple(piles), folder, config))
+    return Proxies(AttackData(IMAGES, ids, ids, 3, tuple(piles), folder, config))
 
 
 def names(packs: list[work.Pack]) -> list[list[str]]:

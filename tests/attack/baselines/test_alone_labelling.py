@@ -116,8 +116,8 @@ def test_labels_that_show_nothing_leave_the_prior():
     assert scoring.label(RANKER, noise, fitted, config(objective="kappa")).rule == "share"
 
 
-def dev_of(images, label, group, found) -> scoring.Dev:
-    return scoring.Dev(images, label, group, standing.Standing(True, "user", ""), found, 30)
+def dev_of(images, label, group, found) -> scoring.LabelledScores:
+    return scoring.LabelledScores(images, label, group, standing.Standing(True, "user", ""), found, 30)
 
 
 def test_candidates_meet_references_as_large_as_those_of_dev_slices():
@@ -148,7 +148,7 @@ def test_which_options_switch_the_map_off():
     assert (named.name, named.strength) == (RANKER, 0)
     for options in ({"recalibrate": "none"}, {"baseline": DECIDER}, {"baseline": "domias"}):
         assert scoring.calibrate(dev, config(**options)) is None
-    other = scoring.Dev(images, label, group, standing.Standing(False, "user", ""), dev.scores, 30)
+    other = scoring.LabelledScores(images, label, group, standing.Standing(False, "user", ""), dev.scores, 30)
     assert scoring.calibrate(other, config()) is None
     assert scoring.calibrate(None, config()) is None
 

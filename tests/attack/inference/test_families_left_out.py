@@ -25,10 +25,12 @@ def two_families():
 def garbled(data, shadows):
     """Other evidence of these shadows."""
     rng = np.random.default_rng(5)
-    shown = data.bank.values.copy(), data.bank.references.copy()
+    shown = data.shadow_signals.values.copy(), data.shadow_signals.references.copy()
     for values in shown:
         values[..., shadows, :, :] = rng.normal(size=values[..., shadows, :, :].shape)
-    return dataclasses.replace(data, bank=dataclasses.replace(data.bank, values=shown[0], references=shown[1]))
+    return dataclasses.replace(
+        data, shadow_signals=dataclasses.replace(data.shadow_signals, values=shown[0], references=shown[1])
+    )
 
 
 def test_paired_gain_is_the_difference_of_naive_aucs():
@@ -73,17 +75,17 @@ def test_a_family_left_out_as_a_naive_loop_has_it(two_families):
     fold = crossfit.folds(data.group, 3, 0)
     known = data.only(np.arange(8))
     order = calibration.priorities(data.ids, 16, 0, 0)[:, :8]
-    count = min(sum(not held for held in column) for column in known.bank.member.T.tolist()) - 1
-    references = calibration.choose_references(known.bank, order, count)
+    count = min(sum(not held for held in column) for column in known.shadow_signals.member.T.tolist()) - 1
+    references = calibration.choose_references(known.shadow_signals, order, count)
     k, f = 12, 1
     here = fold[data.group] == f
     each = []
     for j in range(8):
-        chosen = calibration.choose_references(known.bank, order, count, (j,))
-        each.append(residuals(known.bank.values[j], means(known.bank, chosen), ~here))
+        chosen = calibration.choose_references(known.shadow_signals, order, count, (j,))
+        each.append(residuals(known.shadow_signals.values[j], means(known.shadow_signals, chosen), ~here))
     combiner, pooled = crossfit.fit_on(np.stack(each), known, range(8), fold == f, 0.1)
-    own = residuals(data.bank.values[k], means(known.bank, references), ~here)
-    nulls = calibration.null_sums(own, ~data.bank.member[k], data.group, data.groups)
+    own = residuals(data.shadow_signals.values[k], means(known.shadow_signals, references), ~here)
+    nulls = calibration.null_sums(own, ~data.shadow_signals.member[k], data.group, data.groups)
     wanted = combiner.logit(calibration.standardise(own, nulls, pooled))[here]
     np.testing.assert_allclose(found.logit[k, here], wanted, rtol=1e-6)
     assert np.isfinite(found.logit).all()

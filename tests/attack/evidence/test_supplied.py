@@ -24,7 +24,7 @@ def made(images, tmp_path):
     config = recipe(pile=24)
     config.pile.steps = (10, 20)
     found = make_fleet(tmp_path, images, SHADOWS, config)
-    supplied.write_images(measuring.set_scene(tmp_path, found, config, SHADOWS), tmp_path / "out")
+    supplied.write_images(measuring.attack_data_of(tmp_path, found, config, SHADOWS), tmp_path / "out")
     return tmp_path, found, tmp_path / "out"
 
 
@@ -190,9 +190,9 @@ def test_a_file_that_another_program_packed_is_refused(made):
             while (at := spoilt.find(mark, at + 1)) >= 0:
                 spoilt[at + place : at + place + 4] = bytes([flags, 0, method, 0])
         (folder / "v.npz").write_bytes(spoilt)
-        scene = measuring.set_scene(folder, found, recipe(pile=24), SHADOWS)
+        attack_data = measuring.attack_data_of(folder, found, recipe(pile=24), SHADOWS)
         with pytest.raises(UserError, match=r"v\.npz: was packed by another program .*numpy\.savez"):
-            supplied.read(folder / "v.npz", scene)
+            supplied.read(folder / "v.npz", attack_data)
 
 
 def test_signals_that_need_pictures_are_not_asked_of_vectors():

@@ -13,7 +13,7 @@ from attack.evidence.embeddings.distances import distances
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class PileParts:
     """The vectors of a pile that is too large to be kept embedded: made part by part, every time they are asked for.
 
     spans: of the images, one after the other; embed(span) -> float32 [image, feature].
@@ -30,7 +30,7 @@ class Parts:
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
+class EmbeddedPile:
     """One pile as the candidates see it. What several blocks need is worked out once.
 
     real: float32 [candidate, feature], all real images of a run, embedded. pile: float32 [image, feature], or parts of
@@ -38,7 +38,7 @@ class Sight:
     """
 
     real: np.ndarray
-    pile: np.ndarray | Parts
+    pile: np.ndarray | PileParts
 
     def __post_init__(self) -> None:
         if not len(self.pile):
@@ -59,12 +59,12 @@ class Sight:
 class Block(NamedTuple):
     """Numbers that are measured once for every (pile, candidate) in one embedding.
 
-    numbers: their names. measure(sight) -> float [candidate, number], each row of its candidate alone, to the last bit,
-    whoever else is asked about; but for `votes`, whose rivals are all real images of the run. pictures: only of
-    embeddings that are pictures (`embeddings.Embedding`).
+    numbers: their names. measure(embedded) -> float [candidate, number], each row of its candidate alone, to the last
+    bit, whoever else is asked about; but for `votes`, whose rivals are all real images of the run. pictures: only of
+    embeddings that are pictures (`builtin.Embedding`).
     """
 
     name: str
     numbers: tuple[str, ...]
-    measure: Callable[[Sight], np.ndarray]
+    measure: Callable[[EmbeddedPile], np.ndarray]
     pictures: bool = False

@@ -241,7 +241,7 @@ def test_where_no_pile_knows_a_member_the_attack_finds_nothing(steps):
     options, of_z, of_logit = Options(8, 3, 1.0, 0), [], []
     for seed in range(50):
         data = make(seed, leak=0.0, steps=steps)
-        held, member = crossfit.two_way(data, options, 0), data.bank.member
+        held, member = crossfit.two_way(data, options, 0), data.shadow_signals.member
         of_z += [[estimate.mean_within(held.z[..., j], member) for j in range(held.z.shape[2])]]
         of_logit.append(estimate.mean_within(held.logit, member))
     for aucs in (of_logit, *np.transpose(of_z)):

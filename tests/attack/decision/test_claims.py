@@ -5,7 +5,7 @@ from scipy import special, stats
 from attack import metrics
 from attack.decision import claims, tempering, unlabelled, verdict
 from attack.decision.placebo import Placebo
-from attack.decision.platt import Labels, Pairs
+from attack.decision.platt import Labels, ShadowPairs
 
 
 def contrast(area=0.65, error=0.04):
@@ -96,7 +96,7 @@ def test_probabilities_imply_the_expected_auc():
 
 def test_where_no_leak_is_shown_probabilities_lie_at_the_prior_within_their_interval():
     score, _ = scores()
-    pairs = Pairs(score, np.arange(120) % 2)
+    pairs = ShadowPairs(score, np.arange(120) % 2)
     dev = Labels(score, np.arange(120) % 2, np.arange(120))
     unsure, nothing = claims.Expected(0.6, (0.45, 0.75), "candidates"), claims.Expected(None, None, "candidates", "few")
     for expected in (unsure, nothing):
@@ -112,7 +112,7 @@ def test_where_no_leak_is_shown_probabilities_lie_at_the_prior_within_their_inte
 
 def test_labels_that_promise_more_than_is_expected_are_held_down():
     score, member = scores(400, 3.0)
-    dev, pairs = Labels(score, member, np.arange(400)), Pairs(score, member)
+    dev, pairs = Labels(score, member, np.arange(400)), ShadowPairs(score, member)
     modest = claims.Expected(0.75, (0.65, 0.85), "dev")
     found = claims.labelled_probabilities(score, resampled(score), dev, pairs, modest, True, 0.5, 0)
     assert found.implied == pytest.approx(0.75, abs=5e-3)

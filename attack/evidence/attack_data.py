@@ -32,7 +32,7 @@ class Pile:
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class AttackData:
     """images: float32 [image, side, side] in grey levels, the dev images and then the test candidates; ids, groups: of
     them; dev: how many are dev images; piles: in the order of the store, those of one step and size by rising shadow,
     the target's last; workdir: where a block may keep what it trained."""
@@ -49,10 +49,10 @@ class Scene:
 class PileBlock(NamedTuple):
     """Numbers that are measured once for every (pile, candidate), without an embedding.
 
-    numbers(scene): their names. measure(scene) -> float [pile, candidate, number], of all piles at once: they may be
-    compared with each other, or trained on together. No row may depend on which other candidates there are.
+    numbers(attack_data): their names. measure(attack_data) -> float [pile, candidate, number], of all piles at once:
+    they may be compared with each other, or trained on together. No row may depend on which other candidates there are.
     """
 
     name: str
-    numbers: Callable[[Scene], tuple[str, ...]]
-    measure: Callable[[Scene], np.ndarray]
+    numbers: Callable[[AttackData], tuple[str, ...]]
+    measure: Callable[[AttackData], np.ndarray]

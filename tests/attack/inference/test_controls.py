@@ -116,7 +116,7 @@ def test_every_redraw_has_an_order_of_references_of_its_own(monkeypatch):
 
     def two_way(data, options, draw):
         asked.append(draw)
-        return HeldOut(np.full(data.bank.member.shape, draw), np.zeros(0))
+        return HeldOut(np.full(data.shadow_signals.member.shape, draw), np.zeros(0))
 
     monkeypatch.setattr(controls.crossfit, "two_way", two_way)
     ids = tuple(case.data.ids)

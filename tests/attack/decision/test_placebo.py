@@ -89,19 +89,19 @@ def test_a_placebo_compares_the_candidates_with_each_shadows_non_members(null):
     # shadow 2 by hand: it stands for the target, and is a reference of nobody
     k, others = 2, [j for j in range(SIZE.shadows) if j != 2]
     rest, alone = null.data.only(others), dataclasses.replace(OPTIONS, aside=1)
-    outside = ~null.data.bank.member[k]
-    bank = dataclasses.replace(
-        null.asked.bank,
-        values=null.asked.bank.values[others],
-        references=null.asked.bank.references[:, others],
-        member=null.asked.bank.member[others],
-        touched=null.asked.bank.touched[others],
+    outside = ~null.data.shadow_signals.member[k]
+    shadow_signals = dataclasses.replace(
+        null.asked.shadow_signals,
+        values=null.asked.shadow_signals.values[others],
+        references=null.asked.shadow_signals.references[:, others],
+        member=null.asked.shadow_signals.member[others],
+        holds_relative=null.asked.shadow_signals.holds_relative[others],
     )
-    own = null.data.bank.values[k]
-    asked = target.Target(own, null.asked.bank.values[k], outside, bank, null.asked.ids)
+    own = null.data.shadow_signals.values[k]
+    asked = target.Target(own, null.asked.shadow_signals.values[k], outside, shadow_signals, null.asked.ids)
     fitted = target.fit_draws(rest, alone, 1)
     score = target.score(rest, asked, fitted, alone)
-    pool = target.Target(own, own, outside, rest.bank, rest.ids)
+    pool = target.Target(own, own, outside, rest.shadow_signals, rest.ids)
     nulls = target.score(rest, pool, fitted, alone)[outside]
     area = np.mean(score[:, None] > nulls[None]) + np.mean(score[:, None] == nulls) / 2
     assert found.contrasts[k].area == pytest.approx(area)
@@ -114,11 +114,13 @@ def test_candidates_that_shadows_hold_are_no_non_members_of_a_placebo(null, monk
     """The last twelve images of the pool are asked about, and half of the shadows hold each."""
     monkeypatch.setattr(placebo, "LEAST", 2)
     data, asked = null.data, np.arange(len(null.data.ids)) >= len(null.data.ids) - 12
-    bank = data.bank.about(np.flatnonzero(asked))
+    shadow_signals = data.shadow_signals.about(np.flatnonzero(asked))
     ids = tuple(np.array(data.ids)[asked].tolist())
-    among = dataclasses.replace(null.asked, bank=bank, ids=ids, pile_candidates=null.asked.pile_pool[asked])
+    among = dataclasses.replace(
+        null.asked, shadow_signals=shadow_signals, ids=ids, pile_candidates=null.asked.pile_pool[asked]
+    )
     found = placebo.placebo(data, among, OPTIONS, 1, POOL[asked], POOL)
-    free = ~data.bank.member
+    free = ~data.shadow_signals.member
     assert [one.candidates for one in found.contrasts] == free[:, asked].sum(1).tolist()
     assert [one.nulls for one in found.contrasts] == free[:, ~asked].sum(1).tolist()
 

@@ -20,8 +20,8 @@ def pairs(seed=0, shadows=6, people=12, size=2, leak=0.0):
 
 def known_of(member, group):
     """What the figures ask of the shadows' pool."""
-    bank = SimpleNamespace(member=member, touched=member)
-    return SimpleNamespace(bank=bank, group=group, family=np.zeros(len(member), int))
+    shadow_signals = SimpleNamespace(member=member, holds_relative=member)
+    return SimpleNamespace(shadow_signals=shadow_signals, group=group, family=np.zeros(len(member), int))
 
 
 def test_every_pair_is_judged_once_by_pairs_of_other_shadows_and_patients():

@@ -349,7 +349,7 @@ def test_label_split_of_whole_and_of_random_groups():
 )
 def test_touched_against_a_loop(groups, candidates, seed):
     rows = np.random.default_rng(seed).random((5, len(groups))) < 0.3
-    result = membership.touched(rows, groups, candidates)
+    result = membership.holds_relative(rows, groups, candidates)
     assert result.shape == (5, len(candidates))
     for k, row in enumerate(rows):
         for c, candidate in enumerate(candidates):
@@ -358,4 +358,4 @@ def test_touched_against_a_loop(groups, candidates, seed):
 
 def test_touched_counts_past_a_byte():
     """256 images of one group must not wrap round to none."""
-    assert membership.touched(np.ones((1, 256), bool), ["a"] * 256, ["a"]).all()
+    assert membership.holds_relative(np.ones((1, 256), bool), ["a"] * 256, ["a"]).all()

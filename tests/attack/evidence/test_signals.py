@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attack.evidence import layout
+from attack.evidence.embedded_pile import Block, EmbeddedPile
 from attack.evidence.embeddings import builtin
 from attack.evidence.embeddings.distances import distances
 from attack.evidence.signals import SIGNALS, mosaic, ratio, votes
 from attack.evidence.signals import nearest as closeness
-from attack.evidence.signals.embedded_pile import Block, Sight
 from shadow.errors import UserError
 
 
@@ -83,13 +83,13 @@ HERE = ("nearest", "ratio", "mosaic", "votes")
 PLAN = layout.plan(("pixels",), HERE)
 
 
-def measured(sight):
-    return PLAN.measure(lambda _: sight)
+def measured(embedded):
+    return PLAN.measure(lambda _: embedded)
 
 
 def test_closeness_against_a_loop():
     c, pile = draw()
-    close = closeness.measure(Sight(c, pile))
+    close = closeness.measure(EmbeddedPile(c, pile))
     for i in range(len(c)):
         d = sorted(float(np.sqrt(((c[i].astype(float) - g) ** 2).sum())) for g in pile)
         np.testing.assert_allclose(close[i], [-np.log(v) for v in d[: closeness.NEAREST]], atol=1e-4)
@@ -99,7 +99,7 @@ def test_closeness_against_a_loop():
 def test_votes_against_a_loop(known, candidates):
     """Each image votes for its nearest real one, with the log of how much further the second is; of any group."""
     c, pile = draw(candidates=candidates)
-    found = votes.measure(Sight(c, pile))
+    found = votes.measure(EmbeddedPile(c, pile))
     weight = [0.0] * candidates
     for g in pile:
         d = [float(np.linalg.norm(x.astype(float) - g)) for x in c]
@@ -116,8 +116,8 @@ def test_a_used_slice_takes_the_votes_of_its_neighbour():
     c = rng.normal(size=(8, 64)).astype(np.float32)
     c[1] = c[0] + 0.3 * rng.normal(size=64)
     pile = np.concatenate([c[0] + 0.05 * rng.normal(size=(10, 64)), rng.normal(size=(30, 64))]).astype(np.float32)
-    sight = Sight(c, pile)
-    near, said = closeness.measure(sight)[:, 0], votes.measure(sight)[:, 0]
+    embedded = EmbeddedPile(c, pile)
+    near, said = closeness.measure(embedded)[:, 0], votes.measure(embedded)[:, 0]
     assert near[1] > near[2:].max()
     assert said[0] == said.max()
     assert said[1] <= np.median(said)
@@ -128,7 +128,7 @@ def test_mosaic_against_a_loop(side):
     rng = np.random.default_rng(side)
     c, pile = (rng.normal(size=(n, side * side)).astype(np.float32) for n in (5, 20))
     cuts = np.linspace(0, side, min(4, side) + 1).round().astype(int).tolist()
-    found = np.exp(-mosaic.measure(Sight(c, pile))[:, 0])
+    found = np.exp(-mosaic.measure(EmbeddedPile(c, pile))[:, 0])
     for i in range(len(c)):
         total = 0.0
         for top, bottom in itertools.pairwise(cuts):
@@ -148,7 +148,7 @@ def test_a_mosaic_of_a_member_is_found_where_no_image_is_a_copy():
     for i, image in enumerate(pile):
         part = slice(2 * (i // 4), 2 * (i // 4) + 2), slice(2 * (i % 4), 2 * (i % 4) + 2)
         image.reshape(8, 8)[part] = candidate.reshape(8, 8)[part]
-    assert mosaic.measure(Sight(candidate, pile))[0, 0] > -np.log(1e-2)
+    assert mosaic.measure(EmbeddedPile(candidate, pile))[0, 0] > -np.log(1e-2)
     assert distances(candidate, pile).min() > 5
 
 
@@ -164,23 +164,23 @@ def test_evidence_of_a_candidate_is_its_own(seed, candidates, pile_size, feature
     c, pile = draw(seed, candidates, pile_size, features)
     kept = data.draw(st.lists(st.integers(0, candidates - 1), min_size=1, max_size=12, unique=True))
     own = layout.plan(("pixels",), [name for name in HERE if name != "votes"])  # whose rivals are all slices
-    whole, some = (own.measure(lambda _, real=real: Sight(real, pile)) for real in (c, c[kept]))
+    whole, some = (own.measure(lambda _, real=real: EmbeddedPile(real, pile)) for real in (c, c[kept]))
     np.testing.assert_array_equal(whole[kept], some)
 
 
 def test_a_pile_of_one_and_a_collapsed_pile_are_finite():
     c, pile = draw()
     for odd in (pile[:1], np.repeat(pile[:1], 60, axis=0), np.repeat(c[:1], 60, axis=0)):
-        found = PLAN.signals(measured(Sight(c, odd)))
+        found = PLAN.signals(measured(EmbeddedPile(c, odd)))
         assert found.shape == (len(c), len(PLAN.names))
         assert np.isfinite(found).all()
     with pytest.raises(ValueError, match="empty pile"):
-        Sight(c, pile[:0])
+        EmbeddedPile(c, pile[:0])
 
 
 def test_nearest_and_ratio_against_a_loop():
     """Numbers of any leading axes; what one image shows is not of the others."""
-    shown = np.stack([measured(Sight(*draw(seed))) for seed in (3, 13)])[..., PLAN.place("closeness", "pixels")]
+    shown = np.stack([measured(EmbeddedPile(*draw(seed))) for seed in (3, 13)])[..., PLAN.place("closeness", "pixels")]
     found = SIGNALS["nearest"].value(shown), ratio.signal(shown)
     for i, j in np.ndindex(2, 5):
         d = [np.exp(-float(v)) for v in shown[i, j]]
@@ -241,5 +241,5 @@ def test_more_alike_means_more_likely_a_member():
     """Direction of every column: a pile that holds the candidate itself scores higher than one that does not."""
     c, pile = draw()
     copy = np.concatenate([c + 0.01, pile[len(c) :]])
-    high, low = (PLAN.signals(measured(Sight(c, made))) for made in (copy, pile))
+    high, low = (PLAN.signals(measured(EmbeddedPile(c, made))) for made in (copy, pile))
     assert (high.mean(0) > low.mean(0)).all()

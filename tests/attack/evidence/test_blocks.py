@@ -7,10 +7,10 @@ import pytest
 from test_store import SIZE, make_fleet, recipe
 
 from attack.evidence import layout
+from attack.evidence.embedded_pile import EmbeddedPile
 from attack.evidence.embeddings import builtin, distances, pca, spaces
 from attack.evidence.embeddings.builtin import EMBEDDINGS, embed, standardised
 from attack.evidence.signals import SIGNALS
-from attack.evidence.signals.embedded_pile import Sight
 from shadow.config import AttackConfig
 from shadow.errors import UserError
 
@@ -190,10 +190,10 @@ def test_evidence_of_a_pile_that_is_never_embedded_as_a_whole(monkeypatch, kept,
     assert isinstance(parts, np.ndarray) == whole
     assert max(asked) == (13 if whole else 7)
     assert len(parts) == 20
-    np.testing.assert_array_equal(np.concatenate(list(Sight(vectors, parts).parts)), standardised(pile))
+    np.testing.assert_array_equal(np.concatenate(list(EmbeddedPile(vectors, parts).parts)), standardised(pile))
     for name in ("nearest", "ratio", "mosaic", "votes"):
-        sights = [Sight(vectors, made) for made in (parts, standardised(pile))]
-        found, wanted = (SIGNALS[name].block.measure(sight) for sight in sights)
+        sights = [EmbeddedPile(vectors, made) for made in (parts, standardised(pile))]
+        found, wanted = (SIGNALS[name].block.measure(embedded) for embedded in sights)
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 

@@ -10,7 +10,7 @@ from scipy import optimize, special
 
 from attack import metrics
 from attack.decision import dev_evaluation, platt
-from attack.decision.platt import Labels, Pairs
+from attack.decision.platt import Labels, ShadowPairs
 from attack.inference import model
 from shadow.config import Config
 from shadow.errors import UserError
@@ -22,7 +22,7 @@ NONE = Labels(np.zeros(0), np.zeros(0, int), np.zeros(0, int))
 def pairs(count=400, seed=0):
     """Scores whose true log odds are 2 x score."""
     label = np.arange(count) % 2
-    return Pairs(np.random.default_rng(seed).normal(size=count) + 2.0 * label - 1.0, label)
+    return ShadowPairs(np.random.default_rng(seed).normal(size=count) + 2.0 * label - 1.0, label)
 
 
 def slices(count, seed=1, drop=1.0, size=2):

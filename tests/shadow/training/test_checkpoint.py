@@ -327,6 +327,6 @@ def test_a_state_is_read_on_other_devices_than_wrote_it(pack):
     here = Path(__file__).parent
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", PROCESS, str(here), *map(str, pack)]
-    result = subprocess.run(command, env=environment, cwd=here.parents[1], capture_output=True, text=True, check=False)
+    result = subprocess.run(command, env=environment, cwd=here.parents[2], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert bits(checkpoint.restore_pack(pack, 8, make())) == bits(make(8))

@@ -26,19 +26,21 @@ def make(seed=0, leak=0.0, groups=None, steps=3):
     values = rng.normal(size=(steps, SHADOWS, IMAGES, len(COLUMNS))) + rng.normal(size=(IMAGES, len(COLUMNS)))
     values += leak * member[:, :, None] * np.linspace(0, 1, steps)[:, None, None, None] * [1, 1, 0]
     values[..., 2] = np.log1p(rng.poisson(2, values.shape[:-1]))
-    touched = membership.touched(member, names, names)
+    holds_relative = membership.holds_relative(member, names, names)
     numbers = np.unique(names, return_inverse=True)[1]
-    bank = calibration.Bank(values[-1].copy(), values, member, touched, COLUMNS)
-    return crossfit.Labelled(bank, tuple(f"x{i}" for i in range(IMAGES)), numbers)
+    shadow_signals = calibration.ShadowSignals(values[-1].copy(), values, member, holds_relative, COLUMNS)
+    return crossfit.Labelled(shadow_signals, tuple(f"x{i}" for i in range(IMAGES)), numbers)
 
 
 def with_values(data, change):
     """Other signals: `change(array [..., shadow, image, column])` of both those that are attacked with and those of all
     steps, in place."""
-    values, references = data.bank.values.copy(), data.bank.references.copy()
+    values, references = data.shadow_signals.values.copy(), data.shadow_signals.references.copy()
     change(values)
     change(references)
-    return dataclasses.replace(data, bank=dataclasses.replace(data.bank, values=values, references=references))
+    return dataclasses.replace(
+        data, shadow_signals=dataclasses.replace(data.shadow_signals, values=values, references=references)
+    )
 
 
 def test_references_hold_neither_the_candidate_nor_are_banned():
@@ -46,23 +48,23 @@ def test_references_hold_neither_the_candidate_nor_are_banned():
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
     for k in range(SHADOWS):
         banned = (k, (k + 1) % SHADOWS)
-        chosen = calibration.choose_references(data.bank, order, 2, banned)
+        chosen = calibration.choose_references(data.shadow_signals, order, 2, banned)
         for x in range(IMAGES):
             assert len(set(chosen[x])) == 2
-            assert not data.bank.member[chosen[x], x].any()
+            assert not data.shadow_signals.member[chosen[x], x].any()
             assert not set(banned) & set(chosen[x].tolist())
 
 
 def test_shadows_that_hold_a_relative_are_references_as_often_as_others():
     """Else every relative of a member would look like a member: docs/results.md."""
     data = make(groups=[f"g{i // 2}" for i in range(IMAGES)])
-    free = ~data.bank.member
-    expected = (data.bank.touched & free).sum(0) / free.sum(0)
+    free = ~data.shadow_signals.member
+    expected = (data.shadow_signals.holds_relative & free).sum(0) / free.sum(0)
     found = np.zeros(IMAGES)
     for draw in range(200):
         order = calibration.priorities(data.ids, SHADOWS, 0, draw)
-        chosen = calibration.choose_references(data.bank, order, 1)[:, 0]
-        found += data.bank.touched[chosen, np.arange(IMAGES)] / 200
+        chosen = calibration.choose_references(data.shadow_signals, order, 1)[:, 0]
+        found += data.shadow_signals.holds_relative[chosen, np.arange(IMAGES)] / 200
     assert 0.1 < expected.mean() < 0.9
     np.testing.assert_allclose(found, expected, atol=4 * 0.5 / np.sqrt(200))
 
@@ -73,10 +75,12 @@ def test_candidates_are_calibrated_as_the_dev_images_of_their_group_are(unit):
     have no such reference either."""
     dev, test = [f"g{i // 2}" for i in range(IMAGES)] + ["alone"], [f"g{i}" for i in range(8)] + ["alone", "stranger"]
     member = membership.draw(dev, SHADOWS, MembershipConfig(unit=unit, block=SHADOWS), 3)
-    touched = [membership.touched(member, dev, names) for names in (dev, test)]
+    holds_relative = [membership.holds_relative(member, dev, names) for names in (dev, test)]
     numbers = np.unique([*dev, *test], return_inverse=True)[1]
-    found = calibration.unlike_the_pool(member, touched[0], numbers[: len(dev)], touched[1], numbers[len(dev) :])
-    barred, every = 0, True  # every: is every group of several images split?
+    found = calibration.excluded_as_in_pool(
+        member, holds_relative[0], numbers[: len(dev)], holds_relative[1], numbers[len(dev) :]
+    )
+    no_reference, every = 0, True  # every: is every group of several images split?
     for group in set(dev[:-1]):
         mine = [i for i, name in enumerate(dev) if name == group]
         every &= any(row[mine].any() and not row[mine].all() for row in member)
@@ -85,33 +89,35 @@ def test_candidates_are_calibrated_as_the_dev_images_of_their_group_are(unit):
         splits = any(row[mine].any() and not row[mine].all() for row in member)
         for k, row in enumerate(member):
             assert found[k, c] == (bool(row[mine].any()) and not splits and not every)
-            barred += found[k, c]
+            no_reference += found[k, c]
     assert not found[:, test.index("stranger")].any()
     assert found[:, test.index("alone")].sum() == (0 if unit == "image" else SHADOWS // 2)
-    assert (barred > 0) == (unit != "image") == (not every)
+    assert (no_reference > 0) == (unit != "image") == (not every)
 
 
-def test_barred_shadows_are_no_references_and_hold_nobody_for_it():
+def test_excluded_shadows_are_no_references_and_hold_nobody_for_it():
     data = make()
-    unlike = np.zeros_like(data.bank.member)
-    unlike[0] = True
-    bank = dataclasses.replace(data.bank, unlike=unlike)
-    barred = data.bank.member | unlike
+    excluded = np.zeros_like(data.shadow_signals.member)
+    excluded[0] = True
+    shadow_signals = dataclasses.replace(data.shadow_signals, excluded=excluded)
+    no_reference = data.shadow_signals.member | excluded
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
-    assert not (calibration.choose_references(bank, order, 3) == 0).any()
-    assert (calibration.choose_references(data.bank, order, 3) == 0).any()
-    np.testing.assert_array_equal(bank.only([0, 2]).barred, barred[[0, 2]])
-    np.testing.assert_array_equal(bank.about(np.array([1, 3])).barred, barred[:, [1, 3]])
-    np.testing.assert_array_equal(data.bank.barred, data.bank.member)
+    assert not (calibration.choose_references(shadow_signals, order, 3) == 0).any()
+    assert (calibration.choose_references(data.shadow_signals, order, 3) == 0).any()
+    np.testing.assert_array_equal(shadow_signals.only([0, 2]).no_reference, no_reference[[0, 2]])
+    np.testing.assert_array_equal(shadow_signals.about(np.array([1, 3])).no_reference, no_reference[:, [1, 3]])
+    np.testing.assert_array_equal(data.shadow_signals.no_reference, data.shadow_signals.member)
 
 
 def test_too_few_references_are_an_error():
     data = make()
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
     with pytest.raises(ValueError, match="too few"):
-        calibration.choose_references(data.bank, order, SHADOWS // 2 + 1)
+        calibration.choose_references(data.shadow_signals, order, SHADOWS // 2 + 1)
     with pytest.raises(ValueError, match="too few"):
-        calibration.choose_references(data.bank, order, SHADOWS // 2, np.flatnonzero(~data.bank.member[:, 3])[:1])
+        calibration.choose_references(
+            data.shadow_signals, order, SHADOWS // 2, np.flatnonzero(~data.shadow_signals.member[:, 3])[:1]
+        )
 
 
 def test_priorities_are_of_the_id_alone():
@@ -124,27 +130,27 @@ def test_priorities_are_of_the_id_alone():
 def test_means_of_references_against_a_loop():
     data = make()
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
-    chosen = calibration.choose_references(data.bank, order, 2)
-    found = calibration.reference_means(data.bank, chosen)
+    chosen = calibration.choose_references(data.shadow_signals, order, 2)
+    found = calibration.reference_means(data.shadow_signals, chosen)
     assert found.shape == (3, IMAGES, len(COLUMNS))
     for s in range(3):
         for x in range(IMAGES):
             one, two = chosen[x]
-            wanted = (data.bank.references[s, one, x] + data.bank.references[s, two, x]) / 2
+            wanted = (data.shadow_signals.references[s, one, x] + data.shadow_signals.references[s, two, x]) / 2
             np.testing.assert_array_equal(found[s, x], wanted)
     some = np.array([4, 20, 7])
-    np.testing.assert_array_equal(calibration.reference_means(data.bank, chosen[some], some), found[:, some])
+    np.testing.assert_array_equal(calibration.reference_means(data.shadow_signals, chosen[some], some), found[:, some])
 
 
 def test_a_part_of_a_bank_is_as_if_the_rest_had_never_been():
     data = make()
     rows, images = [1, 4, 6], np.array([20, 3])
-    some = data.bank.only(rows).about(images)
-    np.testing.assert_array_equal(some.values, data.bank.values[rows][:, images])
-    np.testing.assert_array_equal(some.references, data.bank.references[:, rows][:, :, images])
-    np.testing.assert_array_equal(some.member, data.bank.member[rows][:, images])
-    np.testing.assert_array_equal(some.touched, data.bank.touched[rows][:, images])
-    assert some.names == data.bank.names == COLUMNS
+    some = data.shadow_signals.only(rows).about(images)
+    np.testing.assert_array_equal(some.values, data.shadow_signals.values[rows][:, images])
+    np.testing.assert_array_equal(some.references, data.shadow_signals.references[:, rows][:, :, images])
+    np.testing.assert_array_equal(some.member, data.shadow_signals.member[rows][:, images])
+    np.testing.assert_array_equal(some.holds_relative, data.shadow_signals.holds_relative[rows][:, images])
+    assert some.names == data.shadow_signals.names == COLUMNS
 
 
 def naive_residuals(data, k, held_out, known, most=2):
@@ -152,9 +158,9 @@ def naive_residuals(data, k, held_out, known, most=2):
     nor held out; what is expected is fitted on the images `known`."""
     order, chosen = calibration.priorities(data.ids, SHADOWS, 0, 0), []
     for x in range(IMAGES):
-        free = [m for m in range(SHADOWS) if not data.bank.member[m, x] and m not in (k, held_out)]
+        free = [m for m in range(SHADOWS) if not data.shadow_signals.member[m, x] and m not in (k, held_out)]
         chosen.append(sorted(free, key=lambda m: order[x, m])[:most])
-    return residuals(data.bank.values[k], means(data.bank, chosen), known)
+    return residuals(data.shadow_signals.values[k], means(data.shadow_signals, chosen), known)
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -162,7 +168,7 @@ def naive_residuals(data, k, held_out, known, most=2):
 def test_residuals_of_shadows_against_a_loop(held_out, steps):
     data = make(groups=[f"g{i // 2}" for i in range(IMAGES)], steps=steps)
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
-    found = calibration.shadow_residuals(data.bank, order, 2)
+    found = calibration.shadow_residuals(data.shadow_signals, order, 2)
     found = found if held_out is None else found.without(held_out)
     left = np.arange(IMAGES) % 5 == 0
     for k in range(SHADOWS):
@@ -182,12 +188,12 @@ def test_two_way_against_a_loop():
             each = [naive_residuals(data, k, held, fold != f) for k in range(SHADOWS)]
             inside, count = np.zeros(len(COLUMNS)), 0
             for k in range(SHADOWS):
-                known = ~data.bank.member[k] & (fold != f)
+                known = ~data.shadow_signals.member[k] & (fold != f)
                 if k != held:
                     inside += ((each[k][known] - each[k][known].mean(0)) ** 2).sum(0)
                     count += known.sum() - 1
             own = each[held]
-            null = own[~data.bank.member[held]]
+            null = own[~data.shadow_signals.member[held]]
             n = len(null)
             variance = (((null - null.mean(0)) ** 2).sum(0) + 10 * inside / count) / (n + 10)
             wanted = np.clip((own - null.mean(0)) / np.sqrt(variance), -8, 8)[fold == f]
@@ -198,12 +204,12 @@ def test_two_way_against_a_loop():
 def test_a_held_out_shadow_might_never_have_been_there(held):
     data = make(leak=2.0)
     order, left = calibration.priorities(data.ids, SHADOWS, 0, 0), np.arange(IMAGES) % 5 == 0
-    found = calibration.shadow_residuals(data.bank, order, 2).without(held).outside(left)
+    found = calibration.shadow_residuals(data.shadow_signals, order, 2).without(held).outside(left)
     others = [k for k in range(SHADOWS) if k != held]
     less = data.only(others)
-    wanted = calibration.shadow_residuals(less.bank, order[:, others], 2).outside(left)
+    wanted = calibration.shadow_residuals(less.shadow_signals, order[:, others], 2).outside(left)
     np.testing.assert_allclose(found[others], wanted, rtol=1e-12, atol=1e-13)
-    alone = calibration.relative(less.bank, data.bank.values[held][None], order[:, others], 2)
+    alone = calibration.relative(less.shadow_signals, data.shadow_signals.values[held][None], order[:, others], 2)
     np.testing.assert_allclose(found[held], alone.outside(left)[0], rtol=1e-12, atol=1e-13)
 
 
@@ -231,13 +237,13 @@ def test_every_pair_of_an_incomplete_fleet_has_as_many_references(gone):
     ]
     assert count == min(left)  # none has fewer, and one has no more
     values = np.random.default_rng(0).normal(size=(2, len(member), IMAGES, len(COLUMNS)))
-    bank = calibration.Bank(values[1], values, member, member, COLUMNS)
+    shadow_signals = calibration.ShadowSignals(values[1], values, member, member, COLUMNS)
     assert calibration.enough(member) == (min(left) > 0)
-    data = crossfit.Labelled(bank, tuple(names), np.arange(IMAGES))
+    data = crossfit.Labelled(shadow_signals, tuple(names), np.arange(IMAGES))
     assert np.isfinite(score(data, references=99).logit).all()
     order = calibration.priorities(tuple(names), len(member), 0, 0)
     with pytest.raises(ValueError, match="too few"):
-        [calibration.shadow_residuals(bank, order, count + 1).without(k) for k in range(len(member))]
+        [calibration.shadow_residuals(shadow_signals, order, count + 1).without(k) for k in range(len(member))]
 
 
 def test_too_few_shadows_are_named():
@@ -293,7 +299,7 @@ def test_a_held_out_shadow_changes_nothing_it_may_not():
 
     other = with_values(data, garble)
     order = calibration.priorities(data.ids, SHADOWS, 0, 0)
-    a, b = (calibration.shadow_residuals(d.bank, order, 2).without(5).value for d in (data, other))
+    a, b = (calibration.shadow_residuals(d.shadow_signals, order, 2).without(5).value for d in (data, other))
     others = [k for k in range(SHADOWS) if k != 5]
     np.testing.assert_array_equal(a[others], b[others])
     out = crossfit.folds(data.group, 4, 0) == 0
@@ -316,7 +322,7 @@ def test_a_held_out_group_changes_nothing_that_is_fitted():
         values[..., hidden, :] = np.random.default_rng(0).normal(0, 9, values[..., hidden, :].shape)
 
     other = with_values(data, garble)
-    found = [calibration.shadow_residuals(d.bank, order, 2).without(2).outside(hidden) for d in (data, other)]
+    found = [calibration.shadow_residuals(d.shadow_signals, order, 2).without(2).outside(hidden) for d in (data, other)]
     np.testing.assert_array_equal(found[0][:, ~hidden], found[1][:, ~hidden])
     others = [k for k in range(SHADOWS) if k != 2]
     one, _ = crossfit.fit_on(found[0], data, others, out, 1.0)
@@ -354,14 +360,14 @@ def test_an_attack_that_memorises_pairs_scores_one_half(monkeypatch):
     data = make(leak=0.0)
     held = score(data)
     assert np.ptp(held.logit) == 0  # no pair was recognised
-    found = estimate.mean_auc(held.logit, data.bank.member, data.group, 20)
+    found = estimate.mean_auc(held.logit, data.shadow_signals.member, data.group, 20)
     assert found.auc == 0.5
 
 
 def test_a_leak_is_found_and_noise_is_not():
     strong, none = score(make(leak=4.0)), score(make(leak=0.0))
-    assert estimate.mean_auc(strong.logit, make(leak=4.0).bank.member, make().group, 20).auc > 0.9
-    assert 0.35 < estimate.mean_auc(none.logit, make().bank.member, make().group, 20).auc < 0.65
+    assert estimate.mean_auc(strong.logit, make(leak=4.0).shadow_signals.member, make().group, 20).auc > 0.9
+    assert 0.35 < estimate.mean_auc(none.logit, make().shadow_signals.member, make().group, 20).auc < 0.65
 
 
 def test_scores_are_averaged_over_draws():

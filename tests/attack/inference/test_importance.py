@@ -67,7 +67,7 @@ def test_figures_of_a_leak():
     data = controls.evidence_of(0.3, 0, controls.Size(test=4)).data
     found = tables.worth(data, OPTIONS, list(range(8)), 8)
     whole = crossfit.two_way(data, OPTIONS, 0)
-    auc = estimate.mean_within(whole.logit, data.bank.member)
+    auc = estimate.mean_within(whole.logit, data.shadow_signals.member)
     assert found["curve"][-1]["auc"] == pytest.approx(auc)
     assert [row["shadows"] for row in found["curve"]] == [8]  # six of a block of eight leave too few references
     for row in found["parts"]:

@@ -9,7 +9,15 @@ from scipy import stats
 from sklearn import linear_model, metrics
 
 from attack.decision import same_generator
-from attack.decision.same_generator import LabelTest, Part, PileTest, Power, compare_piles, decide, label_consistency
+from attack.decision.same_generator import (
+    LabelTest,
+    PileTest,
+    Power,
+    StatisticTest,
+    compare_piles,
+    decide,
+    label_consistency,
+)
 from attack.evidence import pile_shift
 from attack.evidence.embeddings.builtin import highpass, standardised
 from attack.metrics import ranking
@@ -413,8 +421,10 @@ def test_labels_of_one_class(rng):
         label_consistency(dev, test, np.zeros_like(label), group)
 
 
-ALIKE = PileTest(0.4, 0.05, 200, 0.0, {"classifier": Part(0.51, 0.5, 0.4)})
-UNLIKE = PileTest(0.004, 0.05, 200, 0.0, {"classifier": Part(0.83, 0.5, 0.004), "statistics": Part(1.2, 1.6, 0.9)})
+ALIKE = PileTest(0.4, 0.05, 200, 0.0, {"classifier": StatisticTest(0.51, 0.5, 0.4)})
+UNLIKE = PileTest(
+    0.004, 0.05, 200, 0.0, {"classifier": StatisticTest(0.83, 0.5, 0.004), "statistics": StatisticTest(1.2, 1.6, 0.9)}
+)
 STRONG, WEAK = (Power(told, 12, (0.0, 1.0), 200, 0.05, 6, 0) for told in (12, 9))
 CLEAR = LabelTest(0.86, 0.84, (-0.05, 0.1), 0.3, 0.99, 40, 0.05)
 FAINT = LabelTest(0.58, 0.6, (-0.1, 0.1), 0.6, 0.3, 40, 0.05)
@@ -470,7 +480,7 @@ def test_verdict(piles, shadows, labels, outside, kind, power, said):
 
 def test_every_test_of_piles_has_words(found):
     for name in found:
-        piles = PileTest(0.01, 0.05, 50, 0.0, {name: Part(0.7, 0.5, 0.01)})
+        piles = PileTest(0.01, 0.05, 50, 0.0, {name: StatisticTest(0.7, 0.5, 0.01)})
         assert "(p = 0.010)" in decide(piles, None, None).reason
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from attack.decision import predicting
 from attack.evidence import layout, measuring, pile_shift
+from attack.evidence.embedded_pile import EmbeddedPile
 from attack.evidence.embeddings import builtin
 from attack.evidence.signals import SIGNALS
-from attack.evidence.signals.embedded_pile import Sight
 from attack.inference import controls, fitting, store
 from attack.inference.crossfit import Options
 from shadow import fleet, piles
@@ -88,8 +88,8 @@ def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps,
             if flips == "left_right":
                 seen = np.concatenate([seen, seen[:, :, ::-1]])
             vectors, pile = builtin.embed(e, real), builtin.embed(e, seen)
-            sight = Sight(vectors, pile)
-            parts += [SIGNALS[s].block.measure(sight) for s in ("nearest", "mosaic")]
+            embedded = EmbeddedPile(vectors, pile)
+            parts += [SIGNALS[s].block.measure(embedded) for s in ("nearest", "mosaic")]
         rows.append(np.concatenate(parts, axis=1).astype(np.float32))
     written = (tmp_path / "signals/values.npy").read_bytes()
     values = np.load(tmp_path / "signals/values.npy")
@@ -106,7 +106,10 @@ def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps,
     assert isinstance(data.values, np.memmap)  # the store is not copied
     member = np.load(tmp_path / "membership.npy")
     for chosen, step in enumerate(every):
-        known, asked = data.labelled(step, "generated_test").bank, data.target("generated_test", step).bank
+        known, asked = (
+            data.labelled(step, "generated_test").shadow_signals,
+            data.target("generated_test", step).shadow_signals,
+        )
         columns = tuple(f"{s}@{e}" for e in config.attack.embeddings for s in config.attack.signals)
         assert known.names == asked.names == columns
         for i, k in enumerate(shadows):
@@ -117,9 +120,9 @@ def test_the_store_is_what_measuring_pile_by_pile_gives(images, tmp_path, steps,
                 np.testing.assert_allclose(known.references[s, i], wanted[: len(dev)], atol=1e-6)
                 np.testing.assert_allclose(asked.references[s, i], wanted[len(dev) :], atol=1e-6)
         assert not asked.member.any()
-        for bank in (known, asked):
-            assert len(bank.references) == len(every)
-            np.testing.assert_array_equal(bank.values, bank.references[chosen])
+        for shadow_signals in (known, asked):
+            assert len(shadow_signals.references) == len(every)
+            np.testing.assert_array_equal(shadow_signals.values, shadow_signals.references[chosen])
     target = data.target("generated_test", every[-1])
     wanted = naive_signals(values[names["piles"].index("generated_test")])
     np.testing.assert_allclose(target.pile_pool, wanted[: len(dev)], atol=1e-6)
@@ -147,7 +150,7 @@ def test_piles_stay_whole_grey_levels_unless_they_are_reduced(images, tmp_path, 
     path = piles.pile_path(fleet.shadow_folder(tmp_path, 3), config.train.steps)
     path.parent.mkdir(parents=True)
     np.save(path, np.full((20, side, side), 9, np.uint8))
-    shadow, *targets = measuring.set_scene(tmp_path, found, config, [3]).piles
+    shadow, *targets = measuring.attack_data_of(tmp_path, found, config, [3]).piles
     assert isinstance(shadow.read(), np.memmap)
     for pile in targets:
         made = pile.read()
@@ -165,10 +168,12 @@ def test_shadows_at_two_sizes_are_told_apart(images, tmp_path):
     assert data.sizes == {"generated_dev": 20, "generated_test": 24}
     step = fleet.pile_steps(config)[-1]
     for like, size in data.sizes.items():
-        bank = data.labelled(step, like).bank
+        shadow_signals = data.labelled(step, like).shadow_signals
         for i, k in enumerate(shadows):
             row = data.piles.index(layout.pile_name(k, step, size))
-            np.testing.assert_array_equal(bank.values[i], data.layout.signals(data.values[row, : len(data.dev)]))
+            np.testing.assert_array_equal(
+                shadow_signals.values[i], data.layout.signals(data.values[row, : len(data.dev)])
+            )
 
 
 @pytest.mark.slow
@@ -201,7 +206,7 @@ def test_memberships_are_redrawn_for_the_shadows_that_are_there(monkeypatch, gon
     asked, true = [], controls.crossfit.two_way
 
     def two_way(data, *rest):
-        asked.append(data.bank.member)
+        asked.append(data.shadow_signals.member)
         return true(data, *rest)
 
     monkeypatch.setattr(controls.crossfit, "two_way", two_way)
@@ -223,16 +228,16 @@ def test_distances_see_more_of_the_target_than_of_a_shadow(images, tmp_path, mos
     names, data = json.loads((tmp_path / "signals/names.json").read_text()), store.read(tmp_path, found, config)
     assert data.sizes == {"generated_dev": 10, "generated_test": 10}
     assert data.seen == {"generated_dev": min(seen, 20), "generated_test": seen}
-    scene = measuring.set_scene(tmp_path, found, config, [0, 3])
-    vectors = builtin.embed("pixels", scene.images)
-    for role in scene.piles[-2:]:
+    attack_data = measuring.attack_data_of(tmp_path, found, config, [0, 3])
+    vectors = builtin.embed("pixels", attack_data.images)
+    for role in attack_data.piles[-2:]:
         assert (len(role.read()), len(role.whole())) == (role.count, role.seen) == (10, data.seen[role.name])
         every = found.images_at(found.id[found.rows(role.name)].tolist(), SIZE)
         shown = role.whole()
         taken = [np.array_equal(image, shown[i]) for i in range(len(shown)) for image in every]
         assert sum(taken) == role.seen == len({image.tobytes() for image in shown})  # of the pile, none twice
-        sight = Sight(vectors, builtin.embed("pixels", shown.astype(np.float32)))
-        wanted = [SIGNALS[s].block.measure(sight) for s in ("nearest", "votes")]
+        embedded = EmbeddedPile(vectors, builtin.embed("pixels", shown.astype(np.float32)))
+        wanted = [SIGNALS[s].block.measure(embedded) for s in ("nearest", "votes")]
         row = data.values[data.piles.index(role.name)]
         np.testing.assert_allclose(row, np.concatenate(wanted, axis=1), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(names["statistics"][role.name], pile_shift.pile_statistics(role.read()))
