@@ -25,7 +25,7 @@ from shadow.fleet.plan import membership_in_force
 
 FPRS = (0.1, 0.01, 0.001)
 PRIORS = (0.5, 0.1, 0.01)
-STRATA = ("stranger", "sibling")
+STRATA = ("unrelated", "related")
 
 
 def options(config: Config) -> Options:
@@ -238,7 +238,7 @@ def _two_way_figures(
     ]
     strata = []
     for name in STRATA:
-        wanted = known.shadow_signals.holds_relative if name == "sibling" else ~known.shadow_signals.holds_relative
+        wanted = known.shadow_signals.holds_relative if name == "related" else ~known.shadow_signals.holds_relative
         figures = _auc_figures(known, logit, candidates, (~member & wanted).astype(float), excess)
         strata.append(
             {

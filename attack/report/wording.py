@@ -369,7 +369,7 @@ def cautions(evaluation: dict[str, Any], prior: float) -> list[tuple[str, str]]:
         (
             "A slice is not a patient",
             "“Not used” is said of a slice. Another slice of the same patient may have been used, and such "
-            "siblings are the hardest to tell apart.",
+            "slices are the hardest to tell apart.",
         ),
     ]
 

@@ -160,10 +160,10 @@ def _plots(evaluation: dict[str, Any], held: dict[str, np.ndarray] | None) -> li
 
 def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
     two_way = evaluation.get("two_way") or {}
-    names = {"stranger": "Against strangers", "sibling": "Against siblings"}
+    names = {"unrelated": "Against unrelated slices", "related": "Against related slices"}
     notes = {
-        "stranger": "unused slices of patients with no slice in training",
-        "sibling": "unused slices of patients who have another slice in training",
+        "unrelated": "unused slices of patients with no slice in training",
+        "related": "unused slices of patients who have another slice in training",
     }
     strata = [
         view.auc_row(

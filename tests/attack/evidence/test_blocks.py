@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_store import SIZE, make_fleet, recipe
+from measured_fleet import SIZE, make_fleet, recipe
 
 from attack.evidence import layout
 from attack.evidence.embedded_pile import EmbeddedPile

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from measured_fleet import SIZE, make_fleet, recipe
 from PIL import Image
-from test_store import SIZE, make_fleet, recipe
 
 from attack.evidence import layout, measuring
 from attack.evidence.embeddings import supplied

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_store import ASKED, make_fleet, recipe
+from measured_fleet import ASKED, make_fleet, recipe
 
 from attack import metrics
 from attack.inference import fitting, heldout, model

@@ -44,8 +44,8 @@ EVALUATION = {
             {"fpr": 0.001, "why": "80 non-members cannot show a false positive rate below 1/80"},
         ],
         "strata": [
-            {"stratum": "stranger", "auc": 0.88, "interval": [0.82, 0.93], "members": 80, "non_members": 50},
-            {"stratum": "sibling", "auc": 0.79, "interval": [0.68, 0.88], "members": 80, "non_members": 30},
+            {"stratum": "unrelated", "auc": 0.88, "interval": [0.82, 0.93], "members": 80, "non_members": 50},
+            {"stratum": "related", "auc": 0.79, "interval": [0.68, 0.88], "members": 80, "non_members": 30},
         ],
         "brier": 0.15,
         "log_loss": 0.46,

@@ -31,7 +31,7 @@ def test_null_figures_say_why(run, tmp_path):
             "prediction_interval": None,
             "within_shadow": [],
             "tpr_at_fpr": [{"fpr": 0.1, "tpr": None, "why": "one shadow only"}],
-            "strata": [{"stratum": "sibling", "auc": None, "why": "no siblings"}],
+            "strata": [{"stratum": "related", "auc": None, "why": "no relatives"}],
             "brier": None,
             "log_loss": None,
             "ece": None,
@@ -56,7 +56,7 @@ def test_null_figures_say_why(run, tmp_path):
     text = Page(write_report(work, config(), run[1]).read_text()).text
     for words in (
         "not measurable: one shadow only",
-        "not measurable: no siblings",
+        "not measurable: no relatives",
         "so few",
         "not measurable: constant",
     ):
