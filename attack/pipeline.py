@@ -17,7 +17,7 @@ from absl import logging
 from attack.decision import submission
 from attack.evidence import layout, measuring, proxies
 from attack.evidence.embeddings import builtin, supplied
-from attack.inference import calibration, store
+from attack.inference import reference_choice, store
 from attack.report import progress, wording
 from attack.report.progress import Step
 from shadow import fleet, hub, workdir
@@ -269,7 +269,7 @@ class Run:
     def _check_references(self, manifest: manifest.Manifest) -> None:
         """UserError where the shadows that are there leave pairs fewer references than they need."""
         member = store.membership_of(self.folder, fleet.present(self.folder, self.config))
-        calibration.check_enough(member, fleet.pool_ids(manifest, self.config))
+        reference_choice.check_enough(member, fleet.pool_ids(manifest, self.config))
 
     def _manifest(self) -> manifest.Manifest:
         path = self.folder / "manifest.csv"

@@ -37,8 +37,8 @@ from attack.evidence import layout
 from attack.evidence.embedded_pile import EmbeddedPile
 from attack.evidence.embeddings import builtin
 from attack.inference import crossfit, target
-from attack.inference.calibration import ShadowSignals, excluded_as_in_pool
 from attack.inference.crossfit import Labelled, Options
+from attack.inference.shadow_signals import ShadowSignals, excluded_as_in_pool
 from attack.metrics import intervals
 from shadow import keys
 from shadow.config import AttackConfig, MembershipConfig

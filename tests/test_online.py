@@ -17,7 +17,7 @@ from attack.compare.piles import yard
 from attack.compare.subjects import resolve
 from attack.decision import predicting
 from attack.evidence import layout, measuring
-from attack.inference import calibration, crossfit, fitting, store, target
+from attack.inference import crossfit, fitting, reference_choice, store, target
 from shadow import fleet, piles, workdir
 from shadow.config import CompareConfig
 from shadow.data import manifest
@@ -126,8 +126,8 @@ def test_planted_candidates_are_found_and_never_their_own_reference(images, tmp_
     data, member = store.read(folder, found, config), np.load(folder / "membership.npy")
     asked = data.target("generated_test", config.train.steps)
     np.testing.assert_array_equal(asked.shadow_signals.member, member[:, 16:])
-    order = calibration.priorities(asked.ids, 16, 0, 0)
-    for i, references in enumerate(calibration.choose_references(asked.shadow_signals, order, 6)):
+    order = reference_choice.priorities(asked.ids, 16, 0, 0)
+    for i, references in enumerate(reference_choice.choose_references(asked.shadow_signals, order, 6)):
         assert not member[references, 16 + i].any()
     shown = data.layout.signals(data.values[data.piles.index("generated_test")])
     np.testing.assert_array_equal(asked.pile_pool, shown)
@@ -207,8 +207,8 @@ def test_one_more_pile_is_measured_as_those_of_the_run(images, tmp_path):
     pile = np.load(piles.pile_path(fleet.shadow_folder(folder, 0), config.train.steps))
     leak = shadow_signals.leak(pile, config.train.steps, 0)
     known = shadow_signals.store.labelled(config.train.steps, "generated_test")
-    order = calibration.priorities(known.ids, 16, 0, 0)
-    chosen = calibration.choose_references(known.shadow_signals, order, 7, [0])
+    order = reference_choice.priorities(known.ids, 16, 0, 0)
+    chosen = reference_choice.choose_references(known.shadow_signals, order, 7, [0])
     fold, shown = crossfit.folds(known.group, 2, 0)[known.group], means(known.shadow_signals, chosen)
     wanted = held_out(known.shadow_signals.values[0], shown, fold, np.zeros(len(fold), bool))
     assert leak.calibrated

@@ -21,7 +21,7 @@ from attack.evidence.embeddings import builtin
 from attack.evidence.embeddings.distances import distances
 from attack.evidence.layout import Layout
 from attack.evidence.signals import SIGNALS
-from attack.inference import calibration, crossfit, store
+from attack.inference import calibration, crossfit, reference_choice, store
 from shadow import fleet, workdir
 from shadow.errors import UserError
 
@@ -100,15 +100,17 @@ class SourceSignals:
         made = data.flips.of(np.asarray(pile, np.float32))
         mine = own.measure(lambda name: EmbeddedPile(self._real(name), builtin.embed(name, made)))
         aside = [data.shadows.index(shadow)] if shadow in data.shadows else []
-        count = min(config.references, calibration.least_without(np.delete(bank.member, aside, axis=0)))
+        count = min(config.references, reference_choice.least_without(np.delete(bank.member, aside, axis=0)))
         if count < 1:
             raise _UncalibratedError("some images are in all other shadows")
         found = []
         place = [bank.names.index(name) for name in own.names]
         fold = crossfit.folds(known.group, config.folds, config.seed)[known.group]
         for draw in range(config.draws):
-            order = calibration.priorities(known.ids, len(bank.member), config.seed, draw)
-            means = calibration.reference_means(bank, calibration.choose_references(bank, order, count, aside))
+            order = reference_choice.priorities(known.ids, len(bank.member), config.seed, draw)
+            means = reference_choice.reference_means(
+                bank, reference_choice.choose_references(bank, order, count, aside)
+            )
             beside = calibration.Relative(own.signals(mine), means[..., place])
             found.append(beside.held_out(fold, np.zeros(len(fold), bool)))
         how = f"relative to {count} other shadows at step {step}, {len(pile)} images each"

@@ -14,7 +14,7 @@ import numpy as np
 
 from attack.compare import whitebox
 from attack.compare.subjects import Source, Subject, opened
-from attack.inference.calibration import least_without, priorities, ranked_references
+from attack.inference.reference_choice import least_without, priorities, ranked_references
 from shadow import fleet
 from shadow.config import CompareConfig
 from shadow.data import decoding

@@ -14,7 +14,6 @@ the null self-test then shows an AUC of .535.)
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,169 +21,11 @@ import numpy as np
 
 from attack.inference import expectation
 from attack.inference.expectation import Expectation
-from shadow import keys
-from shadow.errors import UserError
+from attack.inference.reference_choice import choose_references, first, ranked_references, reference_means
+from attack.inference.shadow_signals import ShadowSignals
 
 _PRIOR_WEIGHT = 10.0  # images' worth of weight of the sd pooled over piles, in the sd of one pile
 _CLIP = 8.0  # of z: beyond, it says no more about membership, only about one pair of images
-ASIDE = 2  # shadows that are no reference of a pair: the one asked about and the one held out
-LEAST_SHADOWS = 6
-
-
-@dataclass(frozen=True)
-class ShadowSignals:
-    """The shadows' signals of all candidates.
-
-    values: float64 [shadow, candidate, column], of the piles at the training step attacked with; references: float64
-    [step, shadow, candidate, column], of the piles at every step, rising; names: of the columns. member: bool [shadow,
-    candidate], True where the shadow holds the candidate; holds_relative: bool [shadow, candidate], True where it holds
-    anything of the candidate's group; excluded: bool [shadow, candidate], True where the shadow may be no reference of
-    the candidate for another reason than holding it (`excluded_as_in_pool`), none where it is not given.
-    """
-
-    values: np.ndarray
-    references: np.ndarray
-    member: np.ndarray
-    holds_relative: np.ndarray
-    names: tuple[str, ...]
-    excluded: np.ndarray | None = None
-
-    @property
-    def no_reference(self) -> np.ndarray:
-        """Shadows that may be no reference of a candidate, bool [shadow, candidate]."""
-        return self.member if self.excluded is None else self.member | self.excluded
-
-    def only(self, shadows: Sequence[int] | np.ndarray) -> ShadowSignals:
-        """As if the other shadows, by their rows, had never been trained."""
-        rows = np.asarray(shadows, int)
-        return dataclasses.replace(
-            self,
-            values=self.values[rows],
-            references=self.references[:, rows],
-            member=self.member[rows],
-            holds_relative=self.holds_relative[rows],
-            excluded=None if self.excluded is None else self.excluded[rows],
-        )
-
-    def about(self, images: np.ndarray) -> ShadowSignals:
-        """As if there were no images but these, int [image]."""
-        return dataclasses.replace(
-            self,
-            values=self.values[:, images],
-            references=self.references[:, :, images],
-            member=self.member[:, images],
-            holds_relative=self.holds_relative[:, images],
-            excluded=None if self.excluded is None else self.excluded[:, images],
-        )
-
-
-def excluded_as_in_pool(
-    member: np.ndarray,
-    holds_relative: np.ndarray,
-    group: np.ndarray,
-    asked_holds_relative: np.ndarray,
-    asked_group: np.ndarray,
-) -> np.ndarray:
-    """Shadows that may be no reference of a candidate, so that it is treated as the pool's images of its group are:
-    bool [shadow, candidate].
-
-    Where a group is one unit of membership, or has one image in the pool, no reference of these images ever holds a
-    relative. References of a candidate of the group that did would take away what a used relative shows, from
-    candidates alone. In a group of several units references of all may hold relatives, and where every group of several
-    images is split they may for every candidate.
-
-    member, holds_relative: bool [shadow, image of the pool], as in `ShadowSignals`; asked_holds_relative: bool [shadow,
-    candidate]. Groups are numbered together, [image of the pool] and [candidate].
-    """
-    split = np.unique(group[(holds_relative & ~member).any(0)])
-    numbers, images = np.unique(group, return_counts=True)
-    if len(split) and np.isin(numbers[images > 1], split).all():
-        return np.zeros_like(asked_holds_relative)
-    return np.asarray(asked_holds_relative & ~np.isin(asked_group, split))
-
-
-def reference_count(member: np.ndarray, most: int, aside: int = ASIDE) -> int:
-    """R: what every pair can have when itself and one held-out shadow (`aside` in all) stand aside.
-
-    member: bool [shadow, image]. The image that the fewest shadows lack decides for all: half of them in a complete
-    fleet, fewer where some are missing.
-    """
-    return max(1, min(most, least_without(member) - aside))
-
-
-def least_without(member: np.ndarray) -> int:
-    """The number of shadows without an image, of the image where it is least."""
-    return int((~member).sum(0).min())
-
-
-def enough(member: np.ndarray) -> bool:
-    """Do these shadows, bool [shadow, image], leave every pair a reference?"""
-    return least_without(member) > ASIDE
-
-
-def check_enough(member: np.ndarray, ids: Sequence[str]) -> None:
-    """Raises UserError where the attack cannot work with these shadows, bool [shadow, image `ids`]."""
-    shadows, without = len(member), (~member).sum(0)
-    if shadows < LEAST_SHADOWS:
-        raise UserError(f"{shadows} shadows are too few, at least {LEAST_SHADOWS} are needed")
-    image = int(without.argmin())
-    if without[image] <= ASIDE:
-        raise UserError(
-            f"{without[image]} of these {shadows} shadows were trained without {ids[image]}, and at least {ASIDE + 1} "
-            "are needed for every image"
-        )
-    if without.max() == shadows:
-        raise UserError(f"none of these {shadows} shadows was trained on {ids[without.argmax()]}")
-
-
-@functools.lru_cache(maxsize=32)  # every fold, and every pile of a target, asks for the same few draws
-def priorities(ids: tuple[str, ...], shadows: int, seed: int, draw: int) -> np.ndarray:
-    """Random order of the shadows as references, float [candidate, shadow] in [0, 1): a function of the id alone.
-    Read-only."""
-    order = np.stack([keys.generator(seed, "references", draw, name).random(shadows) for name in ids])
-    order.setflags(write=False)
-    return order
-
-
-def ranked_references(no_reference: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The shadows of each candidate by their turn as its references, int [candidate, shadow]; -1 for those that are
-    no_reference, bool [shadow, candidate], which come last. `order` [candidate, shadow]: see `priorities`."""
-    cost = np.where(no_reference.T, np.inf, order)
-    ranked = np.argsort(cost, axis=1, kind="stable")
-    return np.where(np.isfinite(np.take_along_axis(cost, ranked, 1)), ranked, -1)
-
-
-def _first(ranked: np.ndarray, count: int, banned: Sequence[int]) -> np.ndarray:
-    """The first `count` of `ranked` [candidate, shadow] that are not banned. ValueError where there are fewer."""
-    near = ranked[:, : count + len(banned)]
-    kept = np.argsort(np.isin(near, banned), axis=1, kind="stable")[:, :count]
-    chosen = np.take_along_axis(near, kept, 1)
-    if chosen.shape[1] < count or (chosen < 0).any() or np.isin(chosen, banned).any():
-        raise ValueError("too few shadows can be references of a candidate")
-    return chosen
-
-
-def choose_references(
-    shadow_signals: ShadowSignals, order: np.ndarray, count: int, banned: Sequence[int] = ()
-) -> np.ndarray:
-    """Indices of the references, int [candidate, count].
-
-    `order` [candidate, shadow]: see `priorities`; `banned`: shadows that stand aside. Those of `no_reference`
-    are never taken. Raises ValueError where fewer than `count` are not.
-    """
-    return _first(ranked_references(shadow_signals.no_reference, order), count, banned)
-
-
-def reference_means(
-    shadow_signals: ShadowSignals, references: np.ndarray, columns: np.ndarray | None = None
-) -> np.ndarray:
-    """Mean signals of the references at every training step: float64 [step, candidate, column].
-
-    references: int [candidate, R], numbers of shadows; columns: int [candidate], which candidates of `shadow_signals`
-    they are for (all in turn where None).
-    """
-    columns = (np.arange(len(references)) if columns is None else columns)[:, None]
-    return np.stack([step[references, columns].mean(1) for step in shadow_signals.references])
 
 
 @dataclass(frozen=True)
@@ -257,7 +98,7 @@ class ShadowResiduals(Relative):
         for k in range(len(self.own)):
             columns = np.flatnonzero((references[k] == held_out).any(1))
             if len(columns):
-                references[k, columns] = _first(self.ranked[columns], count, (k, held_out))
+                references[k, columns] = first(self.ranked[columns], count, (k, held_out))
                 means[:, k, columns] = reference_means(self.shadow_signals, references[k, columns], columns)
         return dataclasses.replace(self, means=means, references=references)
 
@@ -265,7 +106,7 @@ class ShadowResiduals(Relative):
 def shadow_residuals(shadow_signals: ShadowSignals, order: np.ndarray, count: int) -> ShadowResiduals:
     """`order` [candidate, shadow]: see `priorities`. Raises ValueError as `choose_references` does."""
     ranked = ranked_references(shadow_signals.no_reference, order)
-    references = np.stack([_first(ranked, count, (k,)) for k in range(len(shadow_signals.values))])
+    references = np.stack([first(ranked, count, (k,)) for k in range(len(shadow_signals.values))])
     means = np.stack([reference_means(shadow_signals, chosen) for chosen in references], axis=1)
     return ShadowResiduals(shadow_signals.values, means, shadow_signals, ranked, references)
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attack.inference import calibration, combiner
-from attack.inference.calibration import Nulls, Relative, ShadowSignals
+from attack.inference import calibration, combiner, reference_choice
+from attack.inference.calibration import Nulls, Relative
 from attack.inference.combiner import Combiner
+from attack.inference.shadow_signals import ShadowSignals
 from shadow import keys
 
 
@@ -65,11 +66,11 @@ class Options:
     folds: int
     ridge: float
     seed: int
-    aside: int = calibration.ASIDE
+    aside: int = reference_choice.ASIDE
 
     def count(self, shadow_signals: ShadowSignals) -> int:
         """References that every pair has."""
-        return calibration.reference_count(shadow_signals.member, self.references, self.aside)
+        return reference_choice.reference_count(shadow_signals.member, self.references, self.aside)
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def two_way_each(data: Labelled, options: Options, draw: int, parts: Sequence[Se
     """Held-out scores of all pairs for one draw of references, by attacks on each of `parts`, numbers of columns: what
     they share is done once."""
     shadows, candidates = data.shadow_signals.member.shape
-    order = calibration.priorities(data.ids, shadows, options.seed, draw)
+    order = reference_choice.priorities(data.ids, shadows, options.seed, draw)
     count = options.count(data.shadow_signals)
     fold = folds(data.group, options.folds, options.seed)
     every = calibration.shadow_residuals(data.shadow_signals, order, count)

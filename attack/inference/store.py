@@ -19,8 +19,8 @@ from attack.evidence import layout
 from attack.evidence.embeddings import builtin
 from attack.evidence.flips import Flips
 from attack.evidence.layout import Layout, pile_name
-from attack.inference import calibration
 from attack.inference.crossfit import Labelled
+from attack.inference.shadow_signals import ShadowSignals, excluded_as_in_pool
 from attack.inference.target import Target
 from shadow import fleet
 from shadow.config import Config
@@ -125,15 +125,13 @@ class Store:
 
     def _shadow_signals(
         self, step: int, like: str, chosen: Sequence[int] | np.ndarray, member: np.ndarray
-    ) -> calibration.ShadowSignals:
+    ) -> ShadowSignals:
         """The shadows' signals of the images `chosen` of dev and test in a row; member: bool [shadow, image], no
         reference of it."""
         holds_relative = self._touched(np.asarray(self.groups)[chosen].tolist())
         steps = list(fleet.pile_steps(self.config))
         of_steps = np.stack([self.layout.signals(self._evidence(s, like)[:, chosen]) for s in steps])
-        return calibration.ShadowSignals(
-            of_steps[steps.index(step)], of_steps, member, holds_relative, self.layout.names
-        )
+        return ShadowSignals(of_steps[steps.index(step)], of_steps, member, holds_relative, self.layout.names)
 
     def _touched(self, groups: Sequence[str]) -> np.ndarray:
         """Which shadows hold an image of each of these groups, bool [shadow, group]."""
@@ -146,7 +144,7 @@ class Store:
         if membership.of_two_kinds(self.groups[:dev], self.groups[dev:]):
             return None
         of_pool = self._touched(self.groups[:dev])
-        return calibration.excluded_as_in_pool(self.member, of_pool, group[:dev], holds_relative, group[chosen])
+        return excluded_as_in_pool(self.member, of_pool, group[:dev], holds_relative, group[chosen])
 
     def _evidence(self, step: int, like: str) -> np.ndarray:
         """Of the shadows' piles, [shadow, candidate, number]: a view, not a copy of the store."""

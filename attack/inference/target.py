@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attack.inference import calibration, crossfit
-from attack.inference.calibration import ShadowSignals
+from attack.inference import calibration, crossfit, reference_choice
 from attack.inference.combiner import Combiner
 from attack.inference.crossfit import Labelled, Options
+from attack.inference.shadow_signals import ShadowSignals
 from shadow import keys
 
 
@@ -43,7 +43,7 @@ def candidate_z(
     count = options.count(data.shadow_signals)
 
     def relative(shadow_signals: ShadowSignals, ids: tuple[str, ...], own: np.ndarray) -> calibration.Relative:
-        order = calibration.priorities(ids, shadows, options.seed, draw)
+        order = reference_choice.priorities(ids, shadows, options.seed, draw)
         return calibration.relative(shadow_signals, own[None], order, count)
 
     seen = relative(data.shadow_signals, data.ids, target.pile_pool)
@@ -51,7 +51,7 @@ def candidate_z(
     if not target.null.any():
         raise ValueError("no slice stands for the non-members of the target's pile")
     if target.presumed:
-        order = calibration.priorities(data.ids, shadows, options.seed, draw)
+        order = reference_choice.priorities(data.ids, shadows, options.seed, draw)
         residuals = calibration.shadow_residuals(data.shadow_signals, order, count).outside(left)
         nulls = calibration.presumed_nulls(known[target.null], residuals, ~data.shadow_signals.member, pooled)
     else:
@@ -77,7 +77,7 @@ def fit_draws(
     count = options.count(data.shadow_signals)
     fitted = []
     for draw in range(draws):
-        order = calibration.priorities(data.ids, shadows, options.seed, draw)
+        order = reference_choice.priorities(data.ids, shadows, options.seed, draw)
         residuals = calibration.shadow_residuals(data.shadow_signals, order, count).outside(out[data.group])
         fitted.append(crossfit.fit_on(residuals, data, range(shadows), out, options.ridge))
     return fitted
@@ -141,7 +141,7 @@ def bootstrap_scores(
     pairs = data.shadow_signals.member.astype(float)
     cache = {}
     for draw in range(min(draws, resamples)):
-        order = calibration.priorities(data.ids, shadows, options.seed, draw)
+        order = reference_choice.priorities(data.ids, shadows, options.seed, draw)
         residuals = calibration.shadow_residuals(data.shadow_signals, order, count).value
         pooled = crossfit.pairs_of(
             residuals, data, range(shadows), nobody, crossfit.shadow_nulls(residuals, data)

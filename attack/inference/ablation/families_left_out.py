@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from attack.inference import calibration, combiner
+from attack.inference import calibration, combiner, reference_choice
 from attack.inference.crossfit import HeldOut, Labelled, Options, by_fold, folds, pairs_of
 
 
 def possible(data: Labelled) -> bool:
     """Are there two families or more, each of which leaves every pair of the others the references that it needs?"""
     found, member = np.unique(data.family), data.shadow_signals.member
-    return len(found) > 1 and all(calibration.least_without(member[data.family != f]) > 1 for f in found)
+    return len(found) > 1 and all(reference_choice.least_without(member[data.family != f]) > 1 for f in found)
 
 
 def leave_one_out(data: Labelled, options: Options, draw: int) -> HeldOut:
@@ -28,7 +28,7 @@ def leave_one_out(data: Labelled, options: Options, draw: int) -> HeldOut:
     if not possible(data):
         raise ValueError("leaving a family out needs two families that each leave every pair a reference")
     shadows, candidates = data.shadow_signals.member.shape
-    order = calibration.priorities(data.ids, shadows, options.seed, draw)
+    order = reference_choice.priorities(data.ids, shadows, options.seed, draw)
     fold = folds(data.group, options.folds, options.seed)
     names = data.shadow_signals.names
     logit = np.zeros((shadows, candidates))
@@ -36,7 +36,7 @@ def leave_one_out(data: Labelled, options: Options, draw: int) -> HeldOut:
     for family in np.unique(data.family):
         others, asked = np.flatnonzero(data.family != family), np.flatnonzero(data.family == family)
         known, turns = data.only(others), order[:, others]
-        count = calibration.reference_count(known.shadow_signals.member, options.references, aside=1)
+        count = reference_choice.reference_count(known.shadow_signals.member, options.references, aside=1)
         fitted_on = by_fold(calibration.shadow_residuals(known.shadow_signals, turns, count), known, fold)
         mine = data.only(asked)
         judged = by_fold(

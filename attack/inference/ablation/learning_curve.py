@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attack.inference import calibration, crossfit
+from attack.inference import crossfit, reference_choice
 from attack.inference.ablation import importance
 from attack.inference.crossfit import HeldOut, Labelled, Options
 from shadow import keys
@@ -33,7 +33,7 @@ def sub_fleets(member: np.ndarray, shadows: Sequence[int], block: int, size: int
             rows = np.flatnonzero(np.isin(numbers, rng.permutation(whole)[: size // block]))
         else:
             rows = np.sort(rng.permutation(len(numbers))[:size])
-        if calibration.enough(member[rows]) and not any((rows == other).all() for other in found):
+        if reference_choice.enough(member[rows]) and not any((rows == other).all() for other in found):
             found.append(rows)
         if len(found) == _FLEETS:
             break

@@ -13,11 +13,13 @@ from attack.decision.same_generator import (
     LabelTest,
     PileTest,
     Power,
-    StatisticTest,
     compare_piles,
     decide,
     label_consistency,
+    two_samples,
 )
+from attack.decision.same_generator import piles as two_piles
+from attack.decision.same_generator.two_samples import StatisticTest
 from attack.evidence import pile_shift
 from attack.evidence.embeddings.builtin import highpass, standardised
 from attack.metrics import ranking
@@ -55,7 +57,7 @@ def images(rng):
 
 @pytest.fixture
 def found(images, sides):
-    return same_generator._statistics(images, sides)
+    return two_samples.statistics_of(images, sides)
 
 
 def apart(vectors):
@@ -107,16 +109,16 @@ def test_classifier_is_ridge_regression_on_other_folds(sides, rng):
         score = np.zeros(40)
         for fold in range(5):
             out = np.arange(40) % 5 == fold
-            ridge = linear_model.Ridge(same_generator._RIDGE * 32, fit_intercept=False)
+            ridge = linear_model.Ridge(two_samples.RIDGE * 32, fit_intercept=False)
             score[out] = ridge.fit(features[~out], side[~out]).predict(features[out])
-        np.testing.assert_allclose(same_generator._held_out(features, sides)[:, column], score, atol=1e-6)
+        np.testing.assert_allclose(two_samples.held_out(features, sides)[:, column], score, atol=1e-6)
 
 
 def test_classifier_auc_is_that_of_scikit_learn(images, sides, found, monkeypatch):
     seen = []
-    held_out = same_generator._held_out
+    held_out = two_samples.held_out
     monkeypatch.setattr(same_generator, "_held_out", lambda *a: seen.append(held_out(*a)) or seen[0])
-    again = same_generator._statistics(images, sides)
+    again = two_samples.statistics_of(images, sides)
     wanted = [metrics.roc_auc_score(side > 0, score) for side, score in zip(sides.T, seen[0].T, strict=True)]
     np.testing.assert_allclose(again["classifier"].shown, wanted)
     np.testing.assert_array_equal(again["classifier"].shown, found["classifier"].shown)
@@ -126,7 +128,7 @@ def test_p_is_adjusted_by_the_smallest_of_every_permutation(rng):
     values = {name: rng.normal(size=30).round(1) for name in "abc"}
     p = {name: [np.mean(v >= x) for x in v] for name, v in values.items()}
     smallest = [min(p[name][b] for name in "abc") for b in range(30)]
-    parts = same_generator._judge({name: same_generator._Values(v, v) for name, v in values.items()})
+    parts = two_samples.adjusted({name: two_samples.Statistic(v, v) for name, v in values.items()})
     for name in "abc":
         assert parts[name].p == pytest.approx(np.mean([s <= p[name][0] for s in smallest]))
         assert parts[name].p >= p[name][0]
@@ -136,13 +138,13 @@ def test_the_level_is_exact_whichever_assignment_is_the_true_one(rng):
     """Each of 60 assignments in turn is taken for the true one: p <= level in a share `level` of them at most."""
     images = np.concatenate([copies(smooth(6, rng), 30, rng), np.full((10, SIDE, SIDE), 50.0)])
     sides = np.stack([rng.permutation(np.repeat([1.0, -1.0], 20)) for _ in range(60)], axis=1).astype(np.float32)
-    found = same_generator._statistics(images, sides)
+    found = two_samples.statistics_of(images, sides)
     p = []
     for first in range(60):
         turned = {
-            k: same_generator._Values(np.roll(v.shown, -first), np.roll(v.extreme, -first)) for k, v in found.items()
+            k: two_samples.Statistic(np.roll(v.shown, -first), np.roll(v.extreme, -first)) for k, v in found.items()
         }
-        p.append(min(part.p for part in same_generator._judge(turned).values()))
+        p.append(min(part.p for part in two_samples.adjusted(turned).values()))
     for level in (0.05, 0.1, 0.2, 0.5):
         assert np.mean(np.array(p) <= level + 1e-9) <= level + 1e-9
     assert np.mean(np.array(p) <= 0.5) >= 0.4  # and not merely never
@@ -218,8 +220,8 @@ def test_equal_numbers_are_compared_and_no_more_than_the_most(rng, monkeypatch):
 
 def test_large_images_are_reduced(rng):
     large = rng.integers(0, 256, (20, 128, 128)).astype(np.uint8)
-    assert same_generator._small(large).shape == (20, 64, 64)
-    assert same_generator._small(large[:, :100]).shape == (20, 100, 128)  # oblong: as they are
+    assert two_piles.reduced(large).shape == (20, 64, 64)
+    assert two_piles.reduced(large[:, :100]).shape == (20, 100, 128)  # oblong: as they are
     assert compare_piles(large, large[::-1, ::-1], 0).p is not None
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from naive_expectation import means, residuals
 
-from attack.inference import calibration, crossfit, estimate
+from attack.inference import calibration, crossfit, estimate, reference_choice
+from attack.inference.shadow_signals import ShadowSignals, excluded_as_in_pool
 from attack.metrics import ranking
 from shadow import keys
 from shadow.config import MembershipConfig
@@ -28,7 +29,7 @@ def make(seed=0, leak=0.0, groups=None, steps=3):
     values[..., 2] = np.log1p(rng.poisson(2, values.shape[:-1]))
     holds_relative = membership.holds_relative(member, names, names)
     numbers = np.unique(names, return_inverse=True)[1]
-    shadow_signals = calibration.ShadowSignals(values[-1].copy(), values, member, holds_relative, COLUMNS)
+    shadow_signals = ShadowSignals(values[-1].copy(), values, member, holds_relative, COLUMNS)
     return crossfit.Labelled(shadow_signals, tuple(f"x{i}" for i in range(IMAGES)), numbers)
 
 
@@ -45,10 +46,10 @@ def with_values(data, change):
 
 def test_references_hold_neither_the_candidate_nor_are_banned():
     data = make()
-    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
+    order = reference_choice.priorities(data.ids, SHADOWS, 0, 0)
     for k in range(SHADOWS):
         banned = (k, (k + 1) % SHADOWS)
-        chosen = calibration.choose_references(data.shadow_signals, order, 2, banned)
+        chosen = reference_choice.choose_references(data.shadow_signals, order, 2, banned)
         for x in range(IMAGES):
             assert len(set(chosen[x])) == 2
             assert not data.shadow_signals.member[chosen[x], x].any()
@@ -62,8 +63,8 @@ def test_shadows_that_hold_a_relative_are_references_as_often_as_others():
     expected = (data.shadow_signals.holds_relative & free).sum(0) / free.sum(0)
     found = np.zeros(IMAGES)
     for draw in range(200):
-        order = calibration.priorities(data.ids, SHADOWS, 0, draw)
-        chosen = calibration.choose_references(data.shadow_signals, order, 1)[:, 0]
+        order = reference_choice.priorities(data.ids, SHADOWS, 0, draw)
+        chosen = reference_choice.choose_references(data.shadow_signals, order, 1)[:, 0]
         found += data.shadow_signals.holds_relative[chosen, np.arange(IMAGES)] / 200
     assert 0.1 < expected.mean() < 0.9
     np.testing.assert_allclose(found, expected, atol=4 * 0.5 / np.sqrt(200))
@@ -77,9 +78,7 @@ def test_candidates_are_calibrated_as_the_dev_images_of_their_group_are(unit):
     member = membership.draw(dev, SHADOWS, MembershipConfig(unit=unit, block=SHADOWS), 3)
     holds_relative = [membership.holds_relative(member, dev, names) for names in (dev, test)]
     numbers = np.unique([*dev, *test], return_inverse=True)[1]
-    found = calibration.excluded_as_in_pool(
-        member, holds_relative[0], numbers[: len(dev)], holds_relative[1], numbers[len(dev) :]
-    )
+    found = excluded_as_in_pool(member, holds_relative[0], numbers[: len(dev)], holds_relative[1], numbers[len(dev) :])
     no_reference, every = 0, True  # every: is every group of several images split?
     for group in set(dev[:-1]):
         mine = [i for i, name in enumerate(dev) if name == group]
@@ -101,9 +100,9 @@ def test_excluded_shadows_are_no_references_and_hold_nobody_for_it():
     excluded[0] = True
     shadow_signals = dataclasses.replace(data.shadow_signals, excluded=excluded)
     no_reference = data.shadow_signals.member | excluded
-    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
-    assert not (calibration.choose_references(shadow_signals, order, 3) == 0).any()
-    assert (calibration.choose_references(data.shadow_signals, order, 3) == 0).any()
+    order = reference_choice.priorities(data.ids, SHADOWS, 0, 0)
+    assert not (reference_choice.choose_references(shadow_signals, order, 3) == 0).any()
+    assert (reference_choice.choose_references(data.shadow_signals, order, 3) == 0).any()
     np.testing.assert_array_equal(shadow_signals.only([0, 2]).no_reference, no_reference[[0, 2]])
     np.testing.assert_array_equal(shadow_signals.about(np.array([1, 3])).no_reference, no_reference[:, [1, 3]])
     np.testing.assert_array_equal(data.shadow_signals.no_reference, data.shadow_signals.member)
@@ -111,27 +110,27 @@ def test_excluded_shadows_are_no_references_and_hold_nobody_for_it():
 
 def test_too_few_references_are_an_error():
     data = make()
-    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
+    order = reference_choice.priorities(data.ids, SHADOWS, 0, 0)
     with pytest.raises(ValueError, match="too few"):
-        calibration.choose_references(data.shadow_signals, order, SHADOWS // 2 + 1)
+        reference_choice.choose_references(data.shadow_signals, order, SHADOWS // 2 + 1)
     with pytest.raises(ValueError, match="too few"):
-        calibration.choose_references(
+        reference_choice.choose_references(
             data.shadow_signals, order, SHADOWS // 2, np.flatnonzero(~data.shadow_signals.member[:, 3])[:1]
         )
 
 
 def test_priorities_are_of_the_id_alone():
     ids = ("a", "b", "c")
-    whole = calibration.priorities(ids, 8, 3, 1)
-    np.testing.assert_array_equal(whole[[2, 0]], calibration.priorities(("c", "a"), 8, 3, 1))
-    assert (whole != calibration.priorities(ids, 8, 3, 2)).all()
+    whole = reference_choice.priorities(ids, 8, 3, 1)
+    np.testing.assert_array_equal(whole[[2, 0]], reference_choice.priorities(("c", "a"), 8, 3, 1))
+    assert (whole != reference_choice.priorities(ids, 8, 3, 2)).all()
 
 
 def test_means_of_references_against_a_loop():
     data = make()
-    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
-    chosen = calibration.choose_references(data.shadow_signals, order, 2)
-    found = calibration.reference_means(data.shadow_signals, chosen)
+    order = reference_choice.priorities(data.ids, SHADOWS, 0, 0)
+    chosen = reference_choice.choose_references(data.shadow_signals, order, 2)
+    found = reference_choice.reference_means(data.shadow_signals, chosen)
     assert found.shape == (3, IMAGES, len(COLUMNS))
     for s in range(3):
         for x in range(IMAGES):
@@ -139,7 +138,9 @@ def test_means_of_references_against_a_loop():
             wanted = (data.shadow_signals.references[s, one, x] + data.shadow_signals.references[s, two, x]) / 2
             np.testing.assert_array_equal(found[s, x], wanted)
     some = np.array([4, 20, 7])
-    np.testing.assert_array_equal(calibration.reference_means(data.shadow_signals, chosen[some], some), found[:, some])
+    np.testing.assert_array_equal(
+        reference_choice.reference_means(data.shadow_signals, chosen[some], some), found[:, some]
+    )
 
 
 def test_a_part_of_a_bank_is_as_if_the_rest_had_never_been():
@@ -156,7 +157,7 @@ def test_a_part_of_a_bank_is_as_if_the_rest_had_never_been():
 def naive_residuals(data, k, held_out, known, most=2):
     """Of shadow k, by a loop: references are the first of the order that do not hold the image and are neither the pile
     nor held out; what is expected is fitted on the images `known`."""
-    order, chosen = calibration.priorities(data.ids, SHADOWS, 0, 0), []
+    order, chosen = reference_choice.priorities(data.ids, SHADOWS, 0, 0), []
     for x in range(IMAGES):
         free = [m for m in range(SHADOWS) if not data.shadow_signals.member[m, x] and m not in (k, held_out)]
         chosen.append(sorted(free, key=lambda m: order[x, m])[:most])
@@ -167,7 +168,7 @@ def naive_residuals(data, k, held_out, known, most=2):
 @pytest.mark.parametrize("held_out", [None, 0, 5])
 def test_residuals_of_shadows_against_a_loop(held_out, steps):
     data = make(groups=[f"g{i // 2}" for i in range(IMAGES)], steps=steps)
-    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
+    order = reference_choice.priorities(data.ids, SHADOWS, 0, 0)
     found = calibration.shadow_residuals(data.shadow_signals, order, 2)
     found = found if held_out is None else found.without(held_out)
     left = np.arange(IMAGES) % 5 == 0
@@ -203,7 +204,7 @@ def test_two_way_against_a_loop():
 @pytest.mark.parametrize("held", [0, 5])
 def test_a_held_out_shadow_might_never_have_been_there(held):
     data = make(leak=2.0)
-    order, left = calibration.priorities(data.ids, SHADOWS, 0, 0), np.arange(IMAGES) % 5 == 0
+    order, left = reference_choice.priorities(data.ids, SHADOWS, 0, 0), np.arange(IMAGES) % 5 == 0
     found = calibration.shadow_residuals(data.shadow_signals, order, 2).without(held).outside(left)
     others = [k for k in range(SHADOWS) if k != held]
     less = data.only(others)
@@ -218,8 +219,8 @@ def test_a_complete_fleet_has_the_references_it_always_had(shadows, block):
     names = [f"g{i // 2}" for i in range(IMAGES)]
     member = membership.draw(names, shadows, MembershipConfig("mixed", block), 0)
     for most in (1, 4, 8):
-        assert calibration.reference_count(member, most) == max(1, min(most, shadows // 2 - 2))
-    calibration.check_enough(member, names)
+        assert reference_choice.reference_count(member, most) == max(1, min(most, shadows // 2 - 2))
+    reference_choice.check_enough(member, names)
 
 
 @pytest.mark.parametrize("gone", [(3,), (3, 7), (0, 1, 2, 12), (8, 9, 10, 11, 12, 13, 14, 15)])
@@ -227,7 +228,7 @@ def test_every_pair_of_an_incomplete_fleet_has_as_many_references(gone):
     names = [f"g{i}" for i in range(IMAGES)]
     member = membership.draw(names, 16, MembershipConfig(unit="image", block=8), 0)
     member = member[[k for k in range(16) if k not in gone]]
-    count = calibration.reference_count(member, 99)
+    count = reference_choice.reference_count(member, 99)
     left = [
         sum(not member[m, x] for m in range(len(member)) if m not in (k, held))
         for x in range(IMAGES)
@@ -237,11 +238,11 @@ def test_every_pair_of_an_incomplete_fleet_has_as_many_references(gone):
     ]
     assert count == min(left)  # none has fewer, and one has no more
     values = np.random.default_rng(0).normal(size=(2, len(member), IMAGES, len(COLUMNS)))
-    shadow_signals = calibration.ShadowSignals(values[1], values, member, member, COLUMNS)
-    assert calibration.enough(member) == (min(left) > 0)
+    shadow_signals = ShadowSignals(values[1], values, member, member, COLUMNS)
+    assert reference_choice.enough(member) == (min(left) > 0)
     data = crossfit.Labelled(shadow_signals, tuple(names), np.arange(IMAGES))
     assert np.isfinite(score(data, references=99).logit).all()
-    order = calibration.priorities(tuple(names), len(member), 0, 0)
+    order = reference_choice.priorities(tuple(names), len(member), 0, 0)
     with pytest.raises(ValueError, match="too few"):
         [calibration.shadow_residuals(shadow_signals, order, count + 1).without(k) for k in range(len(member))]
 
@@ -249,15 +250,15 @@ def test_every_pair_of_an_incomplete_fleet_has_as_many_references(gone):
 def test_too_few_shadows_are_named():
     member = np.zeros((6, 4), bool)
     member[::2] = True
-    calibration.check_enough(member, "abcd")
+    reference_choice.check_enough(member, "abcd")
     with pytest.raises(UserError, match="5 shadows are too few, at least 6"):
-        calibration.check_enough(member[:5], "abcd")
+        reference_choice.check_enough(member[:5], "abcd")
     member[1, 2] = True
     with pytest.raises(UserError, match="2 of these 6 shadows were trained without c, and at least 3"):
-        calibration.check_enough(member, "abcd")
+        reference_choice.check_enough(member, "abcd")
     member[:, 2] = False
     with pytest.raises(UserError, match="none of these 6 shadows was trained on c"):
-        calibration.check_enough(member, "abcd")
+        reference_choice.check_enough(member, "abcd")
 
 
 def test_standardise_against_a_loop():
@@ -298,7 +299,7 @@ def test_a_held_out_shadow_changes_nothing_it_may_not():
         values[..., 5, :, :] = np.random.default_rng(9).normal(size=values[..., 5, :, :].shape) * 50
 
     other = with_values(data, garble)
-    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
+    order = reference_choice.priorities(data.ids, SHADOWS, 0, 0)
     a, b = (calibration.shadow_residuals(d.shadow_signals, order, 2).without(5).value for d in (data, other))
     others = [k for k in range(SHADOWS) if k != 5]
     np.testing.assert_array_equal(a[others], b[others])
@@ -314,7 +315,7 @@ def test_a_held_out_shadow_changes_nothing_it_may_not():
 
 def test_a_held_out_group_changes_nothing_that_is_fitted():
     data = make(leak=2.0)
-    order = calibration.priorities(data.ids, SHADOWS, 0, 0)
+    order = reference_choice.priorities(data.ids, SHADOWS, 0, 0)
     out = crossfit.folds(data.group, 4, 0) == 1
     hidden = out[data.group]
 

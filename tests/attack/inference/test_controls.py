@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attack.inference import controls, estimate
-from attack.inference.controls import Redraw
+from attack.inference import controls, crossfit, estimate
+from attack.inference.controls import Redraw, blind_attack
 from attack.inference.crossfit import HeldOut, Options
 from shadow import keys
 from shadow.config import MembershipConfig
@@ -25,7 +25,7 @@ def split(seed, by, patients=30, size=2):
 @pytest.mark.parametrize("by", ["patient", "slice"])
 def test_a_random_split_is_no_finding(by, monkeypatch):
     """Slices taken for independent: 16 % false alarms at .025 by patient. Scores pooled over folds: AUC below .5."""
-    monkeypatch.setattr(controls, "_DEALS", 199)
+    monkeypatch.setattr(blind_attack, "_DEALS", 199)
     found = [controls.blind(*split(seed, by), seed) for seed in range(120)]
     area, p = (np.array([row[key] for row in found]) for key in ("auc", "p"))
     assert (p <= 0.025).sum() <= stats.binom.ppf(0.99, 120, 0.025)
@@ -46,7 +46,7 @@ def test_a_split_by_looks_is_a_finding():
 def test_blind_against_a_loop():
     images, label, group = split(3, "slice", patients=12, size=3)
     found = controls.blind(images, label, group, 7)
-    fold = controls._blind_folds(label, group, 7)
+    fold = blind_attack._blind_folds(label, group, 7)
     vectors = images.reshape(len(label), -1)
     _, size, base = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
     parts = (vectors - vectors.mean(0)) @ base[:9].T / (size[:9] / np.sqrt(len(label)))
@@ -66,12 +66,12 @@ def test_blind_against_a_loop():
 
 def test_folds_of_the_blind_control_keep_patients_whole_and_have_every_role():
     label, group = np.array([1, 1, 0, 0] * 15), np.repeat(np.arange(30), 2)
-    fold = controls._blind_folds(label, group, 0)
+    fold = blind_attack._blind_folds(label, group, 0)
     assert set(fold) == set(range(5))
     for f in range(5):
         assert set(label[fold == f]) == {0, 1}
     assert all(len(set(fold[group == g])) == 1 for g in range(30))
-    two = controls._blind_folds(np.array([1, 0, 1, 0]), np.arange(4), 0)
+    two = blind_attack._blind_folds(np.array([1, 0, 1, 0]), np.arange(4), 0)
     assert sorted(two) == [0, 0, 1, 1]
 
 
@@ -79,7 +79,7 @@ def test_roles_are_dealt_anew_between_patients_and_within_them():
     label = np.array([1, 1, 0, 0, 1, 1, 0, 0, 1, 0, 1, 0])
     group = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 4])
     fold = np.array([0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0])
-    dealt = controls._dealt(label, group, fold, keys.generator(0, "test"))
+    dealt = blind_attack._dealt(label, group, fold, keys.generator(0, "test"))
     np.testing.assert_array_equal(dealt[:, 0], label)
     for g in range(4):
         assert (dealt[group == g] == dealt[group == g][0]).all()  # whole patients
@@ -118,7 +118,7 @@ def test_every_redraw_has_an_order_of_references_of_its_own(monkeypatch):
         asked.append(draw)
         return HeldOut(np.full(data.shadow_signals.member.shape, draw), np.zeros(0))
 
-    monkeypatch.setattr(controls.crossfit, "two_way", two_way)
+    monkeypatch.setattr(crossfit, "two_way", two_way)
     ids = tuple(case.data.ids)
     found = controls.redraw(case.data, ids, MembershipConfig(unit="image"), Options(8, 2, 1.0, 0), 3)
     assert len(set(asked)) == len(found) == 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from naive_expectation import means, residuals
 
-from attack.inference import calibration, controls, crossfit, estimate
+from attack.inference import calibration, controls, crossfit, estimate, reference_choice
 from attack.inference.ablation import families_left_out
 from attack.inference.crossfit import Options
 
@@ -74,14 +74,14 @@ def test_a_family_left_out_as_a_naive_loop_has_it(two_families):
     found = families_left_out.leave_one_out(data, options, 0)
     fold = crossfit.folds(data.group, 3, 0)
     known = data.only(np.arange(8))
-    order = calibration.priorities(data.ids, 16, 0, 0)[:, :8]
+    order = reference_choice.priorities(data.ids, 16, 0, 0)[:, :8]
     count = min(sum(not held for held in column) for column in known.shadow_signals.member.T.tolist()) - 1
-    references = calibration.choose_references(known.shadow_signals, order, count)
+    references = reference_choice.choose_references(known.shadow_signals, order, count)
     k, f = 12, 1
     here = fold[data.group] == f
     each = []
     for j in range(8):
-        chosen = calibration.choose_references(known.shadow_signals, order, count, (j,))
+        chosen = reference_choice.choose_references(known.shadow_signals, order, count, (j,))
         each.append(residuals(known.shadow_signals.values[j], means(known.shadow_signals, chosen), ~here))
     combiner, pooled = crossfit.fit_on(np.stack(each), known, range(8), fold == f, 0.1)
     own = residuals(data.shadow_signals.values[k], means(known.shadow_signals, references), ~here)

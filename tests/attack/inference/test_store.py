@@ -14,7 +14,7 @@ from attack.evidence import layout, measuring, pile_shift
 from attack.evidence.embedded_pile import EmbeddedPile
 from attack.evidence.embeddings import builtin
 from attack.evidence.signals import SIGNALS
-from attack.inference import controls, fitting, store
+from attack.inference import controls, crossfit, fitting, store
 from attack.inference.crossfit import Options
 from shadow import fleet, piles
 from shadow.config import MembershipConfig
@@ -166,13 +166,13 @@ def test_memberships_are_redrawn_for_the_shadows_that_are_there(monkeypatch, gon
     shadows = [k for k in range(16) if k not in gone]
     case = controls.evidence_of(0.0, 0, controls.Size(shadows=len(shadows), dev=30, test=4))
     config, options = MembershipConfig(unit="image", block=8), Options(8, 2, 1.0, 0)
-    asked, true = [], controls.crossfit.two_way
+    asked, true = [], crossfit.two_way
 
     def two_way(data, *rest):
         asked.append(data.shadow_signals.member)
         return true(data, *rest)
 
-    monkeypatch.setattr(controls.crossfit, "two_way", two_way)
+    monkeypatch.setattr(crossfit, "two_way", two_way)
     ids = tuple(case.data.ids)
     row = controls.redrawn(controls.redraw(case.data, ids, config, options, redraws, shadows), 0.5)
     drawn = [membership.draw(ids, 16, config, 1_000_003 * (i + 1))[shadows] for i in range(20 * redraws)]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from naive_expectation import held_out, means, residuals
 
-from attack.inference import calibration, crossfit, target
+from attack.inference import calibration, crossfit, reference_choice, target
 from attack.inference.crossfit import Labelled, Options
+from attack.inference.shadow_signals import ShadowSignals
 from attack.metrics import ranking
 from shadow.config import MembershipConfig
 from shadow.training import membership
@@ -40,9 +41,7 @@ def world(seed, relatives=2.0):
         ids, SHADOWS, MembershipConfig(unit="image", block=SHADOWS), seed
     )  # are no references
     sides = (steps[:, :, : len(dev)], held), (steps[:, :, len(dev) :], no_reference)
-    shadow_signals, other = (
-        calibration.ShadowSignals(side[1], side, member, member, ("mosaic",)) for side, member in sides
-    )
+    shadow_signals, other = (ShadowSignals(side[1], side, member, member, ("mosaic",)) for side, member in sides)
     pile = shown(mine, 1.0)
     asked_about = target.Target(pile[: len(dev)], pile[len(dev) :], ~mine[: len(dev)], other, ids)
     return Labelled(shadow_signals, tuple(f"d{i}" for i in range(len(dev))), dev), asked_about, mine[len(dev) :]
@@ -50,7 +49,7 @@ def world(seed, relatives=2.0):
 
 def relative(shadow_signals, ids, count):
     """References' means [step, image, column], by a loop over the shadows in their order."""
-    order, chosen = calibration.priorities(ids, SHADOWS, 0, 0), []
+    order, chosen = reference_choice.priorities(ids, SHADOWS, 0, 0), []
     for x in range(len(ids)):
         free = [m for m in range(SHADOWS) if not shadow_signals.member[m, x]]
         chosen.append(sorted(free, key=lambda m: order[x, m])[:count])
@@ -81,7 +80,9 @@ def test_candidates_on_a_target_against_a_loop(presumed, aside):
     null, pooled = known[asked.null], np.array([2.0])
     mean, square, count = null.mean(0), null.var(0), len(null)
     if presumed:
-        found = calibration.shadow_residuals(data.shadow_signals, calibration.priorities(data.ids, SHADOWS, 0, 0), 2)
+        found = calibration.shadow_residuals(
+            data.shadow_signals, reference_choice.priorities(data.ids, SHADOWS, 0, 0), 2
+        )
         nulls = calibration.presumed_nulls(null, found.outside(left), ~data.shadow_signals.member, pooled)
         mean = nulls.total[0] / count
         square = nulls.square[0] / count - mean**2
