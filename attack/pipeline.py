@@ -18,7 +18,7 @@ from attack.decision import submission
 from attack.evidence import layout, measuring, proxies
 from attack.evidence.embeddings import builtin, supplied
 from attack.inference import reference_choice, store
-from attack.report import progress, wording
+from attack.report import formats, progress, wording
 from attack.report.progress import Step
 from shadow import fleet, hub, workdir
 from shadow.config import Config
@@ -255,7 +255,7 @@ class Run:
         present = fleet.present(self.folder, self.config)
         missing = sorted(set(range(asked)) - set(present))
         if missing:
-            said = f"{len(present)} of {asked} shadows are there (missing: {wording.listed(missing)})"
+            said = f"{len(present)} of {asked} shadows are there (missing: {formats.listed(missing)})"
             if not self.config.attack.allow_missing:
                 raise UserError(
                     f"{said}: run `launch.py sample`, or go on without them with --config.attack.allow_missing=true"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from attack.report import figures, wording
+from attack.report import figures, formats
 from attack.report.view import Row, Scale
 
 
@@ -17,14 +17,14 @@ def family_rows(evaluation: dict[str, Any]) -> list[Row]:
     left_out = found.get("left_out")
     rows = []
     for i, (name, auc) in enumerate(zip(found.get("names") or [], found.get("two_way") or [], strict=True)):
-        without = wording.number(left_out["by_family"][i]) if left_out else "–"
+        without = formats.number(left_out["by_family"][i]) if left_out else "–"
         why = "" if left_out else found.get("why") or ""
         shadows = f"{found['shadows'][i]} shadows"
-        rows.append(Row(name, wording.number(auc), note=shadows, why=why, cells=(without,)))
+        rows.append(Row(name, formats.number(auc), note=shadows, why=why, cells=(without,)))
     if left_out:
         mean = float(np.average(found["two_way"], weights=found["shadows"]))
-        cell = f"{wording.number(left_out['auc'])} {wording.interval(left_out['interval'])}"
-        rows.append(Row("all", wording.number(mean), cells=(cell,)))
+        cell = f"{formats.number(left_out['auc'])} {formats.interval(left_out['interval'])}"
+        rows.append(Row("all", formats.number(mean), cells=(cell,)))
     return rows
 
 
@@ -36,7 +36,7 @@ def part_rows(evaluation: dict[str, Any]) -> list[Row]:
     rows = []
     for row in parts:
         limits = None if row["error"] is None else (row["drop"] - 2 * row["error"], row["drop"] + 2 * row["error"])
-        cells = (_signed(row["left_out"]), wording.number(row["alone"]))
+        cells = (_signed(row["left_out"]), formats.number(row["alone"]))
         rows.append(
             Row(
                 row["name"],

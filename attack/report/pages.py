@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jinja2
 
-from attack.report import wording
+from attack.report import formats
 
 _SHARED = Path(__file__).parent  # style, macros and what every head holds
 
@@ -21,5 +21,5 @@ def template(name: str, folder: Path = _SHARED) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["percent"] = wording.percent
+    environment.filters["percent"] = formats.percent
     return environment.get_template(name)

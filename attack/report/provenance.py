@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from attack.report import wording
+from attack.report import formats
 from shadow.config import Config
 from shadow.errors import UserError
 from shadow.fleet import families
@@ -124,7 +124,7 @@ def _shown(value: Any) -> str:
 def facts(workdir: Path, config: Config, evaluation: dict[str, Any]) -> list[tuple[str, str]]:
     """The run in a few lines, for the head of the section."""
     gone = evaluation.get("shadows_missing") or []
-    named = f" (missing: {wording.listed(gone, 40)})" if gone else ""
+    named = f" (missing: {formats.listed(gone, 40)})" if gone else ""
     rows = [("Shadows", f"{evaluation.get('shadows_used')} of {evaluation.get('shadows_asked')} asked for{named}")]
     if (workdir / "plan.json").is_file():
         packs = read_json(workdir / "plan.json").get("packs") or []

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from attack.metrics import score
-from attack.report import figures, view, wording
+from attack.report import figures, formats, view, wording
 from attack.report.provenance import read_json
 
 
@@ -56,9 +56,9 @@ def read(
 
 def _figure(name: str, figure: dict[str, Any], predicted: str, note: str = "") -> view.Row:
     limits = (figure.get("low"), figure.get("high"))
-    why = "" if figure.get("value") is not None else wording.not_measurable(figure.get("why"))
-    value = wording.number(figure.get("value"))
-    return view.Row(name, value, wording.interval(limits), note or why, cells=(predicted,))
+    why = "" if figure.get("value") is not None else formats.not_measurable(figure.get("why"))
+    value = formats.number(figure.get("value"))
+    return view.Row(name, value, formats.interval(limits), note or why, cells=(predicted,))
 
 
 def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
@@ -66,7 +66,7 @@ def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
     two_way = evaluation.get("two_way") or {}
 
     def expected(value: float | None, limits: Any = None) -> str:
-        return f"{wording.number(value)} {wording.interval(limits)}".strip()
+        return f"{formats.number(value)} {formats.interval(limits)}".strip()
 
     def on_shadows(value: float | None, limits: Any = None) -> str:
         return "–" if value is None else f"{expected(value, limits)} on the shadows"
@@ -89,7 +89,7 @@ def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
                 f"{point['true_positives']} of {point['members']} used, "
                 f"{point['false_positives']} of {point['non_members']} unused flagged"
             )
-        name = f"TPR at {wording.percent(point['wanted_fpr'])} FPR"
+        name = f"TPR at {formats.percent(point['wanted_fpr'])} FPR"
         rows.append(_figure(name, point, on_shadows(mine.get("tpr"), mine.get("interval")), note))
     if result["probability"]:
         for key, name in (("brier", "Brier score"), ("ece", "Calibration error")):
@@ -99,7 +99,7 @@ def _rows(result: dict[str, Any], evaluation: dict[str, Any]) -> list[view.Row]:
         if best:
             trivial = result["baselines"]["all_ones"][aim]
             name = {"f1": "F1", "kappa": "Cohen's kappa", "accuracy": "Accuracy"}[aim] + " of the submission"
-            note = f"saying “used” to everything reaches {wording.number(trivial)}"
+            note = f"saying “used” to everything reaches {formats.number(trivial)}"
             rows.append(_figure(name, best["reached"], expected(best["expected"]), note))
     if result["decision"]:
         among = result["decision"]["undetermined_as_not_used"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attack.report import wording
+from attack.report import formats, wording
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Scale:
         return f"{100 * share:.2f}%"
 
     def span(self, limits: Sequence[float] | None) -> tuple[str, str] | None:
-        if not wording.interval(limits):
+        if not formats.interval(limits):
             return None
         assert limits is not None
         low, high = (min(max(limit, self.low), self.high) for limit in limits)
@@ -103,13 +103,13 @@ def auc_scale(evaluation: dict[str, Any]) -> Scale:
 def auc_row(name: str, node: dict[str, Any] | None, scale: Scale, note: str = "", *cells: str) -> Row:
     node = node or {}
     if node.get("auc") is None:
-        return Row(name, "–", "", note, wording.not_measurable(node.get("why")), None, cells)
+        return Row(name, "–", "", note, formats.not_measurable(node.get("why")), None, cells)
     limits = node.get("interval")
     track = scale.track(node["auc"], limits, node.get("prediction_interval"))
     return Row(
         name,
-        wording.number(node["auc"]),
-        wording.interval(limits),
+        formats.number(node["auc"]),
+        formats.interval(limits),
         note,
         node.get("why") or "",
         track,
@@ -125,19 +125,19 @@ def counts(node: dict[str, Any]) -> str:
 
 def rate_row(point: dict[str, Any]) -> Row:
     """A line of TPR at a false positive rate, with the false positive rate that came out."""
-    name = f"at {wording.percent(point['fpr'])} false positives"
+    name = f"at {formats.percent(point['fpr'])} false positives"
     if point.get("tpr") is None:
-        return Row(name, "–", why=wording.not_measurable(point.get("why")), cells=("", ""))
+        return Row(name, "–", why=formats.not_measurable(point.get("why")), cells=("", ""))
     found = f"{point['true_positives']:,} of {point['members']:,}"
     wrong = f"{point['false_positives']:,} of {point['non_members']:,}"
     realised = point["false_positives"] / point["non_members"]
     track = UNIT.track(point["tpr"], point.get("interval"))
     return Row(
         name,
-        wording.number(point["tpr"]),
-        wording.interval(point.get("interval")),
+        formats.number(point["tpr"]),
+        formats.interval(point.get("interval")),
         track=track,
-        cells=(found, f"{wrong} = {wording.percent(round(realised, 4))}"),
+        cells=(found, f"{wrong} = {formats.percent(round(realised, 4))}"),
     )
 
 
@@ -159,7 +159,7 @@ def thresholds(evaluation: dict[str, Any]) -> list[float]:
 def cards(evaluation: dict[str, Any], scale: Scale) -> list[Row]:
     """The key figures of the first screen."""
     two_way, headline = evaluation.get("two_way") or {}, wording.headline(evaluation)
-    mean = f"{wording.number(two_way.get('auc'))} {wording.interval(two_way.get('interval'))}".rstrip()
+    mean = f"{formats.number(two_way.get('auc'))} {formats.interval(two_way.get('interval'))}".rstrip()
     by = "labelled slices of this generator" if headline["from"] == "dev" else "slices known not to be used"
     note = f"by {by}; on the shadows it is {mean}"
     expected = evaluation.get("expected") or {}
@@ -170,7 +170,7 @@ def cards(evaluation: dict[str, Any], scale: Scale) -> list[Row]:
         "On the shadows: used slices found",
         point.value,
         point.interval,
-        f"{point.cells[0]}, with {wording.percent(rate['fpr'])} false alarms among unused slices"
+        f"{point.cells[0]}, with {formats.percent(rate['fpr'])} false alarms among unused slices"
         if not point.why
         else "",
         point.why,
@@ -205,14 +205,14 @@ def prior_rows(evaluation: dict[str, Any]) -> list[Row]:
     """What a flag is worth under other priors, by the rates that the shadows show."""
     rows = []
     for row in evaluation.get("priors") or []:
-        name = f"{wording.percent(row['prior'])} were used"
+        name = f"{formats.percent(row['prior'])} were used"
         if row.get("ppv") is None:
-            rows.append(Row(name, "–", why=wording.not_measurable(row.get("why")), cells=("", "")))
+            rows.append(Row(name, "–", why=formats.not_measurable(row.get("why")), cells=("", "")))
             continue
-        cells = (wording.number(row.get("tpr")), wording.number(row.get("fpr")))
+        cells = (formats.number(row.get("tpr")), formats.number(row.get("fpr")))
         limits = row.get("interval")
         track = UNIT.track(row["ppv"], limits)
-        rows.append(Row(name, wording.number(row["ppv"]), wording.interval(limits), track=track, cells=cells))
+        rows.append(Row(name, formats.number(row["ppv"]), formats.interval(limits), track=track, cells=cells))
     return rows
 
 
@@ -223,16 +223,16 @@ def regime_rows(evaluation: dict[str, Any]) -> list[Row]:
         dots = [dot for dot in row.get("shadows") or [] if dot is not None]
         target = row.get("target")
         if target is None or not dots:
-            rows.append(Row(row["name"], "–", why=wording.not_measurable(row.get("why"))))
+            rows.append(Row(row["name"], "–", why=formats.not_measurable(row.get("why"))))
             continue
         low, high = min(*dots, target), max(*dots, target)
         margin = 0.08 * (high - low) or 1.0
         scale = Scale(low - margin, high + margin)
         inside = min(dots) <= target <= max(dots)
         track = scale.track(target, dots=dots)
-        spread = f"{wording.number(min(dots))} to {wording.number(max(dots))}"
+        spread = f"{formats.number(min(dots))} to {formats.number(max(dots))}"
         note = "" if inside else "beyond the range of the shadows"
-        rows.append(Row(row["name"], wording.number(target), spread, note, track=track))
+        rows.append(Row(row["name"], formats.number(target), spread, note, track=track))
     return rows
 
 
@@ -255,8 +255,8 @@ def success_row(patients: dict[str, Any]) -> Row | None:
     if not shares:
         return None
     scale = Scale(min(0.4, *shares), 1.0, 0.5)
-    spread = f"{wording.number(shares[0])} to {wording.number(shares[-1])}"
-    return Row("Every patient (dots)", wording.number(patients["median"]), spread, track=scale.track(None, dots=shares))
+    spread = f"{formats.number(shares[0])} to {formats.number(shares[-1])}"
+    return Row("Every patient (dots)", formats.number(patients["median"]), spread, track=scale.track(None, dots=shares))
 
 
 def transfer_rows(dev: dict[str, Any] | None) -> list[Row]:
@@ -269,11 +269,11 @@ def transfer_rows(dev: dict[str, Any] | None) -> list[Row]:
     rows = []
     for key, name in (("brier", "Brier score"), ("log_loss", "Log loss"), ("ece", "Calibration error")):
         cells = tuple(
-            f"{wording.number(figure['value'])} {wording.interval((figure['low'], figure['high']))}"
+            f"{formats.number(figure['value'])} {formats.interval((figure['low'], figure['high']))}"
             for figure in ([mended["cross_validated"][key]] if mended else [])
         )
         limits = (before[key]["low"], before[key]["high"])
-        rows.append(Row(name, wording.number(before[key]["value"]), wording.interval(limits), cells=cells))
+        rows.append(Row(name, formats.number(before[key]["value"]), formats.interval(limits), cells=cells))
     return rows
 
 
@@ -285,6 +285,6 @@ def probability_rows(two_way: dict[str, Any]) -> list[Row]:
         ("ece", "Calibration error", "mean distance of the points from the diagonal"),
     ):
         value = two_way.get(key)
-        why = wording.not_measurable(two_way.get(f"{key}_why") or two_way.get("why"))
-        rows.append(Row(name, wording.number(value), "", note, "" if value is not None else why))
+        why = formats.not_measurable(two_way.get(f"{key}_why") or two_way.get("why"))
+        rows.append(Row(name, formats.number(value), "", note, "" if value is not None else why))
     return rows

@@ -1,59 +1,12 @@
-"""Numbers and the report's plain sentences. All wording that carries the verdict is here, and tested."""
+"""The plain sentences of a report. All wording that carries the verdict is here, and tested."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-NO_FIGURE = "not measurable"
-ALARM = 0.05  # of all controls together (Bonferroni)
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """`0.86`; never `-0.00`; a dash where there is no number."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{round(float(value), digits) + 0.0:.{digits}f}"
-
-
-def interval(limits: Sequence[float | None] | None) -> str:
-    """`[0.70, 0.95]`; empty where there is none."""
-    if not limits or any(limit is None or not math.isfinite(limit) for limit in limits):
-        return ""
-    return f"[{number(limits[0])}, {number(limits[1])}]"
-
-
-def p_value(value: float | None) -> str:
-    return "< 0.01" if value is not None and value < 0.01 else number(value)
-
-
-def percent(rate: float) -> str:
-    """`10 %`, `0.1 %`."""
-    return f"{round(100 * rate, 6):g} %"
-
-
-def not_measurable(why: str | None) -> str:
-    return f"{NO_FIGURE}: {why}" if why else NO_FIGURE
-
-
-def of_100(value: float) -> str:
-    """`about 86`; the ends stay apart from certainty."""
-    if value >= 0.995:
-        return "more than 99"
-    return "fewer than 1" if value < 0.005 else f"about {round(100 * value)}"
-
-
-def range_of_100(limits: Sequence[float]) -> str:
-    """`70 to 95`, rounded outwards."""
-    return f"{math.floor(round(100 * limits[0], 6))} to {math.ceil(round(100 * limits[1], 6))}"
-
-
-def listed(numbers: Sequence[int], most: int = 4) -> str:
-    """`3, 7`; of a long row the first and how many more."""
-    left = len(numbers) - most
-    return ", ".join(map(str, numbers[:most])) + (f" and {left} more" if left > 0 else "")
+from attack.report.formats import interval, listed, not_measurable, number, of_100, percent, range_of_100
 
 
 def shadows(evaluation: dict[str, Any]) -> str:
@@ -180,55 +133,6 @@ def right_decisions(counts: dict[str, dict[str, int]]) -> str:
     )
 
 
-def alarms(evaluation: dict[str, Any]) -> list[str]:
-    """To be read before the result is believed: missing shadows, a target unlike the shadows, a control that shows."""
-    found = []
-    if missing(evaluation):
-        found.append(
-            f"Only {missing(evaluation)}. The run was told to go on without the others: every figure rests on fewer "
-            "generators than were asked for."
-        )
-    null = evaluation.get("null") or {}
-    if null.get("presumed"):
-        few = f", and only {null['known']} others are known not to be used" if null["known"] else ""
-        found.append(
-            f"Nothing is known about the {null['unknown']} reference slices{few}: it is presumed that most of them "
-            "were not used to train the generator under test. If many were, or if they are of another kind than the "
-            "candidates, the scores are shifted and the probabilities wrong."
-        )
-    regime = evaluation.get("regime") or {}
-    if regime.get("inside") is False:
-        found.append(regime.get("message") or "The target behaves unlike the shadows.")
-    asked = evaluation.get("candidates") or {}
-    if asked.get("blind_p") is not None and asked.get("auc") is None:
-        found.append(f"No fair comparison: {asked['why']}.")
-    if asked.get("aside"):
-        found.append(
-            f"{asked['aside']} of {asked['aside'] + asked['candidates']} candidates are left out of the comparison: "
-            "another slice of their patient is known to be used, and of too few slices known not to be used is that "
-            "so. Relatives of a used slice stand above others whether or not they were used. The verdict and the "
-            "stated AUC rest on the other candidates."
-        )
-    dev, two_way = evaluation.get("dev") or {}, evaluation.get("two_way") or {}
-    wide = two_way.get("prediction_interval")
-    for what, node in (("the labelled development slices", dev), ("these candidates", asked)):
-        if node.get("interval") and wide and interval(wide) and node["interval"][1] < wide[0]:
-            found.append(
-                f"The attack is weaker on {what} (AUC {number(node['auc'])} {interval(node['interval'])}) than on the "
-                f"shadows (prediction interval {interval(wide)}): the target leaks less than they do. No figure of the "
-                "shadows holds for it."
-            )
-    controls = evaluation.get("controls") or []
-    for row in controls:
-        if row.get("p") is not None and row["p"] < ALARM / len(controls):
-            figure = f"AUC {number(row.get('auc'))} {interval(row.get('interval'))}".rstrip()
-            found.append(
-                f"The control “{row['name']}” should show nothing, but does ({figure}, p {p_value(row['p'])}): part of "
-                "the result may come from how the slices were chosen, not from what the generator leaks."
-            )
-    return found
-
-
 def patients(evaluation: dict[str, Any]) -> str:
     """How exposed single patients are on the shadows."""
     found = evaluation.get("patients") or {}
@@ -303,7 +207,7 @@ def decided(evaluation: dict[str, Any]) -> str:
             "probability next to the prior. "
         )
     elif evaluation.get("fpr"):
-        by = "slices known not to be used" if _fpr_limits(evaluation) else "the probabilities"
+        by = "slices known not to be used" if fpr_limits(evaluation) else "the probabilities"
         rule = (
             f"“Used” is decided where, by {by}, about {percent(evaluation['fpr'])} of unused slices would be flagged; "
             "what is neither clearly used nor clearly unused is undetermined. "
@@ -328,82 +232,6 @@ def _submission(evaluation: dict[str, Any]) -> str:
     )
 
 
-def cautions(evaluation: dict[str, Any], prior: float) -> list[tuple[str, str]]:
-    """(heading, text) of what the result cannot tell."""
-    two_way = evaluation.get("two_way") or {}
-    mean, wide = interval(two_way.get("interval")), interval(two_way.get("prediction_interval"))
-    gone = f" Only {missing(evaluation)}." if missing(evaluation) else ""
-    regime = (evaluation.get("regime") or {}).get("message") or "Where the target lies was not measured."
-    size, seen = evaluation.get("pile_size") or 0, evaluation.get("target_pile") or 0
-    more = (
-        f" Of the target {seen:,} images were compared and of each shadow {size:,}: more images show more, so the AUC "
-        "of the shadows is rather a floor, and the interval for a single generator is open above."
-        if seen > size
-        else ""
-    )
-    return [
-        (
-            "“No leakage found” is not proof of privacy",
-            "This is one attack that sees generated images only. A stronger attack, more generated images or "
-            "access to the generator itself may find what this one misses, and single patients can be "
-            "exposed while the average looks like chance.",
-        ),
-        (
-            "Probabilities rest on a prior",
-            f"Every probability here assumes that {percent(prior)} of the candidates had been used. "
-            "If far fewer were, most slices flagged “used” are false alarms: see the table of priors.",
-        ),
-        (
-            "Shadows are stand-ins",
-            "The attack was fitted and measured on shadow generators, trained for that, not on the target. "
-            f"It holds for the target as far as the target resembles them. {regime}{more}{gone}",
-        ),
-        (
-            "Two intervals, two questions",
-            (f"The mean over generators like the shadows lies in {mean}. " if mean else "")
-            + (f"A single generator like them lies in the wider {wide}. " if wide else "")
-            + _foreseen(evaluation)
-            + "A slice's own interval says how well its probability is known, not how likely membership is.",
-        ),
-        ("“Used” includes false alarms", _false_alarms(evaluation)),
-        (
-            "A slice is not a patient",
-            "“Not used” is said of a slice. Another slice of the same patient may have been used, and such "
-            "slices are the hardest to tell apart.",
-        ),
-    ]
-
-
-def _foreseen(evaluation: dict[str, Any]) -> str:
-    found = evaluation.get("candidates") or {}
-    if found.get("auc") is None:
-        return ""
-    return (
-        "How far these candidates stand above slices known not to be used speaks for an AUC of "
-        f"{number(found['auc'])} {interval(found['interval'])} on them. "
-    )
-
-
-def _fpr_limits(evaluation: dict[str, Any]) -> tuple[float, float] | None:
+def fpr_limits(evaluation: dict[str, Any]) -> tuple[float, float] | None:
     """Of the false positive rate of `used`, where slices known not to be used set its threshold."""
     return (evaluation.get("thresholds") or {}).get("fpr_interval")
-
-
-def _false_alarms(evaluation: dict[str, Any]) -> str:
-    """The false positive rate that was wanted, and what is known of the one that is to be expected."""
-    wanted = evaluation.get("fpr")
-    limits = _fpr_limits(evaluation)
-    if not wanted:
-        return "How many false alarms there are is not known."
-    start = f"The decision aims at flagging {percent(wanted)} of the unused slices. "
-    if limits is None:
-        return (
-            f"{start}Too few slices are known not to be used to set its threshold, so the probabilities set it; how "
-            "many it flags cannot be checked here."
-        )
-    low, high = (percent(round(limit, 3)) for limit in limits)
-    return (
-        f"{start}Its threshold was set on the scores of {evaluation['thresholds']['nulls']} slices known not to be "
-        "used, on the target's own images. If these are like the other unused slices and independent, it flags "
-        f"{low} to {high} of those (95 % limits); several slices of one patient make that range wider."
-    )

@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from attack.metrics import score
-from attack.report import ablation, figures, gallery, pages, provenance, truth, view, wording
+from attack.report import ablation, cautions, figures, formats, gallery, pages, provenance, truth, view, wording
 from shadow import files
 from shadow.config import Config
 from shadow.data import manifest as manifests
@@ -64,8 +64,8 @@ def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
         regime=evaluation.get("regime") or {},
         flips=wording.flips(evaluation),
         online=config.membership.candidates,
-        alarms=wording.alarms(evaluation),
-        cautions=wording.cautions(evaluation, prior),
+        alarms=cautions.alarms(evaluation),
+        cautions=cautions.cautions(evaluation, prior),
         facts=provenance.facts(workdir, config, evaluation),
         versions=provenance.versions(),
         hashes=provenance.hashes(workdir),
@@ -102,9 +102,9 @@ def _candidates(predictions: score.Predictions, known: truth.TruthSection | None
         rows.append(
             {
                 "id": name,
-                "score": wording.number(float(predictions.score[index])),
-                "probability": wording.number(value),
-                "interval": wording.interval(limits),
+                "score": formats.number(float(predictions.score[index])),
+                "probability": formats.number(value),
+                "interval": formats.interval(limits),
                 "track": view.UNIT.track(value, limits),
                 "decision": decision,
                 "truth": "" if used is None else "used" if used else "not used",
@@ -134,7 +134,7 @@ def _plots(evaluation: dict[str, Any], held: dict[str, np.ndarray] | None) -> li
     """(svg or why not, title, caption) of how well the attack works on held-out pairs."""
     two_way, thresholds = evaluation.get("two_way") or {}, view.thresholds(evaluation)
     points = [row for row in two_way.get("tpr_at_fpr") or [] if row.get("tpr") is not None and row.get("interval")]
-    none = Markup('<p class="none">{}</p>').format(wording.not_measurable(two_way.get("why")))
+    none = Markup('<p class="none">{}</p>').format(formats.not_measurable(two_way.get("why")))
     rows = [row for row in two_way.get("reliability") or [] if row.get("observed") is not None]
     return [
         (
@@ -178,16 +178,16 @@ def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
     weights = (evaluation.get("dev") or {}).get("weights") or {}
 
     def moved(name: str) -> tuple[str, ...]:
-        return (wording.number(weights[name]),) if weights else ()
+        return (formats.number(weights[name]),) if weights else ()
 
     note = "shadows and patients never seen in fitting, non-members weighted to lie as near to members as the target's"
     whole = view.auc_row("All pairs", two_way, scale, note, view.counts(two_way))
     signals = [
-        view.auc_row(row["name"], row, scale, "", wording.number(row.get("weight")), *moved(row["name"]))
+        view.auc_row(row["name"], row, scale, "", formats.number(row.get("weight")), *moved(row["name"]))
         for row in evaluation.get("signals") or []
     ]
     controls = [
-        view.auc_row(row["name"], row, scale, row.get("what") or "", wording.p_value(row.get("p")))
+        view.auc_row(row["name"], row, scale, row.get("what") or "", formats.p_value(row.get("p")))
         for row in evaluation.get("controls") or []
     ]
     dev, asked = evaluation.get("dev"), evaluation.get("candidates")

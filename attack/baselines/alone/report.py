@@ -10,7 +10,7 @@ import numpy as np
 
 from attack.baselines.alone import statements
 from attack.metrics import score
-from attack.report import gallery, provenance, view, wording
+from attack.report import formats, gallery, provenance, view
 from attack.report.pages import template
 from attack.report.write import FOLD, LOWEST_SHOWN
 from shadow import files
@@ -75,10 +75,10 @@ def _candidates(predictions: score.Predictions, path: Path) -> list[dict[str, An
         said = [row[1] for row in csv.reader(stream)]
     rows = []
     for rank, index in enumerate(np.argsort(-predictions.score, kind="stable").tolist(), start=1):
-        value = wording.number(float(predictions.score[index]), 4)
+        value = formats.number(float(predictions.score[index]), 4)
         label = "used" if said[index] == "1" else "not used"
         known = predictions.probability
-        chance = wording.number(float(known[index])) if known is not None else ""
+        chance = formats.number(float(known[index])) if known is not None else ""
         rows.append(
             {"id": predictions.ids[index], "rank": rank, "score": value, "chance": chance, "label": label}
             # what the gallery prints where a real report has more

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attack.baselines import BASELINES
-from attack.report import wording
+from attack.report import formats
 
 OBJECTIVES = {"f1": "F1", "kappa": "kappa", "accuracy": "accuracy"}
 TOO_FEW = "too few groups to pick on some and judge on others"
@@ -96,8 +96,8 @@ def chosen(content: dict[str, Any]) -> str:
         "default": "by default, since nothing here measures which is best",
     }[by]
     said = content["submission"]
-    objective, prior = OBJECTIVES[said["objective"]], wording.percent(said["prior"])
-    value = wording.number(said["expected"])
+    objective, prior = OBJECTIVES[said["objective"]], formats.percent(said["prior"])
+    value = formats.number(said["expected"])
     rule = {
         "expected": f"submission.csv has the labels with the highest expected {objective} under the probabilities of "
         f"predictions.csv: {value}, if a share of {prior} of the candidates was used (attack.prior).",
@@ -123,12 +123,12 @@ def picked(content: dict[str, Any]) -> str:
     if not found:
         return ""
     if found["auc"] is None:
-        return f"What picking the best one is worth is {wording.not_measurable(TOO_FEW)}."
+        return f"What picking the best one is worth is {formats.not_measurable(TOO_FEW)}."
     names = sorted(set(found["names"]))
     return (
         f"The best of {len(content['dev']['auc'])} looks better than it is. Picked on some of the patients and "
-        f"judged on the others, the pick reached an AUC of {wording.number(found['auc'])} "
-        f"{wording.interval(found['interval'])}; picked were {', '.join(names)}."
+        f"judged on the others, the pick reached an AUC of {formats.number(found['auc'])} "
+        f"{formats.interval(found['interval'])}; picked were {', '.join(names)}."
     )
 
 

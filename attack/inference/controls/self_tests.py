@@ -91,9 +91,7 @@ def evidence_of(copies: float, seed: int, size: Size) -> Case:
 
     values = np.stack([measured(pile) for pile in piles])
     shadows, nobody = values[:-1], np.zeros((size.shadows, size.test), bool)
-    about = ShadowSignals(
-        shadows, shadows[None], np.hstack([held, nobody]), np.hstack([held, nobody]), plan.names
-    )
+    about = ShadowSignals(shadows, shadows[None], np.hstack([held, nobody]), np.hstack([held, nobody]), plan.names)
     shadow_signals, other = about.about(np.arange(size.dev)), about.about(size.dev + np.arange(size.test))
     asked = Target(values[-1, : size.dev], values[-1, size.dev :], ~dev_used, other, test_ids)
     return Case(Labelled(shadow_signals, dev_ids, np.arange(size.dev)), asked, label.astype(int))

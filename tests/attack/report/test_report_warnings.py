@@ -8,7 +8,7 @@ import pytest
 from html_page import Page
 from made_up_run import EVALUATION, SHADOWS, alter, cannot_tell, config, labelled_only, make_run
 
-from attack.report import view, wording
+from attack.report import cautions, view, wording
 from attack.report.write import write_report
 from shadow import files
 from shadow.errors import UserError
@@ -76,8 +76,8 @@ def test_missing_parts_are_the_users_to_mend(run, tmp_path):
 
 
 def test_alarms_stand_on_the_first_screen(run, page, tmp_path):
-    assert wording.alarms({}) == []
-    (control,) = wording.alarms(EVALUATION)
+    assert cautions.alarms({}) == []
+    (control,) = cautions.alarms(EVALUATION)
     assert "“wrong pile” should show nothing, but does (AUC 0.49 [0.40, 0.58], p < 0.01)" in control
     assert 0 < page.index("wrong pile” should show nothing") < page.index("<main>")
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 from made_up_run import EVALUATION, labelled_only
 
-from attack.report import view, wording
+from attack.report import formats, view, wording
 
 
 def test_the_verdict_of_a_leak():
@@ -64,15 +64,15 @@ def test_the_truth_sentence_says_where_the_measurement_lies():
 
 
 def test_numbers():
-    assert wording.number(-0.001) == "0.00"
-    assert wording.number(None) == "–"
-    assert wording.number(float("nan")) == "–"
-    assert wording.interval([0.701, 0.95]) == "[0.70, 0.95]"
-    assert wording.interval([None, 1]) == wording.interval(None) == ""
-    assert [wording.percent(rate) for rate in (0.1, 0.001)] == ["10 %", "0.1 %"]
-    assert [wording.of_100(value) for value in (0.001, 0.5, 0.999)] == ["fewer than 1", "about 50", "more than 99"]
-    assert wording.range_of_100([0.7, 0.95]) == "70 to 95"
-    assert wording.range_of_100([0.708, 0.9901]) == "70 to 100"
+    assert formats.number(-0.001) == "0.00"
+    assert formats.number(None) == "–"
+    assert formats.number(float("nan")) == "–"
+    assert formats.interval([0.701, 0.95]) == "[0.70, 0.95]"
+    assert formats.interval([None, 1]) == formats.interval(None) == ""
+    assert [formats.percent(rate) for rate in (0.1, 0.001)] == ["10 %", "0.1 %"]
+    assert [formats.of_100(value) for value in (0.001, 0.5, 0.999)] == ["fewer than 1", "about 50", "more than 99"]
+    assert formats.range_of_100([0.7, 0.95]) == "70 to 95"
+    assert formats.range_of_100([0.708, 0.9901]) == "70 to 100"
 
 
 def test_tracks_stay_inside():
@@ -81,9 +81,9 @@ def test_tracks_stay_inside():
 
 
 def test_a_long_row_of_numbers_is_cut_short():
-    assert wording.listed([3, 7]) == "3, 7"
-    assert wording.listed(range(4)) == "0, 1, 2, 3"
-    assert wording.listed([5, *range(10, 30)]) == "5, 10, 11, 12 and 17 more"
+    assert formats.listed([3, 7]) == "3, 7"
+    assert formats.listed(range(4)) == "0, 1, 2, 3"
+    assert formats.listed([5, *range(10, 30)]) == "5, 10, 11, 12 and 17 more"
 
 
 def test_what_training_flipped_is_said():
