@@ -6,12 +6,11 @@ import contextlib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import threadpoolctl
 from absl import logging
 
 from attack.decision import submission
@@ -20,22 +19,16 @@ from attack.evidence.embeddings import builtin, supplied
 from attack.inference import reference_choice, store
 from attack.report import formats, progress, wording
 from attack.report.progress import Step
+from attack.stages import STAGES, Stage
 from shadow import fleet, hub, workdir
 from shadow.config import Config
 from shadow.data import manifest
+from shadow.data.manifest import Manifest
 from shadow.errors import UserError
 from shadow.fleet import orchestrate
 from shadow.fleet import plan as plans
 from shadow.fleet.locks import patient_lock
 from shadow.validate import validate
-
-# The folder of a stage's stamp, and the files without which the stage is not done, stamp or no stamp.
-STAGES = {
-    "signals": ("signals", ("signals/values.npy", "signals/names.json")),
-    "fit": ("attack", ("attack/model.json", "attack/heldout.npz", "attack/fit.json")),
-    "predict": ("attack", ("predictions.csv", "submission.csv", "attack/evaluation.json")),
-    "report": ("attack", ("report.html",)),
-}
 
 
 class Run:
@@ -47,7 +40,7 @@ class Run:
     started with other training fields.
     """
 
-    stages = STAGES
+    stages: tuple[Stage, ...] = STAGES
     commands: tuple[str, ...] = ("plan", "sample", "signals", "fit", "predict", "report")  # of `run`, in order
 
     def __init__(
@@ -112,7 +105,7 @@ class Run:
         if not (self.folder / "config.json").exists():
             print(f"{self.folder} holds no run yet")
         challenge = Step("challenge", (self.folder / "challenge").is_dir())
-        stages = [Step(name, self._done(name), self._results(name)) for name in self.stages]
+        stages = [Step(stage.name, self._done(stage.name), self._results(stage)) for stage in self.stages]
         print("challenge  given" if self.config.data.root else challenge.line)
         for line in [*self._describe(), *(stage.line for stage in stages)]:
             print(line)
@@ -121,9 +114,9 @@ class Run:
         for line in progress.following(self.folder, steps, flags or shlex.join([f"--workdir={self.folder}"])):
             print(line)
 
-    def _results(self, stage: str) -> tuple[Path, ...]:
+    def _results(self, stage: Stage) -> tuple[Path, ...]:
         """The files of a stage that are for people: those at the top of the workdir."""
-        return tuple(self.folder / name for name in self.stages[stage][1] if "/" not in name)
+        return tuple(self.folder / name for name in stage.makes if "/" not in name)
 
     def _fleet_steps(self) -> list[Step]:
         planned = (self.folder / "plan.json").exists()
@@ -134,10 +127,7 @@ class Run:
         return orchestrate.describe(self.folder, self.data_root, self.config)
 
     def signals(self) -> None:
-        with self._stage("signals") as wanted:
-            if wanted:
-                shadows = self._shadows()
-                measuring.build(self.folder, self._manifest(), self.config, shadows)
+        self._stage("signals")
 
     def proxies(self) -> None:
         """The costly part of `signals` where attack.signals holds `proxy`."""
@@ -167,54 +157,36 @@ class Run:
         return shadows
 
     def fit(self) -> None:
-        from attack.inference import fitting  # SciPy's statistics take as long to import as the other commands need
-
-        self._attack_stage("fit", fitting.fit)
+        self._stage("fit")
 
     def predict(self) -> None:
-        from attack.decision import predicting
-
-        self._attack_stage("predict", predicting.predict)
-
-    def _attack_stage(self, stage: str, work: Any) -> None:
-        with self._stage(stage) as wanted:
-            if wanted:
-                with threadpoolctl.threadpool_limits(
-                    1, user_api="blas"
-                ):  # its systems are small, see docs/decisions.md
-                    work(self.folder, self._manifest(), self.config)
+        self._stage("predict")
 
     def report(self) -> None:
-        from attack.report.write import write_report  # matplotlib and jinja2 are needed here only
+        self._stage("report")
 
-        with self._stage("report") as wanted:
-            if wanted:
-                write_report(self.folder, self.config, self.data_root)
-
-    @contextlib.contextmanager
-    def _stage(self, stage: str) -> Iterator[bool]:
-        """Yields whether the stage has work to do. Its old stamp and those of later stages go before the work and the
-        new one comes after, so that files of two configs, or of two fleets, never pass for those of one. Raises
-        UserError, and leaves everything as it is, where the stage cannot be done yet."""
+    def _stage(self, name: str) -> None:
+        """Does the stage where it is not done. Its old stamp and those of later stages go before the work and the new
+        one comes after, so that files of two configs, or of two fleets, never pass for those of one. Raises UserError,
+        and leaves everything as it is, where the stage cannot be done yet."""
         with self._alone():
-            wanted = not self._done(stage)
-            if wanted:
-                before, later_stages = self._around(stage)
-                if before:
-                    self._need(stage, before[-1])
-                self._check_inputs(first=not before)
-                for later in later_stages:
-                    workdir.unstamp(self.folder / self.stages[later][0], later)
-            yield wanted
-            if wanted:
-                workdir.stamp(self.folder / self.stages[stage][0], stage, self.config)
+            if self._done(name):
+                return
+            before, (stage, *later) = self._around(name)
+            if before:
+                self._need(name, before[-1].name)
+            self._check_inputs(first=not before)
+            for one in (stage, *later):
+                workdir.unstamp(self.folder / one.stamp, one.name)
+            stage.carry_out(self.folder, self._manifest(), self.config)
+            workdir.stamp(self.folder / stage.stamp, name, self.config)
 
     def _done(self, stage: str) -> bool:
         """Is the stage done with this config and these shadows, and every stage before it?"""
-        for name in [*self._around(stage)[0], stage]:
-            folder, made = self.stages[name]
-            stamped = workdir.is_done(self.folder / folder, name, self.config)
-            if not stamped or not all((self.folder / path).exists() for path in made):
+        before, (mine, *_) = self._around(stage)
+        for one in (*before, mine):
+            stamped = workdir.is_done(self.folder / one.stamp, one.name, self.config)
+            if not stamped or not all((self.folder / path).exists() for path in one.makes):
                 return False
         return self._is_current()
 
@@ -223,10 +195,10 @@ class Run:
         here = fleet.present(self.folder, self.config)
         return store.shadows_in(self.folder) == (here, self.config.fleet.shadows)
 
-    def _around(self, stage: str) -> tuple[list[str], list[str]]:
+    def _around(self, name: str) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
         """The stages before this one, and this one with those that rest on it."""
-        stages = list(self.stages)
-        return stages[: stages.index(stage)], stages[stages.index(stage) :]
+        place = [stage.name for stage in self.stages].index(name)
+        return self.stages[:place], self.stages[place:]
 
     def _need(self, stage: str, before: str) -> None:
         if not self._done(before):
@@ -266,12 +238,12 @@ class Run:
                 raise UserError(f"{said}, and without the others the attack cannot work: {error}") from error
             logging.warning("%s: going on without them, as attack.allow_missing says", said)
 
-    def _check_references(self, manifest: manifest.Manifest) -> None:
+    def _check_references(self, manifest: Manifest) -> None:
         """UserError where the shadows that are there leave pairs fewer references than they need."""
         member = store.membership_of(self.folder, fleet.present(self.folder, self.config))
         reference_choice.check_enough(member, fleet.pool_ids(manifest, self.config))
 
-    def _manifest(self) -> manifest.Manifest:
+    def _manifest(self) -> Manifest:
         path = self.folder / "manifest.csv"
         if not path.exists():
             raise UserError(f"{path} is missing: run `launch.py plan` first")

@@ -203,7 +203,7 @@ def test_one_more_pile_is_measured_as_those_of_the_run(images, tmp_path):
     found = attacked(folder, images, config, 0.5, ["used_0001"])
     workdir.settle(folder, config)
     workdir.stamp(folder / "signals", "signals", config)
-    shadow_signals = blackbox.ShadowSignals(subjects.Source(folder, config, found, np.load(folder / "membership.npy")))
+    shadow_signals = blackbox.SourceSignals(subjects.Source(folder, config, found, np.load(folder / "membership.npy")))
     pile = np.load(piles.pile_path(fleet.shadow_folder(folder, 0), config.train.steps))
     leak = shadow_signals.leak(pile, config.train.steps, 0)
     known = shadow_signals.store.labelled(config.train.steps, "generated_test")

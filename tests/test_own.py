@@ -104,7 +104,7 @@ def attacked(data, folder, online=False):
     measuring.build(folder, found, recipe, range(8))
     fitting.fit(folder, found, recipe)
     predicting.predict(folder, found, recipe)
-    write_report(folder, recipe, data)
+    write_report(folder, found, recipe)
 
 
 def test_shadows_of_few_slices_and_of_candidates(own, tmp_path, monkeypatch):

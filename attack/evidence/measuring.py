@@ -28,6 +28,13 @@ from shadow.config import Config
 from shadow.data.manifest import Manifest
 
 
+def measure(workdir: Path, manifest: Manifest, config: Config) -> None:
+    """The stage `signals` on files. Raises UserError where a pile is damaged."""
+    shadows = fleet.present(workdir, config)
+    fleet.verify_piles(workdir, shadows)
+    build(workdir, manifest, config, shadows)
+
+
 def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> None:
     """Measures every pile of `shadows` and of the target against every real image and writes the store."""
     attack, attack_data = config.attack, attack_data_of(workdir, manifest, config, shadows)

@@ -14,26 +14,25 @@ from attack.metrics import score
 from attack.report import ablation, cautions, figures, formats, gallery, pages, provenance, truth, view, wording
 from shadow import files
 from shadow.config import Config
-from shadow.data import manifest as manifests
+from shadow.data.manifest import Manifest
 from shadow.errors import UserError
 
 LOWEST_SHOWN = 3  # candidates with the lowest score at the end of the gallery
 FOLD = 40  # a longer table of candidates is folded
 
 
-def write_report(workdir: Path, config: Config, data_root: Path) -> Path:
+def write_report(workdir: Path, manifest: Manifest, config: Config) -> Path:
     """Writes WORKDIR/report.html from the files of a run and returns its path.
 
-    `data_root` is read for the gallery (`config.report.gallery`) and for `sealed/`, where it exists. Raises
+    The data are read for the gallery (`config.report.gallery`), and `sealed/` where it exists. Raises
     UserError naming a file that is missing or damaged.
     """
     evaluation = provenance.read_json(workdir / "attack" / "evaluation.json")
     predictions = score.read_predictions(workdir / "predictions.csv")
     stored = provenance.read_json(workdir / "config.json")
-    manifest = manifests.read(workdir / "manifest.csv", data_root)
     held = _held_out(workdir / "attack" / "heldout.npz")
     scale = view.auc_scale(evaluation)
-    known = truth.read(data_root, predictions, evaluation, held, scale)
+    known = truth.read(manifest.root, predictions, evaluation, held, scale)
     candidates = _candidates(predictions, known)
     two_way, headline = evaluation.get("two_way") or {}, wording.headline(evaluation)
     prior = evaluation.get("prior") or config.attack.prior
@@ -114,9 +113,7 @@ def _candidates(predictions: score.Predictions, known: truth.TruthSection | None
     return rows
 
 
-def _gallery(
-    config: Config, manifest: manifests.Manifest, candidates: Sequence[dict[str, Any]]
-) -> dict[str, Any] | None:
+def _gallery(config: Config, manifest: Manifest, candidates: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     if not gallery.is_shown(config):
         return None
     top = list(candidates[: config.report.gallery_rows])

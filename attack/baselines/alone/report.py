@@ -15,15 +15,14 @@ from attack.report.pages import template
 from attack.report.write import FOLD, LOWEST_SHOWN
 from shadow import files
 from shadow.config import Config
-from shadow.data import manifest as manifests
+from shadow.data.manifest import Manifest
 
 _HASHED = ("manifest.csv", "scores.csv", "submission.csv")
 
 
-def write_report(workdir: Path, config: Config, data_root: Path) -> None:
+def write_report(workdir: Path, manifest: Manifest, config: Config) -> None:
     """Writes WORKDIR/report.html from the files of the run. Raises UserError naming one that is missing or damaged."""
     content = provenance.read_json(workdir / "attack" / "baselines.json")
-    manifest = manifests.read(workdir / "manifest.csv", data_root)
     predictions = score.read_predictions(workdir / "predictions.csv")
     dev = content["dev"]
     scale = view.auc_scale({"signals": [*dev["auc"].values(), dev.get("picked") or {}]})
@@ -87,7 +86,7 @@ def _candidates(predictions: score.Predictions, path: Path) -> list[dict[str, An
     return rows
 
 
-def _gallery(config: Config, manifest: manifests.Manifest, candidates: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _gallery(config: Config, manifest: Manifest, candidates: list[dict[str, Any]]) -> dict[str, Any] | None:
     if not gallery.is_shown(config):
         return None
     top = candidates[: config.report.gallery_rows]

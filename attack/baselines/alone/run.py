@@ -10,19 +10,31 @@ from typing import NoReturn
 import numpy as np
 
 from attack.baselines import BASELINES
-from attack.baselines.alone import scoring, statements
+from attack.baselines.alone import statements
 from attack.pipeline import Run
 from attack.report.progress import Step
+from attack.stages import Stage
 from shadow import workdir
 from shadow.config import Config
 from shadow.data import manifest as manifests
 from shadow.errors import UserError
 
 LEAST_SIDE = 7  # pixels: the window of SSIM
-STAGES = {  # as attack.pipeline.STAGES
-    "predict": ("attack", ("scores.csv", "predictions.csv", "submission.csv", "attack/baselines.json")),
-    "report": ("attack", ("report.html",)),
-}
+STAGES = (
+    Stage(
+        *("predict", "attack"),
+        reads=(),
+        makes=("scores.csv", "predictions.csv", "submission.csv", "attack/baselines.json"),
+        function="attack.baselines.alone.scoring:predict",
+        one_thread=True,
+    ),
+    Stage(
+        *("report", "attack"),
+        reads=("predictions.csv", "submission.csv", "attack/baselines.json"),
+        makes=("report.html",),
+        function="attack.baselines.alone.report:write_report",
+    ),
+)
 
 
 class QuickRun(Run):
@@ -57,8 +69,8 @@ class QuickRun(Run):
                 before = manifests.read(path, self.data_root)
                 if all(np.array_equal(getattr(before, name), getattr(found, name)) for name in manifests.HEADER):
                     return
-            for stage, (folder, _) in self.stages.items():
-                workdir.unstamp(self.folder / folder, stage)
+            for stage in self.stages:
+                workdir.unstamp(self.folder / stage.stamp, stage.name)
             found.write(path)
 
     def train(self) -> None:
@@ -78,16 +90,6 @@ class QuickRun(Run):
 
     def fit(self) -> None:
         self._refuse("fit")
-
-    def predict(self) -> None:
-        self._attack_stage("predict", scoring.predict)
-
-    def report(self) -> None:
-        from attack.baselines.alone.report import write_report  # jinja2 is needed here only
-
-        with self._stage("report") as wanted:
-            if wanted:
-                write_report(self.folder, self.config, self.data_root)
 
     def _refuse(self, command: str) -> NoReturn:
         raise UserError(f"{command}: fleet.shadows = 0 means baselines without shadows; give --config.fleet.shadows=8")

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 import pytest
-from made_up_run import config, make_run
-
-from attack.report.write import write_report
+from made_up_run import config, make_run, write_report
 
 
 @pytest.fixture(scope="session")

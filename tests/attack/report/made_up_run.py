@@ -9,8 +9,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from attack.report import write
 from shadow import files
 from shadow.config import Config
+from shadow.data import manifest as manifests
+
+
+def write_report(workdir: Path, config: Config, root: Path) -> Path:
+    """The report of a made-up run, whose slices lie below `root`."""
+    return write.write_report(workdir, manifests.read(workdir / "manifest.csv", root), config)
+
 
 HOSTILE = "real_\"><img src=x onerror=alert(1)>&amp;'$x$"
 

@@ -10,10 +10,9 @@ import matplotlib
 import numpy as np
 import pytest
 from html_page import Page
-from made_up_run import EVALUATION, HOSTILE, alter, config, make_run
+from made_up_run import EVALUATION, HOSTILE, alter, config, make_run, write_report
 
 from attack.report import gallery, provenance
-from attack.report.write import write_report
 from shadow import files
 from shadow.config import Config, from_dict
 

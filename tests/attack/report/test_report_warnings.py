@@ -6,10 +6,9 @@ import csv
 import numpy as np
 import pytest
 from html_page import Page
-from made_up_run import EVALUATION, SHADOWS, alter, cannot_tell, config, labelled_only, make_run
+from made_up_run import EVALUATION, SHADOWS, alter, cannot_tell, config, labelled_only, make_run, write_report
 
 from attack.report import cautions, view, wording
-from attack.report.write import write_report
 from shadow import files
 from shadow.errors import UserError
 
