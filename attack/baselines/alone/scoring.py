@@ -63,7 +63,7 @@ class Labelling:
     expected: float | None
 
 
-def predict(folder: Path, manifest: Manifest, config: Config) -> None:
+def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     """Writes scores.csv (a column a baseline), predictions.csv and submission.csv of the chosen one, and
     attack/baselines.json with every figure of the report. Scores: higher = more likely used."""
     attack = config.attack
@@ -91,12 +91,12 @@ def predict(folder: Path, manifest: Manifest, config: Config) -> None:
     found = label(chosen, score, calibrated, config)
 
     rows = zip(ids, *(_written(column) for column in scores.values()), strict=True)
-    files.write_csv(folder / "scores.csv", ("id", *scores), rows)
+    files.write_csv(workdir / "scores.csv", ("id", *scores), rows)
     columns = {"id": ids, "score": _written(found.score)}
     if found.probability is not None:
         columns["probability"] = [f"{value:.6f}" for value in found.probability]
-    files.write_csv(folder / "predictions.csv", columns, zip(*columns.values(), strict=True))
-    submission.write(folder / "submission.csv", ids, found.labels.tolist(), config.data.edition)
+    files.write_csv(workdir / "predictions.csv", columns, zip(*columns.values(), strict=True))
+    submission.write(workdir / "submission.csv", ids, found.labels.tolist(), config.data.edition)
     content = {
         "candidates": len(ids),
         "pile": len(generated),
@@ -122,7 +122,7 @@ def predict(folder: Path, manifest: Manifest, config: Config) -> None:
             "prior": attack.prior,
         },
     }
-    files.write_json(folder / "attack" / "baselines.json", content)
+    files.write_json(workdir / "attack" / "baselines.json", content)
 
 
 def _written(values: np.ndarray) -> list[str]:
