@@ -66,9 +66,11 @@ class Run:
 
     @property
     def data_root(self) -> Path:
+        """The folder of the data: the user's, or the run's own challenge."""
         return Path(self.config.data.root) if self.config.data.root else self.folder / "challenge"
 
     def everything(self) -> None:
+        """Does every stage that is not done, and says the verdict."""
         before = _newest(self.folder)
         if not self.config.data.root:
             self.challenge()
@@ -80,6 +82,7 @@ class Run:
         print(f"report: {self.folder / 'report.html'}")
 
     def challenge(self) -> None:
+        """Makes the run's own challenge."""
         if self.config.data.root:
             raise UserError("data.root is given: leave it empty to make a challenge in the workdir")
         if (self.folder / "challenge").is_dir():
@@ -87,10 +90,12 @@ class Run:
         orchestrate.make_challenge(self.folder, self.config)
 
     def plan(self) -> None:
+        """Checks the data, draws the memberships and plans the fleet."""
         with self._alone():
             orchestrate.plan(self.folder, self.data_root, self.config)
 
     def train(self) -> None:
+        """Trains missing packs."""
         self._fleet("train")
 
     def sample(self) -> None:
@@ -127,6 +132,7 @@ class Run:
         return orchestrate.describe(self.folder, self.data_root, self.config)
 
     def signals(self) -> None:
+        """Measures every pile about every slice."""
         self._stage("signals")
 
     def proxies(self) -> None:
@@ -157,12 +163,15 @@ class Run:
         return shadows
 
     def fit(self) -> None:
+        """Fits the attack on the shadows."""
         self._stage("fit")
 
     def predict(self) -> None:
+        """Scores the candidates and decides."""
         self._stage("predict")
 
     def report(self) -> None:
+        """Writes report.html."""
         self._stage("report")
 
     def _stage(self, name: str) -> None:
@@ -205,6 +214,7 @@ class Run:
             raise UserError(f"{stage}: run `launch.py {before}` with this config first (or `launch.py run`)")
 
     def candidate_ids(self) -> list[str]:
+        """Ids of the candidates, in the order of the manifest."""
         found = self._manifest()
         return found.id[found.rows("unknown")].tolist()
 

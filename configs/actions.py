@@ -24,10 +24,12 @@ def run(settle: bool = True) -> Any:
 
 
 def status() -> None:
+    """Says how far a run is, and what comes next."""
     run(settle=False).status(options.words_after("status"))
 
 
 def proxies() -> None:
+    """Trains the proxies of a run."""
     opened = run()
     if hasattr(opened, "proxies"):  # else a worker, of the floor below
         return opened.proxies()
@@ -37,16 +39,19 @@ def proxies() -> None:
 
 
 def score() -> None:
+    """Prints every figure of predictions against a truth."""
     from attack.metrics import score as scoring
 
     print(scoring.score_files(options.given(options.PREDICTIONS), options.given(options.TRUTH), options.JSON.value))
 
 
 def inspect() -> None:
+    """Writes the page about a folder."""
     inspecting.inspect(options.CONFIG.value, options.WORKDIR.value)
 
 
 def validate() -> None:
+    """Checks a submission as the organizers do."""
     from attack.decision import submission
 
     path = options.given(options.SUBMISSION)
@@ -55,6 +60,7 @@ def validate() -> None:
 
 
 def compare() -> None:
+    """Compares checkpoints side by side."""
     from attack.compare import command
 
     command.check_options(flag.overrides())
@@ -62,6 +68,7 @@ def compare() -> None:
 
 
 def export() -> None:
+    """Writes a shadow as a pipeline of diffusers."""
     from shadow import hub
 
     workdir = Path(options.WORKDIR.value) if options.WORKDIR.value else None
@@ -69,6 +76,7 @@ def export() -> None:
 
 
 def import_pipeline() -> None:
+    """Takes a pipeline of diffusers as a generator to draw from."""
     from shadow import imported
 
     print(imported.audit_pile(options.folder(options.PIPELINE), options.folder(options.TO), flag.overrides()))

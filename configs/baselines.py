@@ -12,6 +12,7 @@ from shadow.config import Config
 
 
 def get_config() -> Config:
+    """The recipe."""
     config = Config()
     config.fleet.shadows = 0
     config.attack.pile = 10_000

@@ -12,6 +12,7 @@ from shadow.config import Config
 
 
 def get_config() -> Config:
+    """The recipe."""
     config = Config()
     config.attack.same_generator = "true"
     config.train.steps = 1200

@@ -12,4 +12,5 @@ from shadow.config import Config, from_dict
 
 
 def get_config(folder: str) -> Config:
+    """The config of a run that is there."""
     return from_dict(workdir.read_config(Path(folder)))

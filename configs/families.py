@@ -13,6 +13,7 @@ from shadow.config import Config, DenoiserConfig, FamilyConfig, UNet2DConfig
 
 
 def get_config() -> Config:
+    """The recipe."""
     config = Config()
     config.attack.same_generator = "true"
     config.challenge.train.steps = 2200

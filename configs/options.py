@@ -40,6 +40,7 @@ def given(asked: Any) -> Any:
 
 
 def folder(asked: Any) -> Path:
+    """The folder that a flag names. Raises UserError where the flag is missing."""
     return Path(given(asked))
 
 

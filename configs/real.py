@@ -14,6 +14,7 @@ from shadow.config import Config
 
 
 def get_config() -> Config:
+    """The recipe."""
     config = Config()
     config.attack.same_generator = "true"
     config.challenge.publish_patients = True

@@ -13,6 +13,7 @@ from shadow.config import Config
 
 
 def get_config() -> Config:
+    """The recipe."""
     config = Config()
     config.fleet.shadows = 16
     # 80 members a shadow: 40, 160 and 400 images a member, from "nothing is learned" to "all is copied"

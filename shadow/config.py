@@ -194,6 +194,8 @@ class AttackConfig:
 
 @dataclass
 class ReportConfig:
+    """The page: which images it shows."""
+
     gallery: str = "auto"  # real slices beside generated ones: true | false | auto (of phantoms alone: nobody's slices)
     gallery_rows: int = 8
 

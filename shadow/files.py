@@ -31,11 +31,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a whole file or none."""
     with replacing(path) as part:
         part.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
+    """Writes a whole text file in UTF-8, or none."""
     write_bytes(path, content.encode())
 
 
@@ -45,6 +47,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Writes a whole csv with LF line ends, or none."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

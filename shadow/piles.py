@@ -35,6 +35,7 @@ def to_gray(x: jax.Array) -> jax.Array:
 
 
 def pile_path(folder: Path, step: int) -> Path:
+    """Where the pile of a shadow after `step` steps is."""
     return folder / "piles" / f"{step:08d}.npy"
 
 

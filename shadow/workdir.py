@@ -216,10 +216,12 @@ def stamp(folder: Path, stage: str, config: Config) -> None:
 
 
 def unstamp(folder: Path, stage: str) -> None:
+    """Takes a stage's stamp away: it is to be done again."""
     (folder / f"{stage}.done.json").unlink(missing_ok=True)
 
 
 def is_done(folder: Path, stage: str, config: Config) -> bool:
+    """Is the stage stamped with the options that it has in this config?"""
     path = folder / f"{stage}.done.json"
     try:
         return json.loads(path.read_text())["hash"] == stage_hashes(config)[stage]

@@ -48,6 +48,7 @@ class Measured:
 
     @property
     def label(self) -> str:
+        """Name of the checkpoint, for people."""
         return self.subject.label
 
 
@@ -63,6 +64,7 @@ class Bench:
 
     @functools.cached_property
     def difficulties(self) -> Difficulties:
+        """Difficulties of slices in the run that this one belongs to."""
         return Difficulties(self.config)
 
     def pictures(self, size: int) -> np.ndarray | None:

@@ -27,6 +27,7 @@ class Stored:
 
     @property
     def count(self) -> int:
+        """Number of all parameters."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
     def layer(self, name: str) -> np.ndarray:

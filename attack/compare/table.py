@@ -9,6 +9,7 @@ _MOST_NAME = 44  # characters of a checkpoint's name; of a longer one its end
 
 
 def short(label: str) -> str:
+    """A name of at most 44 characters: of a longer one its end."""
     return label if len(label) <= _MOST_NAME else "…" + label[1 - _MOST_NAME :]
 
 
@@ -29,6 +30,7 @@ def area(figures: dict[str, Any] | None) -> str:
 
 
 def probability(p: float | None) -> str:
+    """A p value, or a dash where there is none."""
     return "–" if p is None else "< .001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -54,6 +54,7 @@ def check(names: Sequence[str], signals: Sequence[str], resolution: int) -> None
 
 
 def key(name: str, embedding: str) -> str:
+    """Name of a number in an embedding, as `names.json` has it."""
     return f"{name}@{embedding}" if embedding else name
 
 
@@ -87,6 +88,7 @@ class Layout:
 
     @property
     def size(self) -> int:
+        """Numbers that are stored for a (pile, candidate)."""
         return sum(map(len, self.numbers.values()))
 
     @property

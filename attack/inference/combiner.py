@@ -27,6 +27,7 @@ class Combiner:
         return self.bias + (z * self.weights).sum(-1)
 
     def to_json(self) -> dict[str, Any]:
+        """As `model.json` holds it."""
         return {"names": list(self.names), "weights": self.weights.tolist(), "bias": self.bias}
 
     @classmethod

@@ -39,6 +39,7 @@ class Labelled:
 
     @property
     def groups(self) -> int:
+        """Number of groups."""
         return int(self.group.max()) + 1
 
     def only(self, shadows: Sequence[int] | np.ndarray) -> Labelled:

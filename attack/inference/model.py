@@ -20,6 +20,7 @@ class Recalibration:
     offset: float
 
     def logit(self, score: np.ndarray) -> np.ndarray:
+        """Log odds of scores, float64 of the same shape."""
         return self.slope * score + self.offset
 
     def probability(self, score: np.ndarray, prior: float) -> np.ndarray:
@@ -56,4 +57,5 @@ def to_json(fitted: Sequence[Combiner], recalibration: Recalibration) -> dict[st
 
 
 def from_json(content: dict[str, Any]) -> tuple[list[Combiner], Recalibration]:
+    """The combiners, one a draw of references, and the map to probabilities that `to_json` wrote."""
     return [Combiner.from_json(c) for c in content["combiners"]], Recalibration(**content["recalibration"])

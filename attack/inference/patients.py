@@ -47,6 +47,7 @@ def rows(
 def write(
     workdir: Path, ids: Sequence[str], patient: Sequence[str], score: np.ndarray, probability: np.ndarray
 ) -> None:
+    """Writes patients.csv, a row a patient."""
     files.write_csv(workdir / "patients.csv", HEADER, rows(ids, patient, score, probability))
 
 

@@ -49,6 +49,7 @@ def together(name: str, looks: Sequence[Look]) -> Look:
 
 
 def is_real(one: Look) -> bool:
+    """Are these real slices, not generated ones?"""
     return one.name in editions.REAL
 
 

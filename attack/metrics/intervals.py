@@ -16,6 +16,7 @@ Interval = tuple[float, float]
 
 
 def check_level(level: float) -> None:
+    """Raises ValueError for a level outside (0, 1)."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
 

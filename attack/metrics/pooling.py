@@ -28,10 +28,12 @@ def any_used(probability: np.ndarray) -> float:
 
 
 def highest(score: np.ndarray) -> float:
+    """The largest of a patient's scores."""
     return float(score.max())
 
 
 def mean(score: np.ndarray) -> float:
+    """The mean of a patient's scores, the same in any order of them."""
     return float(_falling(score).mean())
 
 

@@ -21,10 +21,12 @@ def _checked(probability: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.
 
 
 def brier_items(probability: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Squared error of every item, float64 [item]."""
     return (probability - labels) ** 2
 
 
 def log_loss_items(probability: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Log loss of every item in nats, float64 [item]."""
     held = np.clip(probability, SMALLEST, 1 - SMALLEST)
     return -np.log(np.where(labels == 1, held, 1 - held))
 

@@ -20,11 +20,15 @@ Params = Any  # a pytree of float32 arrays
 
 
 class Init(Protocol):
+    """Draws the parameters of a network."""
+
     def __call__(self, key: jax.Array) -> Params:
         """Fresh weights."""
 
 
 class Apply(Protocol):
+    """Runs a network."""
+
     def __call__(
         self,
         params: Params,

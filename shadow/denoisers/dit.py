@@ -80,6 +80,7 @@ class DiT(nnx.Module):
         self.unembed = nnx.Linear(width, patch * patch, kernel_init=zeros, rngs=rngs)
 
     def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
+        """The prediction for noisy images x [image, side, side, 1] at steps t [image]; shape of x."""
         batch, side, patch = x.shape[0], self.side, self.patch
         tokens = x.reshape(batch, side, patch, side, patch).transpose(0, 1, 3, 2, 4)
         h = self.embed(tokens.reshape(batch, side * side, patch * patch))

@@ -116,6 +116,10 @@ class UNet2D(nnx.Module):
     def __call__(
         self, x: jax.Array, t: jax.Array, class_labels: jax.Array | None = None, key: jax.Array | None = None
     ) -> jax.Array:
+        """The prediction for images x [image, height, width, channel] at steps t [image]. ValueError on other shapes.
+
+        class_labels: of networks with classes; key: of dropout, none at rest.
+        """
         config = self.config
         if x.ndim != 4 or x.shape[-1] != config.in_channels:
             raise ValueError(f"x has shape {x.shape}: not [batch, height, width, in_channels = {config.in_channels}]")

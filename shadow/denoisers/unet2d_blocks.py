@@ -59,6 +59,7 @@ class Conv(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs))
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Features x [image, side, side, channel], changed."""
         return layers.convolve(x, self.kernel[...], (self.padding, self.padding), self.stride) + self.bias[...]
 
 
@@ -71,6 +72,7 @@ class GroupNorm(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(channels))
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Features x [image, side, side, channel], changed."""
         return layers.group_norm(x, self.scale[...], self.bias[...], self.groups, self.epsilon)
 
 
@@ -81,6 +83,7 @@ class FourierProjection(nnx.Module):
         self.weight = nnx.Param(_FOURIER_SCALE * jax.random.normal(rngs.params(), (width,)))
 
     def __call__(self, t: jax.Array) -> jax.Array:
+        """Features of times t [image]."""
         weight = jax.lax.stop_gradient(self.weight[...]).astype(jnp.float32)
         angles = jnp.log(t.astype(jnp.float32))[:, None] * weight * 2 * np.pi
         return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
@@ -94,6 +97,7 @@ class TimestepEmbedding(nnx.Module):
         self.linear_2 = _linear(outputs, outputs, rngs)
 
     def __call__(self, features: jax.Array) -> jax.Array:
+        """Embedded features [image, feature]."""
         return self.linear_2(layers.silu(self.linear_1(features)))
 
 
@@ -169,6 +173,7 @@ class Attention(nnx.Module):
         self.to_out = nnx.List([_linear(channels, channels, rngs)])  # a list, since diffusers has to_out.0
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Features x [image, side, side, channel], changed."""
         batch, height, width, channels = x.shape
         h = x if self.group_norm is None else self.group_norm(x)
         heads = (batch, height * width, channels // self.head_dim, self.head_dim)
@@ -184,6 +189,7 @@ class Downsample2D(nnx.Module):
         self.conv = Conv(channels, channels, stride=2, pad_before=bool(padding), rngs=rngs)
 
     def __call__(self, x: jax.Array, time: jax.Array, drop: Activation) -> jax.Array:
+        """Features x [image, side, side, channel] with the embedded time [image, feature]; `drop` is dropout."""
         return self.conv(x)
 
 
@@ -194,6 +200,7 @@ class Upsample2D(nnx.Module):
         self.conv = Conv(channels, channels, rngs=rngs)
 
     def __call__(self, x: jax.Array, time: jax.Array, drop: Activation) -> jax.Array:
+        """Features x [image, side, side, channel] with the embedded time [image, feature]; `drop` is dropout."""
         return layers.convolve_doubled(x, self.conv.kernel[...]) + self.conv.bias[...]
 
 
@@ -233,6 +240,7 @@ class UNetMidBlock2D(nnx.Module):
         self.attentions = None if attention is None else nnx.List([attention])
 
     def __call__(self, h: jax.Array, time: jax.Array, drop: Activation) -> jax.Array:
+        """Features h [image, side, side, channel] with the embedded time [image, feature]; `drop` is dropout."""
         h = self.resnets[0](h, time, drop)
         if self.attentions is not None:
             h = self.attentions[0](h)

@@ -52,14 +52,17 @@ class UNet2DConfig:
 
     @property
     def down_blocks(self) -> tuple[str, ...]:
+        """Kinds of the blocks on the way down."""
         return tuple(self.down_block_types) or ("DownBlock2D",) * len(self.block_out_channels)
 
     @property
     def up_blocks(self) -> tuple[str, ...]:
+        """Kinds of the blocks on the way up."""
         return tuple(self.up_block_types) or ("UpBlock2D",) * len(self.block_out_channels)
 
     @property
     def time_width(self) -> int:
+        """Features of the embedded time."""
         return self.time_embedding_dim or 4 * self.block_out_channels[0]
 
     @property

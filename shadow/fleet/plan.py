@@ -64,6 +64,7 @@ class Plan:
 
     @property
     def shadows(self) -> int:
+        """Number of shadows in all packs."""
         return sum(len(pack.shadows) for pack in self.packs)
 
     def check_versions(self) -> None:
@@ -75,6 +76,7 @@ class Plan:
             )
 
     def write(self, path: Path) -> None:
+        """Writes plan.json, whole or not at all."""
         files.write_json(path, dataclasses.asdict(self))
 
 
@@ -228,6 +230,7 @@ def _digest(value: Any) -> str:
 
 
 def shadow_folder(workdir: Path, shadow: int) -> Path:
+    """Where a shadow's files are."""
     return workdir / "shadows" / f"{shadow:04d}"
 
 

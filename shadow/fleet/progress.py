@@ -81,12 +81,15 @@ class Reporter:
         return show
 
     def begin(self) -> None:
+        """Says that the work has begun."""
         self._write({})
 
     def fail(self, reason: str) -> None:
+        """Says that the work failed, and why."""
         self._write({"failed": " ".join(reason.split())})
 
     def end(self) -> None:
+        """Takes the file away: the work is done."""
         self._path.unlink(missing_ok=True)
 
     def _write(self, row: dict[str, Any]) -> None:

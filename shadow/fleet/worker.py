@@ -48,12 +48,15 @@ class Worker:
 
     @property
     def data_root(self) -> Path:
+        """The folder of the data: the user's, or the run's own challenge."""
         return Path(self.config.data.root) if self.config.data.root else self.folder / "challenge"
 
     def train(self) -> None:
+        """Trains missing packs."""
         self._packs("train")
 
     def sample(self) -> None:
+        """Trains missing packs and draws their piles."""
         self._packs("sample")
 
     def _packs(self, command: str) -> None:
@@ -71,6 +74,7 @@ class Worker:
                 raise UserError(f"pack {self.pack} is being done by another process: run again when it has ended")
 
     def challenge(self) -> None:
+        """Makes the run's own challenge."""
         local.fix_threads(self.config.challenge.threads)
         report = progress.Reporter(self.folder / ".challenge.json")
         busy = f"{self.folder} is being worked on by another process"

@@ -35,6 +35,8 @@ _EVALUATION_BATCH = 256  # images evaluated together: memory does not grow with 
 
 
 class Progress(Protocol):
+    """Hears how far a pack is."""
+
     def __call__(self, done: int, total: int, rate: float, loss: float | None = None) -> None:
         """`done` of `total` steps or images, at `rate` images a second; `loss` while training."""
 

@@ -74,21 +74,27 @@ class QuickRun(Run):
             found.write(path)
 
     def train(self) -> None:
+        """Refused: there are no shadows."""
         self._refuse("train")
 
     def sample(self) -> None:
+        """Refused: there are no shadows."""
         self._refuse("sample")
 
     def proxies(self) -> None:
+        """Refused: there are no shadows."""
         self._refuse("proxies")
 
     def signals(self) -> None:
+        """Refused: there are no shadows."""
         self._refuse("signals")
 
     def images(self, folder: Path) -> None:
+        """Refused: there are no shadows."""
         self._refuse("images")
 
     def fit(self) -> None:
+        """Refused: there are no shadows."""
         self._refuse("fit")
 
     def _refuse(self, command: str) -> NoReturn:
