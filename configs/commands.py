@@ -169,7 +169,8 @@ _TABLE = (
         "convert",
         AROUND,
         "write DICOM, NIfTI, arrays and pictures as the PNG slices of a run",
-        "Patients' ids become hashes. conversions.csv names the sources and stays in the house.",
+        "--source is a folder or an archive. Patients' ids become hashes. conversions.csv names the sources and stays "
+        "in the house.",
         "convert --source=RAW --to=DATA --window=-1350,150 --shape=pad",
         lambda: converting.convert(options.given(options.TO)),
         ("source", "to", "window", "shape", "colour", "salt"),
