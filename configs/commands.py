@@ -207,7 +207,8 @@ _TABLE = (
         "export",
         AROUND,
         "write a shadow as a diffusers pipeline",
-        "Only shadows with denoiser.kind = unet2d. @STEP names a checkpoint, :raw the weights without averaging.",
+        "Only shadows with denoiser.kind = unet2d. @STEP names a checkpoint, :raw the weights without averaging. "
+        "Writes a model card beside, README.md.",
         "export --workdir=runs/mine --checkpoint=shadows/0003@1200 --to=shadow3",
         actions.export,
         ("workdir", "checkpoint", "to"),
