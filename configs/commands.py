@@ -42,7 +42,7 @@ _TABLE = (
         f"run --config=configs/demo.py {_DEMO}",
         lambda: actions.run().everything(),
         _FLEET,
-        ("data", "challenge", *_TRAINING, "pile", "attack", "report"),
+        ("data", "challenge", *_TRAINING, "pile", "attack", "submission", "report"),
     ),
     Command(
         "status",
@@ -179,10 +179,12 @@ _TABLE = (
         "validate",
         AROUND,
         "say whether the organizers would accept a submission",
-        "Exit code 2 and the line at fault where they would not. With --workdir, its ids are those expected.",
+        "Exit code 2 and the line at fault where they would not. With --workdir, its ids are those expected, and its "
+        "edition and its format where --edition says nothing else.",
         "validate --submission=runs/clef/submission.csv --edition=2023",
         actions.validate,
         (*_RUN, "submission", "edition"),
+        ("submission", "data.roles"),
     ),
     Command(
         "score",

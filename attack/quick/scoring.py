@@ -94,7 +94,7 @@ def predict(folder: Path, manifest: Manifest, config: Config) -> None:
     if found.probability is not None:
         columns["probability"] = [f"{value:.6f}" for value in found.probability]
     files.write_csv(folder / "predictions.csv", columns, zip(*columns.values(), strict=True))
-    submission.write(folder / "submission.csv", ids, found.labels.tolist(), config.data.edition)
+    submission.write(folder / "submission.csv", ids, found.labels.tolist(), submission.of_config(config))
     content = {
         "candidates": len(ids),
         "pile": len(generated),
