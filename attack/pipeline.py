@@ -54,6 +54,7 @@ class Run:
         plans.check_hashed()  # what is not registered is better found now than after training
         submission.check_formats()
         validate(config)
+        submission.of_config(config)  # refused here, or never
         layout.check(builtin.names(config.attack), config.attack.signals, config.data.resolution)
         self.folder, self.config, self.executor, self.reuse = folder, config, executor, reuse
         if folder.exists() and not folder.is_dir():

@@ -53,10 +53,17 @@ def inspect() -> None:
 def validate() -> None:
     """Checks a submission as the organizers do."""
     from attack.decision import submission
+    from shadow.config import Config
 
-    path = options.given(options.SUBMISSION)
-    ids = run().candidate_ids() if options.WORKDIR.value else None
-    print(submission.check(path, options.EDITION.value, ids))
+    path, config, ids = options.given(options.SUBMISSION), options.CONFIG.value, None
+    if options.WORKDIR.value:
+        opened = run()
+        config, ids = opened.config, opened.candidate_ids()
+        if options.is_given("edition") and options.EDITION.value != config.data.edition:
+            config = Config()  # another edition's rules, and not the run's own
+    if options.is_given("edition") or not options.WORKDIR.value:
+        config.data.edition = options.EDITION.value
+    print(submission.check(path, submission.of_config(config), ids))
 
 
 def compare() -> None:

@@ -42,7 +42,7 @@ _TABLE = (
         f"run --config=configs/demo.py {_DEMO}",
         lambda: actions.run().everything(),
         _FLEET,
-        ("data", "challenge", *_TRAINING, "pile", "attack", "report"),
+        ("data", "challenge", *_TRAINING, "pile", "attack", "submission", "report"),
     ),
     Command(
         "status",
@@ -169,7 +169,8 @@ _TABLE = (
         "convert",
         AROUND,
         "write DICOM, NIfTI, arrays and pictures as the PNG slices of a run",
-        "Patients' ids become hashes. conversions.csv names the sources and stays in the house.",
+        "--source is a folder or an archive. Patients' ids become hashes. conversions.csv names the sources and stays "
+        "in the house.",
         "convert --source=RAW --to=DATA --window=-1350,150 --shape=pad",
         lambda: converting.convert(options.given(options.TO)),
         ("source", "to", "window", "shape", "colour", "salt"),
@@ -178,10 +179,12 @@ _TABLE = (
         "validate",
         AROUND,
         "say whether the organizers would accept a submission",
-        "Exit code 2 and the line at fault where they would not. With --workdir, its ids are those expected.",
+        "Exit code 2 and the line at fault where they would not. With --workdir, its ids are those expected, and its "
+        "edition and its format where --edition says nothing else.",
         "validate --submission=runs/clef/submission.csv --edition=2023",
         actions.validate,
         (*_RUN, "submission", "edition"),
+        ("submission", "data.roles"),
     ),
     Command(
         "score",
@@ -206,7 +209,8 @@ _TABLE = (
         "export",
         AROUND,
         "write a shadow as a diffusers pipeline",
-        "Only shadows with denoiser.kind = unet2d. @STEP names a checkpoint, :raw the weights without averaging.",
+        "Only shadows with denoiser.kind = unet2d. @STEP names a checkpoint, :raw the weights without averaging. "
+        "Writes a model card beside, README.md.",
         "export --workdir=runs/mine --checkpoint=shadows/0003@1200 --to=shadow3",
         actions.export,
         ("workdir", "checkpoint", "to"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from shadow.convert.values import Rule
 
 flags.disclaim_key_flags()  # they belong to the module that defines them, whose --help names them
-_SOURCE = flags.DEFINE_string("source", "", "the folder of DICOM, NIfTI, arrays or pictures")
+_SOURCE = flags.DEFINE_string("source", "", "the folder or archive of DICOM, NIfTI, arrays or pictures")
 _WINDOW = flags.DEFINE_list("window", [], "values that become black and white, LOW,HIGH")
 _SHAPE = flags.DEFINE_enum("shape", "refuse", ["refuse", "pad", "crop"], "what becomes of oblong slices")
 _COLOUR = flags.DEFINE_enum("colour", "refuse", ["refuse", "luminance"], "what becomes of colours")
@@ -25,7 +25,7 @@ def convert(folder: str) -> None:
     from shadow.convert import folder as folders
 
     if not _SOURCE.value:
-        raise UserError("--source is missing: name the folder of DICOM, NIfTI, arrays or pictures")
+        raise UserError("--source is missing: name the folder or archive of DICOM, NIfTI, arrays or pictures")
     print(folders.convert(Path(_SOURCE.value), Path(folder), rule()))
 
 

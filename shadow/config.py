@@ -201,6 +201,17 @@ class ReportConfig:
 
 
 @dataclass
+class SubmissionConfig:
+    """How submission.csv is written where nobody's rules fix it: data.edition=own, and folders of data.roles."""
+
+    header: tuple[str, ...] = ()  # names of the two columns, ("image", "label"); empty: no header
+    extension: str = ""  # that follows an id, as ".png"; "none": none; empty: the edition's
+    delimiter: str = ","  # , | ; | tab | "|"
+    used: str = "1"  # the label of a used slice
+    not_used: str = "0"  # the label of a slice that was not used
+
+
+@dataclass
 class CompareConfig:
     """Checkpoints side by side (`launch.py compare`)."""
 
@@ -229,11 +240,12 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     pile: PileConfig = field(default_factory=PileConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
+    submission: SubmissionConfig = field(default_factory=SubmissionConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
 
 
-_ADDED = ((DataConfig, "roles"),)  # fields that older runs lack, and had by their defaults
+_ADDED = ((DataConfig, "roles"), (Config, "submission"))  # fields that older runs lack, and had by their defaults
 _ONCE_BOOLS = ((AttackConfig, "same_generator"), (ReportConfig, "gallery"))
 
 

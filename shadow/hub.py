@@ -3,7 +3,7 @@
 A pipeline folder holds `model_index.json`, `unet/config.json`, `unet/diffusion_pytorch_model.safetensors` and
 `scheduler/scheduler_config.json`; older ones hold the last three beside the first. What is written here opens with
 `diffusers.DDPMPipeline.from_pretrained`, which overlooks the `shadowprint.json` beside: what our sampler does and a
-scheduler's config has no word for.
+scheduler's config has no word for. It overlooks `README.md` too, the model card.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shadow import astray, files, workdir
+from shadow import astray, card, files, workdir
 from shadow.config import Config, DenoiserConfig, DiffusionConfig, PileConfig, from_dict
 from shadow.denoisers import unet2d_config, weights
 from shadow.denoisers.build import Network, Params, build
@@ -352,15 +352,16 @@ def _read_file(path: Path) -> dict[str, Any]:
 def export(reference: str, run: Path | None, folder: Path) -> str:
     """Writes the shadow `reference` (as `read_generator`) as a pipeline; returns what to say about it."""
     check_new(folder)  # before weights are read, which may take long
-    generator = read_generator(reference, run)
-    write_pipeline(generator, folder)
+    place = locate(reference, run)
+    trained = None
+    if place.step is not None:
+        trained = card.training(config_at(place), place.folder, place.step, not place.raw)
+    generator = read_place(place)
+    write_pipeline(generator, folder, trained)
     lines = [f"{folder}: open it with diffusers.DDPMPipeline.from_pretrained({str(folder)!r})"]
     pile, diffusion = generator.pile, generator.diffusion
     if pile is not None and diffusion is not None:
-        options: dict[str, Any] = {"num_inference_steps": pile.sampler_steps}
-        if pile.sampler == "ddim":
-            options |= {"eta": pile.eta, "use_clipped_model_output": pile.clip_sample and pile.use_clipped_model_output}
-        named = ", ".join(f"{name}={value}" for name, value in options.items())
+        named = ", ".join(f"{name}={value}" for name, value in _call(pile).items())
         lines.append(
             f"the images that shadowprint draws of it are those of diffusers.{_kind(pile)} called with {named}"
         )
@@ -375,6 +376,14 @@ UNEVEN = "{} steps do not divide {} times, and DDIM's trailing steps are then no
 def uneven(pile: PileConfig, timesteps: int) -> bool:
     """Does DDIM end its steps elsewhere than in diffusers? See `samplers`."""
     return pile.sampler == "ddim" and pile.timestep_spacing == "trailing" and timesteps % pile.sampler_steps > 0
+
+
+def _call(pile: PileConfig) -> dict[str, int | float | bool]:
+    """What that pipeline is called with for the images that are drawn here."""
+    if pile.sampler != "ddim":
+        return {"num_inference_steps": pile.sampler_steps}
+    clipped = pile.clip_sample and pile.use_clipped_model_output
+    return {"num_inference_steps": pile.sampler_steps, "eta": pile.eta, "use_clipped_model_output": clipped}
 
 
 def _kind(pile: PileConfig) -> str:
@@ -404,8 +413,9 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_pipeline(generator: Generator, folder: Path) -> None:
-    """Writes a pipeline's folder: a `DDIMPipeline` where DDIM is the sampler, else a `DDPMPipeline`.
+def write_pipeline(generator: Generator, folder: Path, trained: card.Training | None = None) -> None:
+    """Writes a pipeline's folder: a `DDIMPipeline` where DDIM is the sampler, else a `DDPMPipeline`; with a model card,
+    which says how it was `trained` where that is known.
 
     Raises UserError where `folder` is there, and on a generator that diffusers has no words for.
     """
@@ -431,9 +441,15 @@ def write_pipeline(generator: Generator, folder: Path) -> None:
         tensors = save(weights.to_diffusers(generator.params), {"format": "pt"})
         files.write_bytes(part / "unet" / _WEIGHTS, tensors)  # says of a full disk what it is, which `save_file` hides
         files.write_json(part / _OURS, {name: getattr(generator.pile, name) for name in _OF_CALL})
+        files.write_text(part / card.NAME, _card(generator, generator.diffusion, generator.pile, trained))
         os.replace(part, folder)
     finally:
         _remove(part)
+
+
+def _card(generator: Generator, diffusion: DiffusionConfig, pile: PileConfig, trained: card.Training | None) -> str:
+    channels = generator.denoiser.unet.in_channels
+    return card.text(_kind(pile), channels, generator.size, diffusion, pile, _call(pile), trained)
 
 
 def _write_config(folder: Path, kind: str, name: str, fields: dict[str, Any]) -> None:

@@ -48,12 +48,13 @@ def read_text(path: Path, keep_mark: bool = False) -> str:
         raise UserError(f"{path} line {line}: not UTF-8 text ({form}); save it as CSV UTF-8") from error
 
 
-def read(path: Path, strict: bool = False) -> Iterator[Line]:
+def read(path: Path, strict: bool = False, delimiter: str = ",") -> Iterator[Line]:
     """All rows, the header first. `strict` refuses what csv would put up with: a quote within a field.
 
     Raises UserError as `read_text`, and on text that is no csv.
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=strict, skipinitialspace=True)
+    text = io.StringIO(read_text(path), newline="")
+    reader = csv.reader(text, strict=strict, skipinitialspace=True, delimiter=delimiter)
     try:
         for row in reader:
             yield Line(reader.line_num, [normal(field) for field in row])

@@ -30,7 +30,7 @@ LATER = {
         *("attack.proxy", "attack.seed", "attack.embeddings_from", "attack.allow_missing"),
     ),
     "fit": ("attack",),  # but for what only `predict` depends on
-    "predict": _STATED,
+    "predict": (*_STATED, "submission"),
     "report": ("report",),
 }
 # May change at any time: the data may move (their content is checked by hash), and so may whoever does the work.
@@ -43,6 +43,11 @@ _NAMED = 6  # changed fields that an error names
 _SINCE: dict[str, Any] = {
     "fleet.families": [],
     "membership.candidates": False,
+    "submission.header": [],
+    "submission.extension": "",
+    "submission.delimiter": ",",
+    "submission.used": "1",
+    "submission.not_used": "0",
 }
 # The unit of membership that older runs were made with by default, and what "auto" counts as in hashes: the plan
 # freezes the unit that "auto" stands for, and older runs go on under the new default.

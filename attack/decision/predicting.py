@@ -95,7 +95,7 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     else:
         (workdir / "patients.csv").unlink(missing_ok=True)  # of a time when they were known
     labelling = metrics.decide(stated.probability, attack.objective)
-    submission.write(workdir / "submission.csv", asked.ids, labelling.labels, config.data.edition)
+    submission.write(workdir / "submission.csv", asked.ids, labelling.labels, submission.of_config(config))
     summary |= {
         "dev": dev,
         "same_generator": found.same,

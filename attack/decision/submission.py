@@ -2,7 +2,7 @@
 
 2023: the rules are those of the organizers' own validator. 2025: no official validator was found and the two
 participants whose files could be read disagree on the header, so header and extension are options, and the
-check accepts either. `own`: nobody's rules but ours; names of any kind are quoted as csv does.
+check accepts either. `own`: nobody's rules but the user's (`SubmissionConfig`); any name, quoted as csv does.
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shadow import files, tables
+from shadow.config import Config, SubmissionConfig
 from shadow.data.editions import EDITIONS, Edition
 from shadow.errors import UserError
+
+_LABELS = ("0", "1")
+_LENIENT = ("header", "extension")  # what a lenient edition leaves open
+_DELIMITERS = {",": ",", ";": ";", "|": "|", "tab": "\t"}  # by their names in `submission.delimiter`
 
 
 @dataclass(frozen=True)
 class Format:
-    """How an edition wants its file: one line `id,label` a candidate, label 0 (not used) or 1 (used), LF."""
+    """How an edition wants its file: one line `id,label` a candidate, LF. labels: of not used, of used."""
 
     edition: str
     header: tuple[str, str] | None = None
@@ -33,12 +38,14 @@ class Format:
     pattern: str = ""  # regular expression of an id where no list of them is known; empty: any
     example: str = ""  # an id that fits the pattern, for messages
     quoted: bool = False  # ids are quoted where csv needs that
+    labels: tuple[str, str] = _LABELS
+    open: bool = False  # the user may choose all of it
 
 
 FORMATS = {
     "2023": Format("2023", official_ids=tuple(f"real_unknown_{number:04d}" for number in range(1, 201))),
     "2025": Format("2025", extension=".png", lenient=True, pattern=r"real_unknown_\d+", example="real_unknown_1"),
-    "own": Format("own", quoted=True),
+    "own": Format("own", quoted=True, open=True),
 }
 HEADER_2025 = ("original_image", "label")  # of the participant who wrote one
 
@@ -68,12 +75,68 @@ def submission_format(edition: str, header: tuple[str, str] | None = None, exten
     return found if extension is None else dataclasses.replace(found, extension=extension)
 
 
+def of_config(config: Config) -> Format:
+    """How the submission of a run is written: as its edition wants it, or as `submission` of the config says.
+
+    Raises UserError naming the field where the edition fixes what it says, and where it makes no sense.
+    """
+    asked, edition = config.submission, config.data.edition
+    if asked == SubmissionConfig():
+        return submission_format(edition)
+    _check_words(asked)
+    header = (asked.header[0], asked.header[1]) if asked.header else None
+    extension = {"": None, "none": ""}.get(asked.extension, asked.extension)
+    found = submission_format(edition)
+    if not (found.open or config.data.roles):
+        chosen = [f.name for f in dataclasses.fields(asked) if getattr(asked, f.name) != f.default]
+        for name in chosen:
+            if not found.lenient or name not in _LENIENT:
+                raise UserError(
+                    f"submission.{name} = {getattr(asked, name)!r}: edition {edition} fixes its format; leave it out, "
+                    "or use data.edition = 'own' or data.roles"
+                )
+        return submission_format(edition, header, extension)
+    return Format(
+        edition,
+        header,
+        found.extension if extension is None else extension,
+        _DELIMITERS[asked.delimiter],
+        labels=(asked.not_used, asked.used),
+        quoted=True,
+        open=True,
+    )
+
+
+def _check_words(asked: SubmissionConfig) -> None:
+    """Refuses options that no file could have, or that could not be read back. Raises UserError."""
+    if asked.delimiter not in _DELIMITERS:
+        raise UserError(f"submission.delimiter = {asked.delimiter!r}: use {' or '.join(map(repr, _DELIMITERS))}")
+    if len(asked.header) not in (0, 2):
+        raise UserError(f"submission.header = {asked.header!r}: name two columns, ('image', 'label'), or none")
+    if asked.extension not in ("", "none") and not re.fullmatch(r"(\.\w+)+", asked.extension):
+        raise UserError(f"submission.extension = {asked.extension!r}: use '.png', say, or 'none'")
+    words = {"used": asked.used, "not_used": asked.not_used}
+    for name, word in (*words.items(), *(("header", word) for word in asked.header)):
+        if not isinstance(word, str) or not word or word != tables.normal(word) or not word.isprintable():
+            raise UserError(f"submission.{name}: {word!r} is no word of a csv; use letters, without blanks around them")
+    if asked.used.casefold() == asked.not_used.casefold():
+        raise UserError(f"submission.used = {asked.used!r}: is the label of slices not used, too; use two words")
+    if len(asked.header) == 2 and asked.header[1] in words.values():
+        raise UserError(f"submission.header: {asked.header[1]!r} is a label; name the column otherwise")
+
+
 def _resolve(edition: str | Format) -> Format:
     return edition if isinstance(edition, Format) else submission_format(str(edition))
 
 
 def _stem(name: str) -> str:
     return name[:-4] if name.lower().endswith(".png") else name
+
+
+def read_labels(path: Path, layout: Format) -> list[int]:
+    """Labels 0 and 1 of a file that `write` wrote, in its order."""
+    rows = _rows(path, layout)[int(layout.header is not None) :]
+    return [layout.labels.index(tables.normal(row[1])) for row in rows]
 
 
 def write(path: Path | str, ids: Iterable[str], labels: Iterable[int], edition: str | Format) -> None:
@@ -98,14 +161,15 @@ def write(path: Path | str, ids: Iterable[str], labels: Iterable[int], edition: 
     )  # quotes nothing that is let through above
     if layout.header is not None:
         writer.writerow(layout.header)
-    writer.writerows((f"{stem}{layout.extension}", value) for stem, value in zip(stems, values, strict=True))
+    lines = zip(stems, values, strict=True)
+    writer.writerows((f"{stem}{layout.extension}", layout.labels[value]) for stem, value in lines)
     files.write_text(Path(path), text.getvalue())
 
 
 def _rows(path: Path, layout: Format) -> list[list[str]]:
     """Split as the official validator splits: universal newlines, no quoting, blank lines kept. `own`: as csv."""
     if layout.quoted:
-        return [line.fields for line in tables.read(path, strict=True)]
+        return [line.fields for line in tables.read(path, strict=True, delimiter=layout.delimiter)]
     text = tables.read_text(path, keep_mark=True)
     reader = csv.reader(io.StringIO(text, newline=None), delimiter=layout.delimiter, quoting=csv.QUOTE_NONE)
     try:
@@ -127,11 +191,12 @@ def _hint(name: str, known: Collection[str]) -> str:
     return ""
 
 
-def check(path: str, edition: str, expected_ids: Collection[str] | None = None) -> str:
+def check(path: str, edition: str | Format, expected_ids: Collection[str] | None = None) -> str:
     """What to say about an acceptable file. Raises UserError as `validate`."""
     rows = validate(path, edition, expected_ids)
-    said = f"{path}: {rows} rows, valid for edition {edition}"
-    if expected_ids is None and not _resolve(edition).official_ids:
+    layout = _resolve(edition)
+    said = f"{path}: {rows} rows, valid for edition {layout.edition}"
+    if expected_ids is None and not layout.official_ids:
         said += "; the ids were compared with no list, which --workdir=RUN would give"
     return said
 
@@ -142,7 +207,8 @@ def validate(path: Path | str, edition: str | Format, expected_ids: Collection[s
     `expected_ids` replaces the edition's official ids (a challenge of one's own). 2023 accepts and rejects
     what the organizers' validator does: any order, CRLF, no final newline, blanks around the fields, `+1` and
     `01` pass; a header, a byte order mark, `.png`, `1.0`, blank lines, quotes, `;`, missing or double ids do
-    not. Where no ids are known, those of 2025 must look like its own, and those of `own` may be any.
+    not. Where no ids are known, those of 2025 must look like its own, and those of `own` may be any. A format that the
+    user chose is compared to the letter: header, extension and labels.
     """
     layout, source = _resolve(edition), Path(path)
     wanted = [tables.normal(name) for name in (layout.official_ids if expected_ids is None else expected_ids)]
@@ -158,7 +224,12 @@ def validate(path: Path | str, edition: str | Format, expected_ids: Collection[s
         if len(row) != 2:
             raise UserError(f"{where}: {_wrong_fields(row, layout.delimiter)}")
         name, label = tables.normal(row[0]), row[1].strip()
-        if line == 1 and _is_header(label):
+        if line == 1 and layout.open and layout.header is not None:
+            if (name, label) == layout.header:
+                continue
+            wanted_line = _shown(layout.delimiter).join(layout.header)
+            raise UserError(f"{where}: the header {wanted_line} is missing (submission.header)")
+        if line == 1 and label not in layout.labels and _is_header(label):
             if layout.lenient and (name, label) in (layout.header, HEADER_2025):
                 continue
             if not name.startswith("\ufeff"):
@@ -166,15 +237,14 @@ def validate(path: Path | str, edition: str | Format, expected_ids: Collection[s
                 raise UserError(f"{where}: {name},{label} is a header, and edition {layout.edition} wants {allowed}")
         if layout.lenient:
             name = _stem(name)
+        elif layout.extension:
+            name = _without(name, layout.extension, where)
         _check_id(where, name, known, layout)
         if name in seen:
             raise UserError(f"{where}: id {name!r} stands on line {seen[name]} already")
-        try:
-            value = int(label)
-        except ValueError:
-            value = -1
-        if value not in (0, 1):
-            raise UserError(f"{where}: wrong label {label!r}, it must be 0 (not used) or 1 (used)")
+        if not _is_label(label, layout):
+            zero, one = layout.labels
+            raise UserError(f"{where}: wrong label {label!r}, it must be {zero} (not used) or {one} (used)")
         seen[name] = line
     missing = sorted((known or frozenset()) - seen.keys())
     if missing:
@@ -186,6 +256,27 @@ def validate(path: Path | str, edition: str | Format, expected_ids: Collection[s
     return len(seen)
 
 
+def _is_label(label: str, layout: Format) -> bool:
+    """0 and 1 are read as numbers, as the official validator reads them; words as they are."""
+    if layout.labels != _LABELS:
+        return tables.normal(label) in layout.labels
+    try:
+        return int(label) in (0, 1)
+    except ValueError:
+        return False
+
+
+def _without(name: str, extension: str, where: str) -> str:
+    """The id without the extension that the format wants. Raises UserError where it has none."""
+    if not name.endswith(extension):
+        raise UserError(f"{where}: {name!r} lacks the extension {extension} (submission.extension)")
+    return name.removesuffix(extension)
+
+
+def _shown(delimiter: str) -> str:
+    return "<tab>" if delimiter == "\t" else delimiter
+
+
 def _is_header(label: str) -> bool:
     """Is this a column's name, and no label that somebody got wrong?"""
     return label.isidentifier() and label.casefold() not in ("used", "not_used", "true", "false", "nan")
@@ -195,8 +286,10 @@ def _wrong_fields(row: list[str], delimiter: str) -> str:
     """What is wrong with a line that has not two fields."""
     if not any(field.strip() for field in row):
         return "wrong format: blank line"
-    reason = f"wrong format, a line must be ID{delimiter}LABEL: {len(row)} fields"
-    return f"{reason} (separate them by {delimiter!r})" if any(";" in field for field in row) else reason
+    reason = f"wrong format, a line must be ID{_shown(delimiter)}LABEL: {len(row)} fields"
+    others = [mark for mark in _DELIMITERS.values() if mark != delimiter]
+    misused = len(row) == 1 and any(mark in row[0] for mark in others)
+    return f"{reason} (separate them by {_shown(delimiter)!r})" if misused else reason
 
 
 def _check_id(where: str, name: str, known: Collection[str] | None, layout: Format) -> None:

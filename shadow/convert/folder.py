@@ -1,10 +1,10 @@
-"""A folder of anything that holds slices becomes a folder of 8-bit gray PNG files, whole or not at all."""
+"""A folder or archive of anything that holds slices becomes a folder of 8-bit gray PNG files, whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from shadow import files, tables
-from shadow.convert import arrays, dicom, nifti, pictures
+from shadow.convert import archives, arrays, dicom, nifti, pictures, sources
 from shadow.convert.values import LeftOut, Rule, Slice, show
-from shadow.data import decoding, editions, listing
 from shadow.errors import UserError
 
 _HEAD = 512  # bytes that tell a file's kind
@@ -36,39 +35,50 @@ class Written:
     sha256: str
 
 
+@dataclass(frozen=True)
+class _Passed:
+    """A file that is left out, in whole or in part, and why. Its content is let go."""
+
+    path: Path
+    source: str
+    why: str
+
+
 def convert(source: Path, folder: Path, rule: Rule) -> str:
     """Converts every slice below `source`; returns what to say about it.
 
     Folders that are named for a role of a run stay, and others right below `source`. Deeper names are replaced by
-    numbers, since they may name patients. `patients.csv` is written where the patient of every slice outside of
-    `generated` folders is known, and `left_out.csv` where slices are left out, with one warning a
-    reason. Raises UserError naming the file that cannot be converted, where there is no slice, and where `folder`
-    exists.
+    numbers, since they may name patients. An archive counts as a folder of its name. `patients.csv` is written where
+    the patient of every slice outside of `generated` folders is known, and `left_out.csv` where slices are left out,
+    with one warning a reason. Raises UserError naming the file that cannot be converted, where there is no slice, and
+    where `folder` exists.
     """
-    if not source.is_dir():
-        raise UserError(f"--source={source}: no such folder")
+    found = sources.listed(source)
     if folder.exists() or folder.is_symlink():
         raise UserError(f"{folder} is there already: name a new folder, or remove it")
-    found = listing.below(source, "").wanted
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     salt = rule.salt or secrets.token_hex(16)
     written: list[Written] = []
-    passed: list[tuple[str, str]] = []
+    passed: list[_Passed] = []
     try:
         part.mkdir(mode=0o700, parents=True)
-        for path in tqdm(found, "converting", disable=None, leave=False, unit="file"):
-            pieces = list(_converted(path, source, part, rule, salt, len(written)))
-            written += [piece for piece in pieces if isinstance(piece, Written)]
-            reasons = dict.fromkeys(piece.why for piece in pieces if isinstance(piece, LeftOut))
-            passed += [(str(path), why) for why in (reasons if pieces else ("holds no slice",))]
+        for one in tqdm(found, "converting", disable=None, leave=False, unit="file"):
+            with contextlib.closing(sources.files(one, part)) as inside:
+                for file in inside:
+                    pieces = list(_converted(file, part, rule, salt, len(written)))
+                    written += [piece for piece in pieces if isinstance(piece, Written)]
+                    reasons = dict.fromkeys(piece.why for piece in pieces if isinstance(piece, LeftOut))
+                    passed += [
+                        _Passed(file.path, file.source, why) for why in (reasons if pieces else ("holds no slice",))
+                    ]
         _warn(passed)
         if not written:
             raise UserError(f"--source={source}: no slice there (PNG, JPEG, TIFF, BMP, NPY, NPZ, DICOM or NIfTI)")
         rows = [(w.name, w.source, w.number, w.said, w.sha256) for w in written]
         files.write_csv(part / "conversions.csv", ("file", "source", "slice", "conversion", "sha256"), rows)
         if passed:
-            files.write_csv(part / "left_out.csv", ("source", "why"), [(_below(p, source), why) for p, why in passed])
+            files.write_csv(part / "left_out.csv", ("source", "why"), [(one.source, one.why) for one in passed])
         known = _write_patients(part, written)
         os.replace(part, folder)
     finally:
@@ -79,46 +89,39 @@ def convert(source: Path, folder: Path, rule: Rule) -> str:
     return f"{made}, {who}; conversions.csv says what was done to each{left}"
 
 
-def _warn(passed: Sequence[tuple[str, str]]) -> None:
+def _warn(passed: Sequence[_Passed]) -> None:
     """One line a reason: the first file, and how many there are."""
-    for why in dict.fromkeys(why for _, why in passed):
-        of_it = [path for path, other in passed if other == why]
+    for why in dict.fromkeys(one.why for one in passed):
+        of_it = [one.path for one in passed if one.why == why]
         more = f" (and {len(of_it) - 1} more such files)" if len(of_it) > 1 else ""
         logging.warning("%s %s: left out%s", of_it[0], why, more)
 
 
-def _below(path: str, source: Path) -> str:
-    return Path(path).relative_to(source).as_posix()
-
-
-def _converted(path: Path, source: Path, part: Path, rule: Rule, salt: str, first: int) -> Iterator[Written | LeftOut]:
+def _converted(file: sources.File, part: Path, rule: Rule, salt: str, first: int) -> Iterator[Written | LeftOut]:
     """Writes the slices of one file, numbered from `first` on."""
-    content = decoding.read_bytes(path)
-    sha, inner = hashlib.sha256(content).hexdigest(), path.relative_to(source)
-    kept = _kept(inner.parent)
+    sha, kept = hashlib.sha256(file.content).hexdigest(), _kept(file.folder)
     (part / kept).mkdir(exist_ok=True, parents=True)
     made = 0
-    for number, piece in enumerate(_read(path, content)):
+    for number, piece in enumerate(_read(file.path, file.content)):
         if isinstance(piece, LeftOut):
             yield piece
             continue
-        shown = show(piece, rule, f"{path}, slice {number + 1}" if number else str(path))
+        shown = show(piece, rule, f"{file.path}, slice {number + 1}" if number else str(file.path))
         name = f"{kept.name or 'slice'}_{first + made + 1:06d}.png"
         made += 1
         Image.fromarray(shown.gray).save(part / kept / name)
         who = ""
         if piece.patient:
             who = hashlib.sha256(f"{salt}\0{tables.normal(piece.patient)}".encode()).hexdigest()[:16]
-        yield Written((kept / name).as_posix(), inner.as_posix(), number + 1, who, shown.said, sha)
+        yield Written((kept / name).as_posix(), file.source, number + 1, who, shown.said, sha)
 
 
-def _kept(folder: Path) -> Path:
+def _kept(folder: Sequence[str]) -> Path:
     """The part of a folder's path, from the source on, that its slices keep: up to a role's name, else the first."""
-    patterns = [role.folder for edition in editions.EDITIONS.values() for role in edition.roles]
-    for end, name in enumerate(folder.parts, 1):
-        if any(re.fullmatch(pattern, name, re.IGNORECASE) for pattern in patterns):
-            return Path(*folder.parts[:end])
-    return Path(*folder.parts[:1])
+    for end, name in enumerate(folder, 1):
+        if sources.is_role(name):
+            return Path(*folder[:end])
+    return Path(*folder[:1])
 
 
 def _read(path: Path, content: bytes) -> Iterator[Slice | LeftOut]:
@@ -132,7 +135,7 @@ def _read(path: Path, content: bytes) -> Iterator[Slice | LeftOut]:
     if nifti.is_nifti(content):
         return nifti.read(path, content)
     if content.startswith((b"PK\3\4", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")):
-        raise UserError(f"{path}: an archive; unpack it first, beside it or in place of it")
+        raise UserError(f"{path}: an archive, read here only as {', '.join(archives.SUFFIXES)}; unpack it first")
     return iter(())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib.util
 import io
 import logging
@@ -32,7 +33,8 @@ def is_nifti(content: bytes) -> bool:
 def read(path: Path, content: bytes) -> Iterator[Slice]:
     """Slices from feet to head, with the patient's right at the left and the front at the top, as in DICOM.
 
-    All slices of a file are of one patient. Raises UserError naming the file where it is no volume of three axes.
+    All slices of a file are of one patient, who is named for its content. Raises UserError naming the file where it is
+    no volume of three axes.
     """
     if importlib.util.find_spec("nibabel") is None:
         raise UserError(f"{path}: NIfTI needs a package: pip install 'shadowprint[nifti]'")
@@ -57,9 +59,10 @@ def read(path: Path, content: bytes) -> Iterator[Slice]:
         raise UserError(f"{path}: cannot read this NIfTI file ({type(error).__name__}); copy it again") from error
     if volume.dtype.kind not in "uif":
         raise UserError(f"{path}: holds {volume.dtype}; save gray values as numbers")
+    patient = f"volume {hashlib.sha256(content).hexdigest()}"  # the same in a folder and in an archive
     said = "NIfTI, axial" if placed else "NIfTI, axial if stored as usual: its header does not say"
     for plane in range(shape[2]):
-        yield Slice(np.array(volume[::-1, ::-1, plane].T), (said,), patient=f"volume {path}")
+        yield Slice(np.array(volume[::-1, ::-1, plane].T), (said,), patient=patient)
 
 
 def _unpacked(path: Path, content: bytes) -> bytes:

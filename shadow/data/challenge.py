@@ -1,7 +1,7 @@
 """A challenge of our own: a target generator trained on a hidden subset of a pool, in the 2023 layout.
 
-The folder is made under a hidden name and renamed when it is whole. What the attack must not see (labels, how it was
-made, the target's weights) lies in `sealed/`.
+The folder is made under a hidden name and renamed when it is whole. `datasets.load_dataset` opens it, too
+(`imagefolder.py`). What the attack must not see (labels, how it was made, the target's weights) lies in `sealed/`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image
 
 from shadow import files, keys, piles
 from shadow.config import ChallengeConfig, Config
-from shadow.data import decoding, phantom
+from shadow.data import decoding, imagefolder, phantom
 from shadow.data.pool import Pool, folder_pool
 from shadow.errors import UserError
 from shadow.training import train
@@ -159,6 +159,14 @@ def write(part: Path, dealt: Dealt, generated: np.ndarray, config: Config, step:
         _write_images(part, role, pool.images[images])
     _write_images(part, GENERATED, generated[: challenge.dev_generated])
     _write_images(part, TEST_GENERATED, generated[challenge.dev_generated :])
+    shown = (
+        _shown("generated_dev", GENERATED, len(generated[: challenge.dev_generated])),
+        _shown("used", USED, len(chosen["dev_used"])),
+        _shown("not_used", NOT_USED, len(chosen["dev_not_used"])),
+        _shown("generated_test", TEST_GENERATED, len(generated[challenge.dev_generated :])),
+        _shown("unknown", UNKNOWN, len(unknown)),
+    )
+    imagefolder.write(part, shown, pool.images.shape[-1], challenge.pool == "phantom")
 
     used = set(chosen["test_used"].tolist())
     rows = [(_name(UNKNOWN, i), int(x in used), pool.groups[x]) for i, x in enumerate(unknown.tolist())]
@@ -185,6 +193,11 @@ def write(part: Path, dealt: Dealt, generated: np.ndarray, config: Config, step:
 def _name(role: tuple[str, str, int], index: int) -> str:
     _, stem, digits = role
     return f"{stem}_{index + 1:0{digits}d}"
+
+
+def _shown(role: str, place: tuple[str, str, int], count: int) -> imagefolder.Shown:
+    split, folder = place[0].split("/")
+    return imagefolder.Shown(split, role, tuple(f"{folder}/{_name(place, i)}.png" for i in range(count)))
 
 
 def _write_images(root: Path, role: tuple[str, str, int], images: np.ndarray) -> None:

@@ -54,6 +54,16 @@ def is_junk(name: str) -> bool:
     return name.startswith(".") or name.casefold() in _JUNK
 
 
+def flaw(name: str) -> str:
+    """What makes this no name for a file, as the end of a sentence; '' where nothing does."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "is not a UTF-8 name"
+    broken = any(unicodedata.category(letter) in _CONTROL for letter in name)
+    return "holds a line break or another control character" if broken else ""
+
+
 def is_sealed(folder: Path, root: Path) -> bool:
     """Does the folder, or what it links to, lie in a sealed folder below `root`?"""
     top, real = root.resolve(), folder.resolve()
@@ -72,12 +82,8 @@ def listing(folder: Path) -> Listing:
     except OSError as error:
         raise UserError(f"{folder}: cannot read this folder: {error.strerror or error}") from error
     for name in kinds:
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(f"{folder}: {name!r} is not a UTF-8 name; rename it") from error
-        if any(unicodedata.category(letter) in _CONTROL for letter in name):
-            raise UserError(f"{folder}: {name!r} holds a line break or another control character; rename it")
+        if why := flaw(name):
+            raise UserError(f"{folder}: {name!r} {why}; rename it")
     names = sorted(kinds, key=natural_key)
     return Listing([name for name in names if kinds[name]], [name for name in names if not kinds[name]])
 

@@ -41,7 +41,7 @@ def test_what_was_said_before_stays():
 
 ORPHANS = """
 import sys, threading
-from shadow import checkpoint
+from shadow.training import checkpoint
 from shadow.errors import UserError, exits
 
 class Orphan:

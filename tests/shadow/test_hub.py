@@ -60,7 +60,7 @@ def test_any_legal_network_comes_back_bit_for_bit(tmp_path, unet):
 def test_files_are_those_of_diffusers(written):
     names = {path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file()}
     of_diffusers = {"model_index.json", "unet/config.json", f"unet/{MODEL}", "scheduler/scheduler_config.json"}
-    assert names == of_diffusers | {"shadowprint.json"}
+    assert names == of_diffusers | {"shadowprint.json", "README.md"}
     ours = {"sampler_steps": 25, "eta": 0.0, "use_clipped_model_output": True}
     assert json.loads((written / "shadowprint.json").read_text()) == ours
     index = json.loads((written / "model_index.json").read_text())

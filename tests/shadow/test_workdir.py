@@ -6,7 +6,7 @@ import json
 import pytest
 
 from shadow import workdir
-from shadow.config import Config, FamilyConfig, from_dict
+from shadow.config import Config, FamilyConfig, SubmissionConfig, from_dict
 from shadow.errors import UserError
 from shadow.validate import validate
 
@@ -225,7 +225,14 @@ def families() -> Config:
     return config
 
 
-@pytest.mark.parametrize("name", ["fleet.families", "membership.candidates"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fleet.families",
+        "membership.candidates",
+        *(f"submission.{f.name}" for f in dataclasses.fields(SubmissionConfig)),
+    ],
+)
 def test_a_field_that_came_later_is_in_no_hash_with_the_value_of_before(monkeypatch, name):
     hashes, flatten = workdir.stage_hashes(Config()), workdir.flatten
     assert name in flatten(dataclasses.asdict(Config()))
@@ -251,6 +258,20 @@ def test_a_run_older_than_a_field_goes_on_as_it_was_begun(begun, section, field,
     assert workdir.stage_hashes(later())["train"] != stages["train"]
     with pytest.raises(UserError, match=named):
         workdir.settle(begun, later())
+
+
+def test_a_run_older_than_the_format_of_submissions_goes_on(begun):
+    fields = json.loads(content(begun))
+    del fields["config"]["submission"]
+    assert from_dict(fields["config"]) == Config()
+    (begun / "config.json").write_text(json.dumps(fields))
+    workdir.settle(begun, Config())
+    assert json.loads(content(begun))["stages"] == fields["stages"]
+    other = Config()
+    other.submission.delimiter = ";"
+    workdir.settle(begun, other)
+    now = workdir.stage_hashes(other)
+    assert [stage for stage, value in now.items() if value != fields["stages"][stage]] == ["predict", "report"]
 
 
 def test_a_run_with_an_option_of_the_attack_that_is_gone_goes_on(begun):

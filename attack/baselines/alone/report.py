@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from attack.baselines.alone import statements
+from attack.decision import submission
 from attack.metrics import score
 from attack.report import formats, gallery, provenance, view
 from attack.report.pages import template
@@ -26,7 +27,8 @@ def write_report(workdir: Path, manifest: Manifest, config: Config) -> None:
     predictions = score.read_predictions(workdir / "predictions.csv")
     dev = content["dev"]
     scale = view.auc_scale({"signals": [*dev["auc"].values(), dev.get("picked") or {}]})
-    candidates = _candidates(predictions, workdir / "submission.csv")
+    labels = submission.read_labels(workdir / "submission.csv", submission.of_config(config))
+    candidates = _candidates(predictions, labels)
     page = template("quick.html").render(
         headline=statements.headline(content),
         warnings=statements.warnings(content),
@@ -68,14 +70,12 @@ def _rows(content: dict[str, Any], scale: view.Scale) -> list[view.Row]:
     return [line(row) for row in order]
 
 
-def _candidates(predictions: score.Predictions, path: Path) -> list[dict[str, Any]]:
-    """Rows of the table and of the gallery, highest score first, with what the submission says."""
-    with path.open(newline="") as stream:
-        said = [row[1] for row in csv.reader(stream)]
+def _candidates(predictions: score.Predictions, said: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows of the table and of the gallery, highest score first, with what the submission says: 0/1 [candidate]."""
     rows = []
     for rank, index in enumerate(np.argsort(-predictions.score, kind="stable").tolist(), start=1):
         value = formats.number(float(predictions.score[index]), 4)
-        label = "used" if said[index] == "1" else "not used"
+        label = "used" if said[index] else "not used"
         known = predictions.probability
         chance = formats.number(float(known[index])) if known is not None else ""
         rows.append(

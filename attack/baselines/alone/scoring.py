@@ -96,7 +96,7 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     if found.probability is not None:
         columns["probability"] = [f"{value:.6f}" for value in found.probability]
     files.write_csv(workdir / "predictions.csv", columns, zip(*columns.values(), strict=True))
-    submission.write(workdir / "submission.csv", ids, found.labels.tolist(), config.data.edition)
+    submission.write(workdir / "submission.csv", ids, found.labels.tolist(), submission.of_config(config))
     content = {
         "candidates": len(ids),
         "pile": len(generated),

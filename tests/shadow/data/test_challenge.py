@@ -215,7 +215,7 @@ def test_names_are_those_of_2023(made):
         *(f"dev/generated/{name}" for name in numbered("generated", 3, 4)),
         *(f"test/generated_1/{name}" for name in numbered("generated", 4, 5)),
         *(f"test/real_unknown_1/{name}" for name in numbered("real_unknown", 10, 4)),
-        "patients.csv",
+        *("patients.csv", "dev/metadata.csv", "test/metadata.csv", "README.md"),
     }
     assert {name for name in files_of(root) if not name.startswith("sealed/")} == wanted
     assert [p.name for p in root.parent.iterdir()] == ["challenge"]
@@ -267,6 +267,7 @@ def test_the_target_is_trained_on_its_members_and_shows_one_pile(made):
 
 
 def test_nothing_outside_the_seal_says_who_is_a_member(made):
+    """Not the images, and not the files beside them."""
     root, _ = made
     for name in files_of(root):
         if not name.startswith("sealed/") and name.endswith(".png"):
