@@ -31,6 +31,7 @@ settings.register_profile("busy", deadline=None)  # on a machine that others use
 settings.load_profile("busy")
 
 FLEET = Path(__file__).parent / "shadow" / "fleet"
+FLEETS = (Path(__file__).parent / "test_fleet.py",)  # they make runs of their own
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,19 +40,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who runs beside whom under `--dist=loadgroup`: a file stays with one worker, and so do all files that start
-    `launch.py`, which share the finished run and what it compiled, and all of fleets. Those two come first: they take
-    longest, and a worker that met them last would leave the other idle."""
+    """Who runs beside whom under `--dist=loadgroup`: a file stays with one worker. So do the files that share the
+    finished run, those that start `launch.py` without it, which share what it compiled, and those of fleets. These
+    groups come first: they take longest, and a worker that met them last would leave the other idle."""
+    sharing = {item.path for item in items if "finished" in getattr(item, "fixturenames", ())}
     launching = {item.path for item in items if "environment" in getattr(item, "fixturenames", ())}
 
     def group(item: pytest.Item) -> str:
+        if item.path in FLEETS or item.path.is_relative_to(FLEET):
+            return "fleet"
         if item.path in launching:
-            return "launch"
-        return "fleet" if item.path.is_relative_to(FLEET) else str(item.path.relative_to(item.config.rootpath))
+            return "finished" if item.path in sharing else "launch"
+        return str(item.path.relative_to(item.config.rootpath))
 
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: {"launch": 0, "fleet": 1}.get(group(item), 2))
+    items.sort(key=lambda item: {"finished": 0, "fleet": 1, "launch": 2}.get(group(item), 3))
 
 
 @pytest.fixture(scope="session")
