@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from scipy.cluster import hierarchy
-from scipy.spatial import distance
 
 from shadow import tables
 from shadow.errors import UserError
@@ -80,6 +78,9 @@ def clusters(images: np.ndarray, threshold: float) -> np.ndarray:
     if len(images) < 2:
         return np.zeros(len(images), int)
     flat = _standardised(images)
+    from scipy.cluster import hierarchy  # SciPy takes longer to import than a worker needs to start
+    from scipy.spatial import distance
+
     tree = hierarchy.linkage(distance.pdist(flat) / np.sqrt(flat.shape[1]), "complete")
     labels = hierarchy.fcluster(tree, threshold, "distance")
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
@@ -99,6 +100,8 @@ def near_duplicates(dev: np.ndarray, test: np.ndarray, threshold: float) -> tupl
     near = np.full(len(test), -1)
     if len(dev) and len(test):
         known, new = _standardised(dev), _standardised(test)
+        from scipy.spatial import distance
+
         apart = distance.cdist(new, known) / np.sqrt(known.shape[1])
         farthest = np.stack([apart[:, labels == label].max(axis=1) for label in range(labels.max() + 1)], axis=1)
         near = np.where(farthest.min(axis=1) <= threshold, farthest.argmin(axis=1), -1)
