@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from attack.evidence.embeddings import builtin, supplied
 from attack.inference import reference_choice, store
 from attack.report import formats, progress, wording
 from attack.report.progress import Step
+from attack.results import Evaluation
 from attack.stages import STAGES, Stage
 from shadow import fleet, hub, workdir
 from shadow.config import Config
@@ -196,7 +196,7 @@ class Run:
         before, (mine, *_) = self._around(stage)
         for one in (*before, mine):
             stamped = workdir.is_done(self.folder / one.stamp, one.name, self.config)
-            if not stamped or not all((self.folder / path).exists() for path in one.makes):
+            if not stamped or not one.made(self.folder):
                 return False
         return self._is_current()
 
@@ -220,8 +220,8 @@ class Run:
         return found.id[found.rows("unknown")].tolist()
 
     def _headline(self) -> str:
-        evaluation = json.loads((self.folder / "attack" / "evaluation.json").read_text())
-        said = wording.verdict(evaluation, evaluation["submission"]["candidates"]).sentence
+        evaluation = Evaluation.read(self.folder / "attack" / "evaluation.json")
+        said = wording.verdict(evaluation, evaluation.submission.candidates).sentence
         gone = wording.missing(evaluation)
         return f"{said} Only {gone}." if gone else said
 

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import threadpoolctl
 
+from attack import results
 from shadow.config import Config
 from shadow.data.manifest import Manifest
+
+DOCUMENTS = ("fit.json", "evaluation.json")  # typed results, see `attack.results`
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Stage:
     makes: tuple[str, ...]
     function: str
     one_thread: bool = False
+
+    def made(self, folder: Path) -> bool:
+        """Is all there that the stage makes, and of the schema that the next stage reads?"""
+        every = [folder / name for name in self.makes]
+        return all(results.is_current(path) if path.name in DOCUMENTS else path.exists() for path in every)
 
     def carry_out(self, folder: Path, manifest: Manifest, config: Config) -> None:
         """Does the work; stamps are the caller's."""

@@ -135,7 +135,7 @@ def read(case: foreign_cases.Case, mode: str, kept: Path) -> Run:
         truth,
         replicates(kept, groups, evaluation) if case.null else np.zeros(0, bool),
         bool(evaluation["same_generator"]["counts"]),
-        evaluation["same_generator"].get("kind", ""),
+        evaluation["same_generator"].get("kind") or "",
     )
 
 

@@ -18,6 +18,7 @@ from attack.decision import platt, tempering, unlabelled, verdict
 from attack.decision.platt import Labels, ShadowPairs
 from attack.inference import estimate
 from attack.metrics.intervals import Interval
+from attack.results import Thresholds
 from shadow import keys
 
 DEV, CANDIDATES = "dev", "candidates"
@@ -179,19 +180,6 @@ def _with_limits(score: np.ndarray, chance: np.ndarray, spread: np.ndarray, prio
     return Probabilities(chance, low, high, tempering.implied_auc(score, chance) if len(score) > 1 else None)
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """used: scores at or above are called used; not_used: scores at or below are called not used; None: no call.
-    nulls: slices known not to be used that set the first, 0 where the probabilities did; fpr_interval: of the chance
-    that it flags an unused slice; share: of those slices that it may flag, below `fpr` where a placebo said so."""
-
-    used: float | None
-    not_used: float | None
-    nulls: int
-    share: float
-    fpr_interval: Interval | None
-
-
 def thresholds(
     score: np.ndarray,
     probability: np.ndarray,
@@ -224,4 +212,10 @@ def thresholds(
     if used is not None and not_used is not None and not_used >= used:  # so well separated that the zones overlap
         used = (used + not_used) / 2  # both shares are kept wherever they meet, and best in the middle
         not_used = float(np.nextafter(used, -np.inf))
-    return Thresholds(used, not_used, len(null) if interval is not None else 0, share, interval)
+    return Thresholds(
+        used=used,
+        not_used=not_used,
+        nulls=len(null) if interval is not None else 0,
+        share=share,
+        fpr_interval=interval,
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from attack.inference import controls, target
 from attack.inference.crossfit import Labelled
 from attack.inference.fitting import options
 from attack.inference.store import Store
+from attack.results import Candidates
 from shadow.config import Config
 from shadow.data.manifest import Manifest
 
@@ -82,34 +82,35 @@ def compare(
         np.concatenate([both.null.group, both.asked.group]),
         config.attack.seed,
     )
-    p = blind.get("p")
+    p = blind.p
     if p is not None and p < _UNFAIR:
         why = (
             "the candidates are another kind of image than the slices known not to be used: a classifier that sees no "
-            f"generated image tells them apart (AUC {blind['auc']:.2f}), so that standing above them shows nothing"
+            f"generated image tells them apart (AUC {blind.auc:.2f}), so that standing above them shows nothing"
         )
         return Against(None, why, found, p)
     return Against(contrast, "", found, p)
 
 
-def figures(against: Against, prior: float, fpr: float) -> dict[str, Any]:
+def figures(against: Against, prior: float, fpr: float) -> Candidates:
     """For evaluation.json: the comparison of the candidates with slices known not to be used."""
     placebos = against.placebo
-    found: dict[str, Any] = {
-        "why": against.why,
-        "blind_p": against.blind_p,
-        "placebo": [one.area for one in placebos.contrasts],
-        "inflation": placebos.inflation.factor,
-        "placebo_flagged": float(placebos.flagged(fpr).mean()) if len(placebos.above) else None,
-    }
+    bare = Candidates(
+        why=against.why,
+        blind_p=against.blind_p,
+        placebo=tuple(one.area for one in placebos.contrasts),
+        inflation=placebos.inflation.factor,
+        placebo_flagged=float(placebos.flagged(fpr).mean()) if len(placebos.above) else None,
+    )
     if against.contrast is None:
-        return found | {"auc": None, "interval": None}
-    return found | {
-        "auc": against.contrast.auc(prior),
-        "interval": list(against.contrast.interval(prior)),
-        "p": against.contrast.p,
-        **dataclasses.asdict(against.contrast),
-    }
+        return bare
+    return dataclasses.replace(
+        bare,
+        auc=against.contrast.auc(prior),
+        interval=against.contrast.interval(prior),
+        p=against.contrast.p,
+        **vars(against.contrast),
+    )
 
 
 def labelled_p(labels: Labels) -> float | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import special
@@ -16,29 +16,27 @@ from attack.evidence import layout, measuring, pile_shift
 from attack.inference import store, target
 from attack.inference.fitting import options as fitting_options
 from attack.inference.model import Recalibration
+from attack.results import Auc, Dev, Figure, MappedQuality, Provenance, Quality, Recalibrated
 from shadow import fleet
 from shadow import piles as opened
 from shadow.config import Config
 from shadow.data.manifest import Manifest
 from shadow.errors import UserError
 
-# What stands for `measured` where the data have no dev pile with labelled slices (edition own).
-UNLABELLED = {
-    "auc": None,
-    "interval": None,
-    "why": "there are no labelled slices of a generator",
-    "same_generator": False,
-}
-FIGURES = ("brier", "log_loss", "ece")
+_UNLABELLED = "there are no labelled slices of a generator"  # no dev pile with labelled slices (edition own)
 _TEST = "generated_test"
 
 
-def probability_figures(logit: np.ndarray, label: np.ndarray, group: np.ndarray, seed: int) -> dict[str, Any]:
-    """brier, log_loss and ece, each {value, low, high} with a bootstrap over groups (`metrics.calibration_figures`), of
-    log odds [slice] at a prior of one half, which is moved to the share of used slices."""
+def probability_figures(logit: np.ndarray, label: np.ndarray, group: np.ndarray, seed: int) -> Quality:
+    """Of log odds [slice] at a prior of one half, which is moved to the share of used slices; intervals by a bootstrap
+    over groups (`metrics.calibration_figures`)."""
     chance = special.expit(logit + special.logit(label.mean()))
     found = metrics.calibration_figures(chance, label, group, seed=seed)
-    return {name: {key: found[name][key] for key in ("value", "low", "high")} for name in FIGURES}
+
+    def figure(name: str) -> Figure:
+        return Figure(value=found[name]["value"], low=found[name]["low"], high=found[name]["high"])
+
+    return Quality(brier=figure("brier"), log_loss=figure("log_loss"), ece=figure("ece"))
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,9 @@ class DevEvaluation:
     """What labelled dev slices say. figures: for evaluation.json; labels: their scores on the target's test pile where
     one generator made both piles, else None; same: why the labels count or do not, for evaluation.json."""
 
-    figures: dict[str, Any]
+    figures: Dev
     labels: Labels | None
-    same: dict[str, Any]
+    same: Provenance
 
 
 def of_dev(
@@ -66,7 +64,9 @@ def of_dev(
     """
     attack, label = config.attack, data.used.astype(int)
     if "generated_dev" not in data.sizes:
-        return DevEvaluation(dict(UNLABELLED), None, {"counts": False, "why": UNLABELLED["why"]})
+        return DevEvaluation(
+            Dev(why=_UNLABELLED, same_generator=False), None, Provenance(counts=False, why=_UNLABELLED)
+        )
     if not 0 < label.sum() < len(label):
         raise UserError("the dev folder holds only one class: both used and not used slices are needed")
 
@@ -78,56 +78,54 @@ def of_dev(
     if attack.same_generator == "auto":
         own, test = scored("generated_dev"), scored(_TEST)
         same = provenance(workdir, data, manifest, config, step, own, test)
-        labels = test if same["counts"] else own
+        labels = test if same.counts else own
     else:
         said = f"attack.same_generator = {attack.same_generator!r} says so"
-        same = {"counts": attack.same_generator == "true", "why": said}
-        labels = scored(_TEST if same["counts"] else "generated_dev")
-    counts = bool(same["counts"])
-    figures = measured(labels, before, counts, attack.seed)
-    figures["images"] = data.seen[_TEST if counts else "generated_dev"]
-    return DevEvaluation(figures, labels if counts else None, same)
+        same = Provenance(counts=attack.same_generator == "true", why=said)
+        labels = scored(_TEST if same.counts else "generated_dev")
+    images = data.seen[_TEST if same.counts else "generated_dev"]
+    figures = dataclasses.replace(measured(labels, before, same.counts, attack.seed), images=images)
+    return DevEvaluation(figures, labels if same.counts else None, same)
 
 
-def measured(dev: Labels, shadows: Recalibration, same_generator: bool, seed: int) -> dict[str, Any]:
+def measured(dev: Labels, shadows: Recalibration, same_generator: bool, seed: int) -> Dev:
     """AUC and quality of the probabilities of the dev slices with nothing fitted on their labels."""
-    return {
-        **auc_of(dev),
-        "members": int(dev.label.sum()),
-        "non_members": int((1 - dev.label).sum()),
-        "same_generator": same_generator,
-        **probability_figures(shadows.logit(dev.score), dev.label, dev.group, seed),
-    }
+    return Dev(
+        **vars(auc_of(dev)),
+        members=int(dev.label.sum()),
+        non_members=int((1 - dev.label).sum()),
+        same_generator=same_generator,
+        **vars(probability_figures(shadows.logit(dev.score), dev.label, dev.group, seed)),
+    )
 
 
-def auc_of(dev: Labels) -> dict[str, Any]:
-    """{"auc", "interval"} of scored dev slices, with patients as units."""
-    low, high = metrics.auc_interval_grouped(dev.score, dev.label, dev.group)
-    return {"auc": metrics.auc(dev.score, dev.label), "interval": [low, high]}
+def auc_of(dev: Labels) -> Auc:
+    """Of scored dev slices, with patients as units."""
+    limits = metrics.auc_interval_grouped(dev.score, dev.label, dev.group)
+    return Auc(auc=metrics.auc(dev.score, dev.label), interval=limits)
 
 
 def recalibrated(
     dev: Labels, plain: Labels, shadows: ShadowPairs, before: Recalibration, folds: int, seed: int
-) -> dict[str, Any]:
+) -> Recalibrated:
     """The recalibration on dev slices for evaluation.json: the map, and its figures before and after, the latter
     cross-validated over groups. plain: the slices with scores by the shadows alone, for the figures before."""
     held = platt.cross_validated(dev, shadows, folds, seed)
     found = platt.fit(dev, shadows)
-    return {
-        "slope": found.slope,
-        "offset": found.offset,
-        "before": {"slope": before.slope, "offset": before.offset}
-        | probability_figures(before.logit(plain.score), dev.label, dev.group, seed),
-        "cross_validated": probability_figures(held, dev.label, dev.group, seed),
-        "slices": len(dev.label),
-    }
+    of_before = probability_figures(before.logit(plain.score), dev.label, dev.group, seed)
+    return Recalibrated(
+        slope=found.slope,
+        offset=found.offset,
+        before=MappedQuality(slope=before.slope, offset=before.offset, **vars(of_before)),
+        cross_validated=probability_figures(held, dev.label, dev.group, seed),
+        slices=len(dev.label),
+    )
 
 
 def provenance(
     workdir: Path, data: store.Store, manifest: Manifest, config: Config, step: int, own: Labels, test: Labels
-) -> dict[str, Any]:
-    """Did one generator make the dev and the test pile? For evaluation.json: {"counts", "why", "kind", "power", "p",
-    "piles", "shadows", "labels"}.
+) -> Provenance:
+    """Did one generator make the dev and the test pile?
 
     own, test: the dev slices' scores on the dev and on the test pile. The shadows' piles are those of training step
     `step`. See `same_generator`.
@@ -143,18 +141,18 @@ def provenance(
         shadows = same_generator.power_on_shadows(drawn, seed, images=piles.images)
     labels = same_generator.label_consistency(own.score, test.score, own.label, own.group, seed)
     found = same_generator.decide(piles, shadows, labels, outside=excess > 0)
-    return {
-        "counts": found.same,
-        "why": found.reason,
-        "kind": found.kind,
-        "power": found.power,
-        "p": piles.p,
-        "images": piles.images,
-        "shadows_told_apart": None if shadows is None else [shadows.told_apart, shadows.pairs],
-        "auc_on_piles": [labels.auc_dev, labels.auc_test],
-        "labels_p": labels.p,
-        "labels_power": labels.power,
-    }
+    return Provenance(
+        counts=found.same,
+        why=found.reason,
+        kind=found.kind,
+        power=found.power,
+        p=piles.p,
+        images=piles.images,
+        shadows_told_apart=None if shadows is None else (shadows.told_apart, shadows.pairs),
+        auc_on_piles=(labels.auc_dev, labels.auc_test),
+        labels_p=labels.p,
+        labels_power=labels.power,
+    )
 
 
 def _statistics(data: store.Store, step: int) -> tuple[np.ndarray, np.ndarray]:

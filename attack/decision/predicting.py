@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from attack import metrics
+from attack import metrics, results
 from attack.decision import adaptation, claims, comparison, dev_evaluation, submission, unlabelled, verdict
 from attack.decision.platt import Labels, ShadowPairs
 from attack.inference import crossfit, model, patients, store, target
 from attack.inference.combiner import Combiner
 from attack.inference.crossfit import Labelled
 from attack.inference.fitting import options
+from attack.results import Auc, Evaluation, FitSummary
 from shadow import files, keys
 from shadow.config import Config
 from shadow.data.manifest import Manifest
@@ -26,8 +27,8 @@ _TEST = "generated_test"
 def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     """Scores the test candidates; writes predictions.csv, submission.csv and attack/evaluation.json."""
     folder, attack = workdir / "attack", config.attack
-    summary = json.loads((folder / "fit.json").read_text())
-    step = summary["regime"]["step"]
+    summary = FitSummary.read(folder / "fit.json")
+    step = summary.regime.step
     data = store.read(workdir, manifest, config)
     known, asked = data.labelled(step, _TEST), data.target(_TEST, step)
     before = model.from_json(json.loads((folder / "model.json").read_text()))[1]
@@ -40,15 +41,19 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     score, pool = scored.candidate, scored.pool
     if moving is not None and scored.adapted is not None:
         labels = dataclasses.replace(moving, score=pool[: len(data.dev)])
-        dev |= dev_evaluation.auc_of(labels) | {"by_shadows": {"auc": dev["auc"], "interval": dev["interval"]}}
-        dev["weights"] = dict(zip(known.shadow_signals.names, scored.adapted.weights.tolist(), strict=True))
+        dev = dataclasses.replace(
+            dev,
+            **vars(dev_evaluation.auc_of(labels)),
+            by_shadows=Auc(auc=dev.auc, interval=dev.interval),
+            weights=dict(zip(known.shadow_signals.names, scored.adapted.weights.tolist(), strict=True)),
+        )
     sides = comparison.sides(data, score, pool)
     against = comparison.compare(data, manifest, config, known, asked, sides)
     said = verdict.decide(against.contrast, against.why, None if labels is None else comparison.labelled_p(labels))
-    held = None if labels is None else (float(dev["auc"]), (float(dev["interval"][0]), float(dev["interval"][1])))
+    held = None if labels is None or dev.auc is None or dev.interval is None else (dev.auc, dev.interval)
     both = None
-    if labels is not None and said.level == verdict.LEAK:
-        reach = float(dev["auc"]) - float(dev["interval"][0])
+    if held is not None and said.level == verdict.LEAK:
+        reach = held[0] - held[1][0]
         both = unlabelled.pooled(sides.asked, sides.null, sides.used, reach, attack.prior, against.placebo.inflation)
 
     def stated_auc(said: verdict.Verdict) -> claims.Expected:
@@ -66,7 +71,8 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
         stated = claims.labelled_probabilities(
             score, resampled, labels, pairs, expected, leak, attack.prior, attack.seed
         )
-        dev["recalibration"] = dev_evaluation.recalibrated(labels, moving, pairs, before, attack.folds, attack.seed)
+        mended = dev_evaluation.recalibrated(labels, moving, pairs, before, attack.folds, attack.seed)
+        dev = dataclasses.replace(dev, recalibration=mended)
     else:
         stated = claims.probabilities(score, resampled, expected, leak, attack.prior, attack.seed)
     limits = claims.thresholds(
@@ -96,33 +102,25 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
         (workdir / "patients.csv").unlink(missing_ok=True)  # of a time when they were known
     labelling = metrics.decide(stated.probability, attack.objective)
     submission.write(workdir / "submission.csv", asked.ids, labelling.labels, submission.of_config(config))
-    summary |= {
-        "dev": dev,
-        "same_generator": found.same,
-        "candidates": comparison.figures(against, attack.prior, attack.fpr),
-        "expected": {
-            "auc": expected.auc,
-            "interval": None if expected.interval is None else list(expected.interval),
-            "from": expected.source,
-            "why": expected.why,
-        },
-        "implied_auc": stated.implied,
-        "thresholds": dataclasses.asdict(limits),
-        "decisions": {name: int((decisions == name).sum()) for name in metrics.DECISIONS},
-        "submission": {
-            "objective": attack.objective,
-            "expected": labelling.expected,
-            "ones": int(np.sum(labelling.labels)),
-            "candidates": len(asked.ids),
-            "all_ones": bool(labelling.all_ones),
-        },
-        "verdict": dataclasses.asdict(said)
-        | {
-            "smallest_auc": comparison.smallest_auc(
-                sides, labels is not None, against.placebo.inflation, attack.prior, attack.seed
-            )
-        },
-    }
+    smallest = comparison.smallest_auc(sides, labels is not None, against.placebo.inflation, attack.prior, attack.seed)
+    evaluation = Evaluation(
+        **vars(summary),
+        dev=dev,
+        same_generator=found.same,
+        candidates=comparison.figures(against, attack.prior, attack.fpr),
+        expected=results.Expected(**vars(expected)),
+        implied_auc=stated.implied,
+        thresholds=limits,
+        decisions=_counted(decisions),
+        submission=results.Submission(
+            objective=attack.objective,
+            expected=labelling.expected,
+            ones=int(np.sum(labelling.labels)),
+            candidates=len(asked.ids),
+            all_ones=bool(labelling.all_ones),
+        ),
+        verdict=results.VerdictReached(**vars(said), smallest_auc=smallest),
+    )
     with files.replacing(folder / "on_target.npz") as part, part.open("wb") as stream:
         null_group = np.array(data.groups[: len(data.pool)])[data.null]
         related, null_related = sides.asked.related, sides.null.related
@@ -134,7 +132,12 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
             related=related,
             null_related=null_related,
         )
-    files.write_json(folder / "evaluation.json", summary)
+    evaluation.write(folder / "evaluation.json")
+
+
+def _counted(decisions: np.ndarray) -> results.Decisions:
+    used, not_used, undetermined = (int((decisions == name).sum()) for name in metrics.DECISIONS)
+    return results.Decisions(used=used, not_used=not_used, undetermined=undetermined)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,12 +16,12 @@ from scipy import special, stats
 
 from attack.decision import unlabelled
 from attack.decision.unlabelled import Comparison, Inflation, Slices
+from attack.results import CANNOT_TELL, LABELLED_ONLY, LEAK
 from shadow import keys
 
 LEVEL = 0.01  # of the candidates' test where no label of the target is known
 LEVEL_WITH_LABELS = 0.025
 LABELLED_LEVEL = 0.025  # of the test of labelled dev slices, one-sided
-LEAK, LABELLED_ONLY, CANNOT_TELL = "leak", "labelled only", "cannot tell"
 POWER = 0.8
 _TRIALS = 400  # simulated candidates for each AUC: the power is known within .04
 _COMPLETE = 8.0  # sd by which members stand above: an AUC of 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from attack import metrics
+from attack import metrics, results
 from attack.evidence import layout, pile_shift
 from attack.evidence.embeddings import builtin
 from attack.evidence.embeddings.distances import distances
@@ -18,6 +18,19 @@ from attack.inference.ablation import tables
 from attack.inference.combiner import Combiner
 from attack.inference.controls import Redraw
 from attack.inference.crossfit import Labelled, Options
+from attack.results import (
+    Control,
+    FitSummary,
+    Interval,
+    Patients,
+    PriorRow,
+    Rate,
+    Regime,
+    ShadowsAuc,
+    Signal,
+    Stratum,
+    TwoWay,
+)
 from shadow import files, fleet
 from shadow.config import Config
 from shadow.data.manifest import Manifest
@@ -33,8 +46,8 @@ def options(config: Config) -> Options:
     return Options(attack.references, attack.folds, attack.ridge, attack.seed)
 
 
-def choose_step(data: store.Store, config: Config) -> tuple[int, dict[str, Any]]:
-    """The training step whose piles are most like the target's test pile, and how like they are.
+def choose_step(data: store.Store, config: Config) -> Regime:
+    """How like the target's test pile the shadows' piles are, of the training step whose piles are most like it.
 
     Only statistics of piles are compared: no label, no candidate.
     """
@@ -53,17 +66,17 @@ def choose_step(data: store.Store, config: Config) -> tuple[int, dict[str, Any]]
         if outside
         else "The target's pile looks like the shadows' piles in all statistics."
     )
-    return step, {
-        "step": step,
-        "distance": round(distance, 4),
-        "statistic": [
-            {"name": name, "target": float(t), "shadows": [float(v) for v in s]}
+    return Regime(
+        step=step,
+        distance=round(distance, 4),
+        statistic=tuple(
+            results.Statistic(name=name, target=float(t), shadows=tuple(float(v) for v in s))
             for name, t, s in zip(pile_shift.STATISTICS, wanted, shadows.T, strict=True)
-        ],
-        "inside": not outside,
-        "excess": pile_shift.excess(z),
-        "message": message,
-    }
+        ),
+        inside=not outside,
+        excess=pile_shift.excess(z),
+        message=message,
+    )
 
 
 def nearness(data: store.Store, manifest: Manifest, config: Config) -> tuple[np.ndarray, estimate.Mix]:
@@ -77,12 +90,11 @@ def nearness(data: store.Store, manifest: Manifest, config: Config) -> tuple[np.
 def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     """Cross-fits and fits the attack on the shadows; writes attack/model.json, heldout.npz and fit.json."""
     data = store.read(workdir, manifest, config)
-    step, likeness = choose_step(data, config)
-    known, attack = data.labelled(step, "generated_test"), config.attack
+    regime = choose_step(data, config)
+    known, attack = data.labelled(regime.step, "generated_test"), config.attack
     held = crossfit.two_way_mean(known, options(config), attack.draws)
     logit, z = held.logit, held.z
     images, mix = nearness(data, manifest, config)
-    weight = mix.weight
     # not weighted: a probability, like a score, must not depend on who else is asked about
     recalibration = model.fit_recalibration(logit.ravel(), known.shadow_signals.member.ravel().astype(float))
     fitted = target.fit_draws(known, options(config), attack.draws)
@@ -103,12 +115,8 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     content = model.to_json([combiner for combiner, _ in fitted], recalibration)
     content["pooled_variance"] = [pooled.tolist() for _, pooled in fitted]
     files.write_json(folder / "model.json", content)
-    two_way = _two_way_figures(
-        known, logit, probability, parts, len(data.test), attack.prior, weight, likeness["excess"]
-    )
+    two_way = _two_way_figures(known, logit, probability, parts, len(data.test), attack.prior, mix, regime.excess)
     size, seen = (of["generated_test"] for of in (data.sizes, data.seen))
-    if seen > size:
-        _open_above(two_way)
     redraws = controls.redraw(
         known,
         data.groups[: len(data.pool)],
@@ -117,78 +125,85 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
         attack.redraws,
         data.shadows,
     )
-    controls_found = [
-        controls.redrawn(redraws, estimate.mean_within(logit, known.shadow_signals.member)),  # not weighted, as theirs
-        controls.blind(
-            images[: len(data.dev)],
-            data.used.astype(int),
-            known.group[: len(data.dev)],
-            attack.seed,
+    limits = _thresholds(logit, known, parts, attack.fpr)
+    FitSummary(
+        shadows_asked=len(data.shadows) + len(data.missing),
+        shadows_used=len(data.shadows),
+        shadows_missing=tuple(data.missing),
+        pile_size=size,
+        target_pile=seen,
+        two_way=_open_above(two_way) if seen > size else two_way,
+        patients=_patient_figures(data, known, logit, redraws, patients.known(manifest, config)),
+        null=results.Null(
+            known=int(data.not_used.sum()),
+            unknown=int((~data.used & ~data.not_used).sum()),
+            presumed=data.presumed,
         ),
-    ]
-    summary = {
-        "shadows_asked": len(data.shadows) + len(data.missing),
-        "shadows_used": len(data.shadows),
-        "shadows_missing": data.missing,
-        "pile_size": size,
-        "target_pile": seen,
-        "two_way": {
-            **two_way,
-            "nearness": {"edges": list(mix.edges[:-1]), "target": mix.target, "shadows": mix.shadows, "thin": mix.thin},
-        },
-        "patients": _patient_figures(data, known, logit, redraws, patients.known(manifest, config)),
-        "null": {
-            "known": int(data.not_used.sum()),
-            "unknown": int((~data.used & ~data.not_used).sum()),
-            "presumed": data.presumed,
-        },
-        "controls": controls_found,
-        "families": tables.of_families(known, options(config), logit, len(data.test), fleet.family_names(config)),
-        "worth": tables.worth(known, options(config), data.shadows, config.membership.block)
-        if attack.ablation
-        else None,
-        "signals": _signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test), weight),
-        "regime": likeness,
-        "flips": dataclasses.asdict(data.flips),
-        "prior": attack.prior,
-        "fpr": attack.fpr,
-        **_thresholds(logit, known, parts, attack.fpr),
-    }
-    files.write_json(folder / "fit.json", summary)
+        controls=_controls(data, known, logit, redraws, images[: len(data.dev)]),
+        families=tables.of_families(known, options(config), logit, len(data.test), fleet.family_names(config)),
+        worth=tables.worth(known, options(config), data.shadows, config.membership.block) if attack.ablation else None,
+        signals=_signal_figures(known, z, [combiner for combiner, _ in fitted], len(data.test), mix.weight),
+        regime=regime,
+        flips=results.FlipsFound(names=data.flips.names, share=data.flips.share),
+        prior=attack.prior,
+        fpr=attack.fpr,
+        threshold_used=limits.used,
+        threshold_not_used=limits.not_used,
+        priors=limits.priors,
+    ).write(folder / "fit.json")
 
 
-def _open_above(two_way: dict[str, Any]) -> None:
+def _controls(
+    data: store.Store, known: Labelled, logit: np.ndarray, redraws: Sequence[Redraw], images: np.ndarray
+) -> tuple[Control, ...]:
+    """images: dev slices [slice, height, width]."""
+    dev = len(data.dev)
+    return (
+        controls.redrawn(redraws, estimate.mean_within(logit, known.shadow_signals.member)),  # not weighted, as theirs
+        controls.blind(images, data.used.astype(int), known.group[:dev], data.config.attack.seed),
+    )
+
+
+def _open_above(two_way: TwoWay) -> TwoWay:
     """More images of the target than of a shadow show more of it, and how much more the shadows do not tell: the
     prediction intervals end at certainty."""
-    for found in (two_way, *two_way["strata"]):
-        if found.get("prediction_interval"):
-            found["prediction_interval"][1] = 1.0
+
+    def opened(limits: Interval | None) -> Interval | None:
+        return None if limits is None else (limits[0], 1.0)
+
+    return dataclasses.replace(
+        two_way,
+        prediction_interval=opened(two_way.prediction_interval),
+        strata=tuple(
+            dataclasses.replace(one, prediction_interval=opened(one.prediction_interval)) for one in two_way.strata
+        ),
+    )
 
 
 def _patient_figures(
     data: store.Store, known: Labelled, logit: np.ndarray, redraws: Sequence[Redraw], named: bool
-) -> dict[str, Any]:
+) -> Patients:
     if not named:
-        return {"why": patients.UNKNOWN}
+        return Patients(why=patients.UNKNOWN)
     asked = len(set(data.groups[len(data.dev) :]))
     return patients.on_shadows(logit, known.shadow_signals.member, known.group, asked, data.config.attack.seed, redraws)
 
 
 def _auc_figures(
     known: Labelled, score: np.ndarray, candidates: int, weight: np.ndarray, excess: float = 0.0
-) -> dict[str, Any]:
+) -> ShadowsAuc:
     try:
         found = estimate.mean_auc(
             score, known.shadow_signals.member, known.group, candidates, weight, excess, known.family
         )
     except ValueError as error:
-        return {"auc": None, "interval": None, "why": str(error)}
-    return {
-        "auc": found.auc,
-        "interval": list(found.interval),
-        "prediction_interval": list(found.prediction),
-        "within_shadow": found.within.tolist(),
-    }
+        return ShadowsAuc(why=str(error))
+    return ShadowsAuc(
+        auc=found.auc,
+        interval=found.interval,
+        prediction_interval=found.prediction,
+        within_shadow=tuple(found.within.tolist()),
+    )
 
 
 def _two_way_figures(
@@ -198,9 +213,9 @@ def _two_way_figures(
     parts: heldout.Split,
     candidates: int,
     prior: float,
-    weight: np.ndarray,
+    mix: estimate.Mix,
     excess: float,
-) -> dict[str, Any]:
+) -> TwoWay:
     """AUC for non-members as near to members as the target's are expected to be; rates, calibration and strata as they
     are among the shadows' pairs.
 
@@ -209,78 +224,87 @@ def _two_way_figures(
     """
     member = known.shadow_signals.member
     label, chance = member.ravel().astype(int), probability.ravel()
-    rates = []
-    for fpr in FPRS:
-        point = heldout.operating_point(logit, member, parts, fpr)
-        row: dict[str, Any] = {"fpr": fpr}
-        if not point.attainable:
-            row["why"] = point.why
-        else:
-            row |= {
-                "tpr": point.tpr,
-                "interval": None if point.interval is None else list(point.interval),
-                "true_positives": point.true_positives,
-                "members": point.members,
-                "false_positives": point.false_positives,
-                "non_members": point.non_members,
-                "fpr_interval": None if point.fpr_interval is None else list(point.fpr_interval),
-            }
-        rates.append(row)
     at_half = metrics.shift_prior(chance, prior, 0.5)  # pairs are half members, whatever prior the user set
-    reliability = [
-        {
-            "mean_probability": row["probability"],
-            "observed": row["share"],
-            "count": row["items"],
-            "interval": [row["share_low"], row["share_high"]],
-        }
-        for row in metrics.reliability(at_half, label, groups=parts.groups.ravel(), across=parts.shadows.ravel())
-    ]
-    strata = []
-    for name in STRATA:
-        wanted = known.shadow_signals.holds_relative if name == "related" else ~known.shadow_signals.holds_relative
-        figures = _auc_figures(known, logit, candidates, (~member & wanted).astype(float), excess)
-        strata.append(
-            {
-                "stratum": name,
-                **figures,
-                "members": int(member.sum()),
-                "non_members": int((~member & wanted).sum()),
-            }
+    return TwoWay(
+        **vars(_auc_figures(known, logit, candidates, mix.weight, excess)),
+        pairs=member.size,
+        members=int(member.sum()),
+        non_members=int((~member).sum()),
+        tpr_at_fpr=tuple(_rate(heldout.operating_point(logit, member, parts, fpr), fpr) for fpr in FPRS),
+        strata=tuple(_stratum(name, known, logit, candidates, excess) for name in STRATA),
+        brier=metrics.brier(at_half, label),
+        log_loss=metrics.log_loss(at_half, label),
+        ece=metrics.ece(at_half, label),
+        reliability=_reliability(at_half, label, parts),
+        nearness=results.Nearness(edges=mix.edges[:-1], target=mix.target, shadows=mix.shadows, thin=mix.thin),
+    )
+
+
+def _rate(point: metrics.OperatingPoint, fpr: float) -> Rate:
+    if not point.attainable:
+        return Rate(fpr=fpr, why=point.why)
+    return Rate(
+        fpr=fpr,
+        tpr=point.tpr,
+        interval=point.interval,
+        true_positives=point.true_positives,
+        members=point.members,
+        false_positives=point.false_positives,
+        non_members=point.non_members,
+        fpr_interval=point.fpr_interval,
+    )
+
+
+def _stratum(name: str, known: Labelled, logit: np.ndarray, candidates: int, excess: float) -> Stratum:
+    """Members against non-members of one kind, a name of STRATA."""
+    member, related = known.shadow_signals.member, known.shadow_signals.holds_relative
+    others = ~member & (related if name == "related" else ~related)
+    return Stratum(
+        **vars(_auc_figures(known, logit, candidates, others.astype(float), excess)),
+        stratum=name,
+        members=int(member.sum()),
+        non_members=int(others.sum()),
+    )
+
+
+def _reliability(at_half: np.ndarray, label: np.ndarray, parts: heldout.Split) -> tuple[results.ReliabilityRow, ...]:
+    """at_half, label [pair]: probabilities at a prior of one half, and the answers."""
+    rows = metrics.reliability(at_half, label, groups=parts.groups.ravel(), across=parts.shadows.ravel())
+    return tuple(
+        results.ReliabilityRow(
+            mean_probability=row["probability"],
+            observed=row["share"],
+            count=row["items"],
+            interval=(row["share_low"], row["share_high"]),
         )
-    return {
-        **_auc_figures(known, logit, candidates, weight, excess),
-        "pairs": member.size,
-        "members": int(member.sum()),
-        "non_members": int((~member).sum()),
-        "tpr_at_fpr": rates,
-        "strata": strata,
-        "brier": metrics.brier(at_half, label),
-        "log_loss": metrics.log_loss(at_half, label),
-        "ece": metrics.ece(at_half, label),
-        "reliability": reliability,
-    }
+        for row in rows
+    )
 
 
 def _signal_figures(
     known: Labelled, z: np.ndarray, combiners: list[Combiner], candidates: int, weight: np.ndarray
-) -> list[dict[str, Any]]:
+) -> tuple[Signal, ...]:
     """Each calibrated signal alone, and its mean weight in the attack."""
 
-    def figures(column: int) -> dict[str, Any]:
-        return _auc_figures(known, z[..., column], candidates, weight)
+    def figures(column: int, name: str) -> Signal:
+        found = _auc_figures(known, z[..., column], candidates, weight)
+        mean = float(np.mean([combiner.weights[column] for combiner in combiners]))
+        return Signal(name=name, auc=found.auc, interval=found.interval, why=found.why, weight=mean)
 
-    return [
-        {
-            "name": name,
-            **{k: v for k, v in figures(j).items() if k in ("auc", "interval", "why")},
-            "weight": float(np.mean([combiner.weights[j] for combiner in combiners])),
-        }
-        for j, name in enumerate(known.shadow_signals.names)
-    ]
+    return tuple(figures(j, name) for j, name in enumerate(known.shadow_signals.names))
 
 
-def _thresholds(logit: np.ndarray, known: Labelled, parts: heldout.Split, fpr: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Limits:
+    """used: scores at or above are called used; not_used: at or below, not used; priors: what the first means at other
+    priors."""
+
+    used: float | None
+    not_used: float | None
+    priors: tuple[PriorRow, ...]
+
+
+def _thresholds(logit: np.ndarray, known: Labelled, parts: heldout.Split, fpr: float) -> _Limits:
     """Frozen on the shadows: `used` at or above the first (false positive rate `fpr`), `not used` at or below the
     second (share `fpr` of members missed), and what the first means at other priors. What it means is measured with
     thresholds that were set on other pairs (`heldout`)."""
@@ -293,13 +317,9 @@ def _thresholds(logit: np.ndarray, known: Labelled, parts: heldout.Split, fpr: f
     if high is not None and low is not None and low >= high:  # so well separated that the zones overlap
         low = float(np.nextafter(high, -np.inf))
     held = heldout.operating_point(logit, member, parts, fpr)
-    priors = [
-        {
-            "prior": prior,
-            "tpr": held.tpr,
-            "fpr": held.fpr,
-            "ppv": None if held.tpr is None or held.fpr is None else metrics.ppv_at_prior(held.tpr, held.fpr, prior),
-        }
-        for prior in PRIORS
-    ]
-    return {"threshold_used": high, "threshold_not_used": low, "priors": priors}
+    return _Limits(high, low, tuple(_prior_row(held, prior) for prior in PRIORS))
+
+
+def _prior_row(held: metrics.OperatingPoint, prior: float) -> PriorRow:
+    ppv = None if held.tpr is None or held.fpr is None else metrics.ppv_at_prior(held.tpr, held.fpr, prior)
+    return PriorRow(prior=prior, tpr=held.tpr, fpr=held.fpr, ppv=ppv)

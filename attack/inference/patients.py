@@ -15,6 +15,7 @@ import numpy as np
 from attack.inference import estimate
 from attack.inference.controls import Redraw
 from attack.metrics import pooling
+from attack.results import PatientAuc, Patients
 from shadow import files, keys
 from shadow.config import Config
 from shadow.data.manifest import PATIENTS, Manifest
@@ -58,7 +59,7 @@ def on_shadows(
     target_patients: int,
     seed: int,
     redrawn: Sequence[Redraw] = (),
-) -> dict[str, Any]:
+) -> Patients:
     """Patient-level figures from two-way held-out log odds [shadow, slice] with the answer member bool [shadow, slice].
 
     A patient's label in a shadow is whether the shadow holds any slice of it. `auc`: for each pooled score the mean
@@ -69,35 +70,33 @@ def on_shadows(
     """
     groups = int(group.max()) + 1
     inside = np.stack([np.bincount(group, row, groups) > 0 for row in member])
-    found: dict[str, Any] = {"patients": groups, "auc": []}
+    areas = []
     for name, how in pooling.SCORES.items():
         pooled = np.stack([pooling.pool(row, group, groups, how) for row in score])
-        row: dict[str, Any] = {"score": name, "auc": None, "interval": None}
         try:
             area = estimate.mean_auc(pooled, inside, np.arange(groups), target_patients)
         except ValueError as error:
-            row["why"] = str(error)
+            areas.append(PatientAuc(score=name, why=str(error)))
         else:
-            row |= {
-                "auc": area.auc,
-                "interval": list(area.interval),
-                "prediction_interval": list(area.prediction),
-            }
-        found["auc"].append(row)
+            areas.append(
+                PatientAuc(score=name, auc=area.auc, interval=area.interval, prediction_interval=area.prediction)
+            )
     shares = success(score, member, group)
     mine = np.sort(shares[np.isfinite(shares)])
     of_redrawn = [worst_tenth(drawn.logit, drawn.member, group, seed) for drawn in redrawn]
     by_chance = [value for value in of_redrawn if value is not None]
-    return found | {
-        "judged": len(mine),
-        "success": mine.tolist(),
-        "above_all": int((mine == 1).sum()),
-        "worst_decile": worst_tenth(score, member, group, seed),
-        "worst_decile_patients": _tenth(len(mine)),
-        "worst_decile_redrawn": float(np.mean(by_chance)) if by_chance else None,
-        "worst_decile_redrawn_range": [min(by_chance), max(by_chance)] if by_chance else None,
-        "median": float(np.median(mine)),
-    }
+    return Patients(
+        patients=groups,
+        auc=tuple(areas),
+        judged=len(mine),
+        success=tuple(mine.tolist()),
+        above_all=int((mine == 1).sum()),
+        worst_decile=worst_tenth(score, member, group, seed),
+        worst_decile_patients=_tenth(len(mine)),
+        worst_decile_redrawn=float(np.mean(by_chance)) if by_chance else None,
+        worst_decile_redrawn_range=(min(by_chance), max(by_chance)) if by_chance else None,
+        median=float(np.median(mine)),
+    )
 
 
 def worst_tenth(score: np.ndarray, member: np.ndarray, group: np.ndarray, seed: int) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib.axes import Axes
 
 from attack import metrics
 from attack.report.plot_style import ACCENT, CARD, INK, LINE, MUTED
@@ -15,6 +16,7 @@ from attack.report.plot_style import legend as _legend
 from attack.report.plot_style import names as _names
 from attack.report.plot_style import plain as _plain
 from attack.report.plot_style import svg as _svg
+from attack.results import CurvePoint, Interval, Rate, ReliabilityRow
 
 _MOST_LINES = 32  # shadows drawn one by one
 _MOST_POINTS = 120  # of one line
@@ -33,10 +35,10 @@ def roc(
     scores: np.ndarray,
     labels: np.ndarray,
     shadow: np.ndarray | None,
-    points: Sequence[dict[str, Any]],
+    points: Sequence[Rate],
     measured: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Markup:
-    """Log-log ROC of held-out pairs, a thin line a shadow; `points`: entries of tpr_at_fpr with intervals;
+    """Log-log ROC of held-out pairs, a thin line a shadow; `points`: rates, drawn where they have an interval;
     `measured`: (scores, labels) of the candidates against the truth."""
     figure, axes = _axes()
     floor = 1 / int(np.sum(labels == 0))
@@ -55,18 +57,8 @@ def roc(
         x, y = _curve(*measured, least)
         axes.step(x, y, where="post", color=INK, linewidth=1.6, linestyle=(0, (4, 2)), label="measured")
     for point in points:
-        low, high = point["interval"]
-        axes.plot([point["fpr"]] * 2, [low, high], color=ACCENT, linewidth=1.4)
-        axes.plot(
-            [point["fpr"]],
-            [point["tpr"]],
-            "o",
-            color=CARD,
-            markeredgecolor=ACCENT,
-            markeredgewidth=1.6,
-            markersize=6,
-            zorder=5,
-        )
+        if point.tpr is not None and point.interval is not None:
+            _ring(axes, point.fpr, point.tpr, point.interval)
     grid = np.geomspace(lowest, 1, 60)
     axes.plot(grid, grid, color=MUTED, linewidth=1, linestyle=(0, (2, 3)), label="guessing")
     axes.set_xscale("log")
@@ -83,6 +75,11 @@ def roc(
     _names(axes, "false positive rate", "true positive rate")
     _legend(axes, "lower right")
     return _svg(figure, "roc measured" if measured else "roc", "ROC curve on two logarithmic axes")
+
+
+def _ring(axes: Axes, fpr: float, tpr: float, interval: Interval) -> None:
+    axes.plot([fpr] * 2, interval, color=ACCENT, linewidth=1.4)
+    axes.plot([fpr], [tpr], "o", color=CARD, markeredgecolor=ACCENT, markeredgewidth=1.6, markersize=6, zorder=5)
 
 
 @_plain
@@ -115,16 +112,16 @@ def histogram(
 
 
 @_plain
-def reliability(rows: Sequence[dict[str, Any]], name: str = "reliability") -> Markup:
+def reliability(rows: Sequence[ReliabilityRow], name: str = "reliability") -> Markup:
     """Observed share of members by stated probability; the area of a point grows with its count."""
     figure, axes = _axes()
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)), label="perfect")
-    most = max(row["count"] for row in rows)
+    most = max(row.count for row in rows)
     for row in rows:
-        x = row["mean_probability"]
-        axes.plot([x, x], row["interval"], color=ACCENT, linewidth=1.4, alpha=0.7)
-        size = 3 + 6 * (row["count"] / most) ** 0.5
-        axes.plot([x], [row["observed"]], "o", color=ACCENT, markersize=size)
+        x = row.mean_probability
+        axes.plot([x, x], row.interval, color=ACCENT, linewidth=1.4, alpha=0.7)
+        size = 3 + 6 * (row.count / most) ** 0.5
+        axes.plot([x], [row.observed], "o", color=ACCENT, markersize=size)
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.03, 1.03)
     axes.grid(color=LINE, linewidth=0.6)
@@ -162,15 +159,15 @@ def learning(lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> Markup:
 
 
 @_plain
-def shadow_curve(rows: Sequence[dict[str, Any]]) -> Markup:
-    """AUC by number of shadows, on a logarithmic axis; rows of `curve` in evaluation.json."""
+def shadow_curve(rows: Sequence[CurvePoint]) -> Markup:
+    """AUC by number of shadows, on a logarithmic axis."""
     figure, axes = _axes()
-    counts = [row["shadows"] for row in rows]
-    axes.plot(counts, [row["auc"] for row in rows], "-o", color=ACCENT, linewidth=2, markersize=5)
+    counts = [row.shadows for row in rows]
+    axes.plot(counts, [row.auc for row in rows], "-o", color=ACCENT, linewidth=2, markersize=5)
     for row in rows:
-        axes.plot([row["shadows"]] * 2, row["interval"], color=ACCENT, linewidth=1.4)
-        axes.plot([row["shadows"]] * len(row["each"]), row["each"], "o", color=MUTED, markersize=2.5, alpha=0.8)
-    if min(row["interval"][0] for row in rows) < 0.55:
+        axes.plot([row.shadows] * 2, row.interval, color=ACCENT, linewidth=1.4)
+        axes.plot([row.shadows] * len(row.each), row.each, "o", color=MUTED, markersize=2.5, alpha=0.8)
+    if min(row.interval[0] for row in rows) < 0.55:
         axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
     axes.set_xscale("log", base=2)
     axes.xaxis.set_ticks(counts, [str(count) for count in counts])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from attack.report import formats
+from attack.results import Evaluation
 from shadow.config import Config
 from shadow.errors import UserError
 from shadow.fleet import families
@@ -121,11 +122,11 @@ def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def facts(workdir: Path, config: Config, evaluation: dict[str, Any]) -> list[tuple[str, str]]:
+def facts(workdir: Path, config: Config, evaluation: Evaluation) -> list[tuple[str, str]]:
     """The run in a few lines, for the head of the section."""
-    gone = evaluation.get("shadows_missing") or []
+    gone = evaluation.shadows_missing
     named = f" (missing: {formats.listed(gone, 40)})" if gone else ""
-    rows = [("Shadows", f"{evaluation.get('shadows_used')} of {evaluation.get('shadows_asked')} asked for{named}")]
+    rows = [("Shadows", f"{evaluation.shadows_used} of {evaluation.shadows_asked} asked for{named}")]
     if (workdir / "plan.json").is_file():
         packs = read_json(workdir / "plan.json").get("packs") or []
         rows.append(("Packs", f"{len(packs)}, of up to {max((len(pack) for pack in packs), default=0)} shadows"))
@@ -144,9 +145,9 @@ def facts(workdir: Path, config: Config, evaluation: dict[str, Any]) -> list[tup
     return rows
 
 
-def _images(evaluation: dict[str, Any]) -> str:
-    size, seen = evaluation["pile_size"], evaluation["target_pile"]
-    flipped = ", flipped too" if evaluation["flips"]["names"] else ""
+def _images(evaluation: Evaluation) -> str:
+    size, seen = evaluation.pile_size, evaluation.target_pile
+    flipped = ", flipped too" if evaluation.flips.names else ""
     of_each = f"{size:,} of each pile" if seen == size else f"{size:,} of each shadow's pile, {seen:,} of the target's"
     return of_each + flipped
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from attack.metrics import score
-from attack.report import ablation, cautions, figures, formats, gallery, pages, provenance, truth, view, wording
+from attack.report import ablation, cautions, figures, formats, gallery, pages, pairs, provenance, truth, view, wording
+from attack.report.pairs import HeldOut
+from attack.report.view import Row
+from attack.results import Evaluation, Signal, TwoWay
 from shadow import files
 from shadow.config import Config
 from shadow.data.manifest import Manifest
@@ -27,23 +30,17 @@ def write_report(workdir: Path, manifest: Manifest, config: Config) -> Path:
     The data are read for the gallery (`config.report.gallery`), and `sealed/` where it exists. Raises
     UserError naming a file that is missing or damaged.
     """
-    evaluation = provenance.read_json(workdir / "attack" / "evaluation.json")
+    evaluation = Evaluation.read(workdir / "attack" / "evaluation.json")
     predictions = score.read_predictions(workdir / "predictions.csv")
     stored = provenance.read_json(workdir / "config.json")
-    held = _held_out(workdir / "attack" / "heldout.npz")
+    held = pairs.read(workdir / "attack" / "heldout.npz")
     scale = view.auc_scale(evaluation)
     known = truth.read(manifest.root, predictions, evaluation, held, scale)
     candidates = _candidates(predictions, known)
-    two_way, headline = evaluation.get("two_way") or {}, wording.headline(evaluation)
-    prior = evaluation.get("prior") or config.attack.prior
+    expected = evaluation.expected
     page = pages.template("template.html").render(
         verdict=wording.verdict(evaluation, len(predictions.ids)),
-        hero=scale.track(
-            headline.get("auc"),
-            headline.get("interval"),
-            headline.get("prediction_interval"),
-            [dot for dot in two_way.get("within_shadow") or [] if dot is not None],
-        ),
+        hero=scale.track(expected.auc, None, expected.interval, evaluation.two_way.within_shadow or ()),
         scale=scale,
         cards=view.cards(evaluation, scale),
         truth=known,
@@ -53,18 +50,18 @@ def write_report(workdir: Path, manifest: Manifest, config: Config) -> Path:
         curve=ablation.curve_plot(evaluation),
         standing=_standing_plot(workdir, evaluation),
         provenance=wording.provenance(evaluation),
-        shadow_plots=_shadow_plots(workdir, evaluation.get("shadows_missing") or []),
+        shadow_plots=_shadow_plots(workdir, evaluation.shadows_missing),
         candidates=candidates,
         fold=len(candidates) > FOLD,
         decided=wording.decided(evaluation),
         recalibrated=wording.recalibrated(evaluation),
         exposed=wording.patients(evaluation),
-        prior=prior,
-        regime=evaluation.get("regime") or {},
+        prior=evaluation.prior,
+        regime=evaluation.regime.message,
         flips=wording.flips(evaluation),
         online=config.membership.candidates,
         alarms=cautions.alarms(evaluation),
-        cautions=cautions.cautions(evaluation, prior),
+        cautions=cautions.cautions(evaluation),
         facts=provenance.facts(workdir, config, evaluation),
         versions=provenance.versions(),
         hashes=provenance.hashes(workdir),
@@ -76,78 +73,87 @@ def write_report(workdir: Path, manifest: Manifest, config: Config) -> Path:
     return path
 
 
-def _held_out(path: Path) -> dict[str, np.ndarray] | None:
-    """The two-way held-out pairs; None if one class is absent or a score is not finite."""
-    try:
-        with np.load(path, allow_pickle=False) as store:
-            held = {name: store[name] for name in ("score", "probability", "label", "shadow")}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read ({error}); fit again") from error
-    both = 0 < held["label"].sum() < len(held["label"])
-    return held if both and np.isfinite(held["score"]).all() else None
+@dataclass(frozen=True)
+class Candidate:
+    """A row of the table of candidates, in words. truth: empty where it is not known; wrong: whether it contradicts."""
+
+    id: str
+    score: str
+    probability: str
+    interval: str
+    track: view.Track
+    decision: str
+    truth: str
+    wrong: bool
 
 
-def _candidates(predictions: score.Predictions, known: truth.TruthSection | None) -> list[dict[str, Any]]:
+def _candidates(predictions: score.Predictions, known: truth.TruthSection | None) -> list[Candidate]:
     """Rows of the table, highest score first."""
     order = np.argsort(-predictions.score, kind="stable")
+    return [_candidate(predictions, index, known) for index in order.tolist()]
+
+
+def _candidate(predictions: score.Predictions, index: int, known: truth.TruthSection | None) -> Candidate:
     columns = (predictions.probability, predictions.probability_low, predictions.probability_high)
-    rows = []
-    for index in order.tolist():
-        value, low, high = (None if column is None else float(column[index]) for column in columns)
-        limits = None if low is None or high is None else (low, high)
-        decision = "" if predictions.decision is None else predictions.decision[index]
-        name = predictions.ids[index]
-        used = None if known is None else known.labels[name]
-        rows.append(
-            {
-                "id": name,
-                "score": formats.number(float(predictions.score[index])),
-                "probability": formats.number(value),
-                "interval": formats.interval(limits),
-                "track": view.UNIT.track(value, limits),
-                "decision": decision,
-                "truth": "" if used is None else "used" if used else "not used",
-                "wrong": used is not None and decision == ("not used" if used else "used"),
-            }
-        )
-    return rows
+    value, low, high = (None if column is None else float(column[index]) for column in columns)
+    limits = None if low is None or high is None else (low, high)
+    decision = "" if predictions.decision is None else predictions.decision[index]
+    name = predictions.ids[index]
+    used = None if known is None else known.labels[name]
+    return Candidate(
+        id=name,
+        score=formats.number(float(predictions.score[index])),
+        probability=formats.number(value),
+        interval=formats.interval(limits),
+        track=view.UNIT.track(value, limits),
+        decision=decision,
+        truth="" if used is None else "used" if used else "not used",
+        wrong=used is not None and decision == ("not used" if used else "used"),
+    )
 
 
-def _gallery(config: Config, manifest: Manifest, candidates: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class ShownSlices:
+    """The gallery with what is printed of each of its candidates: the highest and the lowest scores."""
+
+    shown: gallery.Gallery
+    top: list[tuple[gallery.GalleryRow, Candidate]]
+    bottom: list[tuple[gallery.GalleryRow, Candidate]]
+
+
+def _gallery(config: Config, manifest: Manifest, candidates: Sequence[Candidate]) -> ShownSlices | None:
     if not gallery.is_shown(config):
         return None
     top = list(candidates[: config.report.gallery_rows])
     bottom = list(candidates[len(top) :][-LOWEST_SHOWN:])
-    chosen = [row["id"] for row in top + bottom]
+    chosen = [row.id for row in top + bottom]
     missing = sorted(set(chosen) - set(manifest.id.tolist()))
     if missing:
         raise UserError(f"predictions.csv: id {missing[0]!r} is not in manifest.csv; predict again")
     shown = gallery.build(manifest, chosen, config.data.resolution)
     rows = list(zip(shown.rows, top + bottom, strict=True))
-    return {"shown": shown, "top": rows[: len(top)], "bottom": rows[len(top) :]}
+    return ShownSlices(shown, rows[: len(top)], rows[len(top) :])
 
 
-def _plots(evaluation: dict[str, Any], held: dict[str, np.ndarray] | None) -> list[tuple[Markup, str, str]]:
+def _plots(evaluation: Evaluation, held: HeldOut | None) -> list[tuple[Markup, str, str]]:
     """(svg or why not, title, caption) of how well the attack works on held-out pairs."""
-    two_way, thresholds = evaluation.get("two_way") or {}, view.thresholds(evaluation)
-    points = [row for row in two_way.get("tpr_at_fpr") or [] if row.get("tpr") is not None and row.get("interval")]
-    none = Markup('<p class="none">{}</p>').format(formats.not_measurable(two_way.get("why")))
-    rows = [row for row in two_way.get("reliability") or [] if row.get("observed") is not None]
+    two_way, thresholds = evaluation.two_way, view.thresholds(evaluation)
+    none = Markup('<p class="none">{}</p>').format(formats.not_measurable(two_way.why))
     return [
         (
-            none if held is None else figures.roc(held["score"], held["label"], held["shadow"], points),
+            none if held is None else figures.roc(held.score, held.label, held.shadow, two_way.tpr_at_fpr),
             "Finding members while accusing few others",
             "On the shadows: how many of the used slices are found at each rate of false alarms, both logarithmic. "
             "Thin lines: single shadows. Rings: with 95 % intervals. No point lies below one false alarm.",
         ),
         (
-            none if held is None else figures.histogram(held["score"], held["label"], thresholds),
+            none if held is None else figures.histogram(held.score, held.label, thresholds),
             "Scores of used and unused slices",
             "On the shadows: the further apart the two humps, the more their generated images give away."
             + (" Between the upright lines a candidate of the target is undetermined." if thresholds else ""),
         ),
         (
-            figures.reliability(rows) if rows else none,
+            figures.reliability(two_way.reliability) if two_way.reliability else none,
             "Can the probabilities be taken at their word?",
             "On the shadows: where a probability of 0.8 is stated, 80 % should turn out to be used. Bars: 95 % "
             "intervals.",
@@ -155,67 +161,82 @@ def _plots(evaluation: dict[str, Any], held: dict[str, np.ndarray] | None) -> li
     ]
 
 
-def _tables(evaluation: dict[str, Any], scale: view.Scale) -> dict[str, Any]:
-    two_way = evaluation.get("two_way") or {}
+@dataclass(frozen=True)
+class _Tables:
+    """Rows of the tables of the report, by the names that the template gives them."""
+
+    auc: list[Row]
+    rates: list[Row]
+    signals: list[Row]
+    families: list[Row]
+    parts: list[Row]
+    controls: list[Row]
+    transfers: list[Row]
+    transfer: list[Row]
+    patients: list[Row]
+    success: Row | None
+    regime: list[Row]
+    priors: list[Row]
+    probability: list[Row]
+
+
+def _tables(evaluation: Evaluation, scale: view.Scale) -> _Tables:
+    return _Tables(
+        auc=_auc_rows(evaluation.two_way, scale),
+        rates=[view.rate_row(row) for row in evaluation.two_way.tpr_at_fpr],
+        signals=_signal_rows(evaluation, scale),
+        families=ablation.family_rows(evaluation),
+        parts=ablation.part_rows(evaluation),
+        controls=[
+            view.auc_row(row.name, row, scale, row.what or "", formats.p_value(row.p)) for row in evaluation.controls
+        ],
+        transfers=_transfers(evaluation, scale),
+        transfer=view.transfer_rows(evaluation.dev),
+        patients=view.patient_rows(evaluation.patients, scale),
+        success=view.success_row(evaluation.patients),
+        regime=view.regime_rows(evaluation),
+        priors=view.prior_rows(evaluation),
+        probability=view.probability_rows(evaluation.two_way),
+    )
+
+
+def _auc_rows(two_way: TwoWay, scale: view.Scale) -> list[Row]:
     names = {"unrelated": "Against unrelated slices", "related": "Against related slices"}
     notes = {
         "unrelated": "unused slices of patients with no slice in training",
         "related": "unused slices of patients who have another slice in training",
     }
-    strata = [
-        view.auc_row(
-            names.get(row["stratum"], row["stratum"]),
-            row,
-            scale,
-            notes.get(row["stratum"], ""),
-            view.counts(row),
-        )
-        for row in two_way.get("strata") or []
-    ]
-    weights = (evaluation.get("dev") or {}).get("weights") or {}
-
-    def moved(name: str) -> tuple[str, ...]:
-        return (formats.number(weights[name]),) if weights else ()
-
     note = "shadows and patients never seen in fitting, non-members weighted to lie as near to members as the target's"
-    whole = view.auc_row("All pairs", two_way, scale, note, view.counts(two_way))
-    signals = [
-        view.auc_row(row["name"], row, scale, "", formats.number(row.get("weight")), *moved(row["name"]))
-        for row in evaluation.get("signals") or []
+    whole = view.auc_row("All pairs", two_way, scale, note, view.counts(two_way.members, two_way.non_members))
+    strata = [
+        view.auc_row(names[row.stratum], row, scale, notes[row.stratum], view.counts(row.members, row.non_members))
+        for row in two_way.strata
     ]
-    controls = [
-        view.auc_row(row["name"], row, scale, row.get("what") or "", formats.p_value(row.get("p")))
-        for row in evaluation.get("controls") or []
-    ]
-    dev, asked = evaluation.get("dev"), evaluation.get("candidates")
-    note_of_candidates = "no label of theirs: by how far they stand above slices known not to be used"
-    same = bool(dev and dev.get("same_generator"))
-    note = "of the generator under test" if same else "of the development pile, maybe another generator"
-    return {
-        "auc": [whole, *strata],
-        "rates": [view.rate_row(row) for row in two_way.get("tpr_at_fpr") or []],
-        "signals": signals,
-        "families": ablation.family_rows(evaluation),
-        "parts": ablation.part_rows(evaluation),
-        "controls": controls,
-        "transfers": [
-            view.auc_row(name, node, scale, said, view.counts(node))
-            for name, node, said in (
-                ("Labelled development slices", dev, note),
-                ("These candidates", asked, note_of_candidates),
-            )
-            if node
-        ],
-        "transfer": view.transfer_rows(dev),
-        "patients": view.patient_rows(evaluation.get("patients") or {}, scale),
-        "success": view.success_row(evaluation.get("patients") or {}),
-        "regime": view.regime_rows(evaluation),
-        "priors": view.prior_rows(evaluation),
-        "probability": view.probability_rows(two_way),
-    }
+    return [whole, *strata]
 
 
-def _standing_plot(workdir: Path, evaluation: dict[str, Any]) -> tuple[Markup, str, str] | None:
+def _signal_rows(evaluation: Evaluation, scale: view.Scale) -> list[Row]:
+    """With the weights, and those that dev labels moved where they did."""
+    moved = evaluation.dev.weights
+
+    def cells(signal: Signal) -> tuple[str, ...]:
+        weight = formats.number(signal.weight)
+        return (weight, formats.number(moved[signal.name])) if moved else (weight,)
+
+    return [view.auc_row(row.name, row, scale, "", *cells(row)) for row in evaluation.signals]
+
+
+def _transfers(evaluation: Evaluation, scale: view.Scale) -> list[Row]:
+    dev = evaluation.dev
+    note = "of the generator under test" if dev.same_generator else "of the development pile, maybe another generator"
+    said = "no label of theirs: by how far they stand above slices known not to be used"
+    return [
+        view.auc_row("Labelled development slices", dev, scale, note, view.counts(dev.members, dev.non_members)),
+        view.auc_row("These candidates", evaluation.candidates, scale, said, ""),
+    ]
+
+
+def _standing_plot(workdir: Path, evaluation: Evaluation) -> tuple[Markup, str, str] | None:
     try:
         with np.load(workdir / "attack" / "on_target.npz", allow_pickle=False) as store:
             asked, null = store["candidate"], store["null"]

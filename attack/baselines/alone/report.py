@@ -14,6 +14,7 @@ from attack.metrics import score
 from attack.report import formats, gallery, provenance, view
 from attack.report.pages import template
 from attack.report.write import FOLD, LOWEST_SHOWN
+from attack.results import Auc
 from shadow import files
 from shadow.config import Config
 from shadow.data.manifest import Manifest
@@ -26,7 +27,7 @@ def write_report(workdir: Path, manifest: Manifest, config: Config) -> None:
     content = provenance.read_json(workdir / "attack" / "baselines.json")
     predictions = score.read_predictions(workdir / "predictions.csv")
     dev = content["dev"]
-    scale = view.auc_scale({"signals": [*dev["auc"].values(), dev.get("picked") or {}]})
+    scale = view.auc_axis([_area(found) for found in (*dev["auc"].values(), dev.get("picked") or {})])
     labels = submission.read_labels(workdir / "submission.csv", submission.of_config(config))
     candidates = _candidates(predictions, labels)
     page = template("quick.html").render(
@@ -51,6 +52,11 @@ def write_report(workdir: Path, manifest: Manifest, config: Config) -> None:
     files.write_text(workdir / "report.html", page)
 
 
+def _area(found: dict[str, Any]) -> Auc:
+    limits = found.get("interval")
+    return Auc(auc=found.get("auc"), interval=None if limits is None else (limits[0], limits[1]))
+
+
 def _rows(content: dict[str, Any], scale: view.Scale) -> list[view.Row]:
     """A line a baseline, those with the best dev figure first."""
     areas = content["dev"]["auc"]
@@ -63,7 +69,7 @@ def _rows(content: dict[str, Any], scale: view.Scale) -> list[view.Row]:
         said = f"{flagged:,} of {content['candidates']:,}" if flagged is not None else "–"
         note = statements.note(name)
         if name in areas:
-            return view.auc_row(name, areas[name], scale, note, said, ", ".join(marks))
+            return view.auc_row(name, _area(areas[name]), scale, note, said, ", ".join(marks))
         return view.Row(name, "–", note=note, cells=(said, ", ".join(marks)))
 
     order = sorted(content["baselines"], key=lambda row: -areas.get(row["name"], {"auc": 0.0})["auc"])

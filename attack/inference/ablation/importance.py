@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from attack.evidence import layout
 from attack.inference import estimate
 from attack.inference.crossfit import HeldOut, Labelled, Options, two_way_each
+from attack.results import CurvePoint, Part
 from shadow import keys
 
 _SHUFFLES = 5
@@ -67,13 +67,8 @@ def permuted(held: HeldOut, member: np.ndarray, columns: Sequence[int], seed: in
     return float(drops.mean()), error
 
 
-def figures(data: Labelled, options: Options) -> tuple[list[dict[str, Any]], HeldOut]:
-    """ "parts" of fit.json, and the held-out scores of the attack's first draw.
-
-    "parts": for every signal and embedding {"kind", "name", "drop", "error"} (permuted), "left_out" and
-    "left_out_error" (AUC lost, and its standard error, where the attack is fitted without it) and "alone" (AUC of the
-    attack fitted on it alone).
-    """
+def figures(data: Labelled, options: Options) -> tuple[tuple[Part, ...], HeldOut]:
+    """What every signal and embedding is worth, and the held-out scores of the attack's first draw."""
     every = parts(data.shadow_signals.names)
     columns = range(len(data.shadow_signals.names))
     asked: list[Sequence[int]] = [columns]
@@ -87,20 +82,20 @@ def figures(data: Labelled, options: Options) -> tuple[list[dict[str, Any]], Hel
         drop, error = permuted(whole, member, part.columns, options.seed)
         lost, lost_error = estimate.paired_gain(whole.logit, without.logit, member, data.group)
         rows.append(
-            {
-                "kind": part.kind,
-                "name": part.name,
-                "drop": drop,
-                "error": error,
-                "left_out": lost,
-                "left_out_error": lost_error,
-                "alone": estimate.mean_within(alone.logit, member),
-            }
+            Part(
+                kind=part.kind,
+                name=part.name,
+                drop=drop,
+                error=error,
+                left_out=lost,
+                left_out_error=lost_error,
+                alone=estimate.mean_within(alone.logit, member),
+            )
         )
-    return rows, whole
+    return tuple(rows), whole
 
 
-def auc_row(data: Labelled, score: np.ndarray) -> dict[str, Any]:
-    """{"auc", "interval"} of held-out scores [shadow, candidate], without weights."""
+def point(data: Labelled, score: np.ndarray) -> CurvePoint:
+    """The AUC of held-out scores [shadow, candidate], without weights."""
     found = estimate.mean_auc(score, data.shadow_signals.member, data.group, len(data.ids))
-    return {"auc": found.auc, "interval": list(found.interval)}
+    return CurvePoint(shadows=len(score), auc=found.auc, interval=found.interval, each=(found.auc,))

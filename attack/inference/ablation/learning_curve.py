@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from attack.inference import crossfit, reference_choice
 from attack.inference.ablation import importance
 from attack.inference.crossfit import HeldOut, Labelled, Options
+from attack.results import CurvePoint
 from shadow import keys
 
 SIZES = (4, 8, 16, 32, 64, 128)
@@ -46,10 +46,10 @@ def figures(
     whole: HeldOut,
     shadows: Sequence[int],
     block: int,
-) -> list[dict[str, Any]]:
-    """Rows {"shadows", "auc", "interval", "each"} by rising number of shadows, the whole fleet last.
+) -> tuple[CurvePoint, ...]:
+    """Points by rising number of shadows, the whole fleet last.
 
-    "auc" and the ends of "interval" are means over the sub-fleets, "each" their AUCs, for the first draw of references.
+    The AUC and the ends of its interval are means over the sub-fleets, for the first draw of references.
     `whole`: the held-out scores of the attack on the whole fleet; `shadows` and `block` as in `sub_fleets`. Sizes that
     leave pairs without references are left out.
     """
@@ -61,10 +61,9 @@ def figures(
             for chosen in sub_fleets(data.shadow_signals.member, shadows, block, size, options.seed):
                 part = data.only(chosen)
                 held = crossfit.two_way(part, options, 0)
-                found.append(importance.auc_row(part, held.logit))
+                found.append(importance.point(part, held.logit))
             if found:
-                ends = np.mean([row["interval"] for row in found], axis=0)
-                each = [row["auc"] for row in found]
-                rows.append({"shadows": size, "auc": float(np.mean(each)), "interval": ends.tolist(), "each": each})
-    last = importance.auc_row(data, whole.logit)
-    return [*rows, {"shadows": count, **last, "each": [last["auc"]]}]
+                low, high = np.mean([one.interval for one in found], axis=0).tolist()
+                each = tuple(one.auc for one in found)
+                rows.append(CurvePoint(shadows=size, auc=float(np.mean(each)), interval=(low, high), each=each))
+    return (*rows, importance.point(data, whole.logit))

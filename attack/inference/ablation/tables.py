@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,50 +10,48 @@ from attack.inference import estimate
 from attack.inference.ablation import families_left_out as families
 from attack.inference.ablation import importance, learning_curve
 from attack.inference.crossfit import Labelled, Options
+from attack.results import Families, LeftOut, Worth
 
 
 def of_families(
     data: Labelled, options: Options, logit: np.ndarray, candidates: int, names: Sequence[str]
-) -> dict[str, Any] | None:
+) -> Families | None:
     """How the attack does family by family; None where there is one.
 
-    {"names", "shadows", "two_way", "left_out", "why"}: families in their order, their shadows, their mean within-shadow
-    AUC of the two-way held-out scores `logit` [shadow, candidate], and `families_left_out`, None with a reason where
-    too few shadows are left for it.
+    logit: two-way held-out scores [shadow, candidate].
     """
     numbers, counts = np.unique(data.family, return_counts=True)
     if len(numbers) < 2:
         return None
     mean = estimate.mean_auc(logit, data.shadow_signals.member, data.group, candidates)
     possible = families.possible(data)
-    return {
-        "names": [names[n] for n in numbers.tolist()],
-        "shadows": counts.tolist(),
-        "two_way": by_family(mean.within, data.family),
-        "left_out": families_left_out(data, options, candidates) if possible else None,
-        "why": None if possible else "without a family too few shadows are left as references",
-    }
+    return Families(
+        names=tuple(names[n] for n in numbers.tolist()),
+        shadows=tuple(counts.tolist()),
+        two_way=by_family(mean.within, data.family),
+        left_out=families_left_out(data, options, candidates) if possible else None,
+        why=None if possible else "without a family too few shadows are left as references",
+    )
 
 
-def worth(data: Labelled, options: Options, shadows: Sequence[int], block: int) -> dict[str, Any]:
-    """{"parts"} of `importance.figures` and {"curve"} of `curve.figures`."""
+def worth(data: Labelled, options: Options, shadows: Sequence[int], block: int) -> Worth:
+    """What each part is worth (`importance`), and what more shadows would bring (`learning_curve`)."""
     parts, whole = importance.figures(data, options)
-    return {"parts": parts, "curve": learning_curve.figures(data, options, whole, shadows, block)}
+    return Worth(parts=parts, curve=learning_curve.figures(data, options, whole, shadows, block))
 
 
-def families_left_out(data: Labelled, options: Options, candidates: int) -> dict[str, Any]:
-    """AUC of the attack on families that it was not fitted on: {"auc", "interval", "prediction_interval",
-    "by_family"}, for the first draw of references."""
+def families_left_out(data: Labelled, options: Options, candidates: int) -> LeftOut:
+    """AUC of the attack on families that it was not fitted on, for the first draw of references."""
     held = families.leave_one_out(data, options, 0)
     mean = estimate.mean_auc(held.logit, data.shadow_signals.member, data.group, candidates, family=data.family)
-    return {
-        "auc": mean.auc,
-        "interval": list(mean.interval),
-        "prediction_interval": list(mean.prediction),
-        "by_family": by_family(mean.within, data.family),
-    }
+    return LeftOut(
+        auc=mean.auc,
+        interval=mean.interval,
+        prediction_interval=mean.prediction,
+        by_family=by_family(mean.within, data.family),
+    )
 
 
-def by_family(within: np.ndarray, family: np.ndarray) -> list[float]:
+def by_family(within: np.ndarray, family: np.ndarray) -> tuple[float, ...]:
     """Mean of the within-shadow AUCs [shadow] of each family, in the order of their numbers."""
-    return [float(within[family == f].mean()) for f in np.unique(family)]
+    return tuple(float(within[family == f].mean()) for f in np.unique(family))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy import stats
 from sklearn import decomposition, pipeline, preprocessing
 
 from attack.inference import estimate
 from attack.metrics import ranking
+from attack.results import Control
 from shadow import keys
 
 _DEALS = 999  # of the roles: p is a multiple of .001
 
 
-def blind(images: np.ndarray, label: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, Any]:
+def blind(images: np.ndarray, label: np.ndarray, groups: np.ndarray, seed: int) -> Control:
     """Can used and not-used dev slices be told apart without any generated image?
 
     images [dev image, height, width], label 0/1, groups int [dev image]. A linear discriminant (least squares) of ten
@@ -31,10 +30,10 @@ def blind(images: np.ndarray, label: np.ndarray, groups: np.ndarray, seed: int) 
     """
     label = np.asarray(label).astype(int)
     if len(set(label.tolist())) < 2:
-        return {"name": "blind", "auc": None, "why": "no used and not-used slices are labelled"}
+        return Control(name="blind", why="no used and not-used slices are labelled")
     vectors = images.reshape(len(images), -1).astype(np.float64)
     if np.ptp(vectors, axis=0).max() < 1e-9:
-        return {"name": "blind", "auc": None, "why": "the slices are all the same"}
+        return Control(name="blind", why="the slices are all the same")
     number = np.unique(groups, return_inverse=True)[1].reshape(-1)
     fold = _blind_folds(label, number, seed)
     parts = max(1, min(10, len(images) // 4))
@@ -44,7 +43,7 @@ def blind(images: np.ndarray, label: np.ndarray, groups: np.ndarray, seed: int) 
     score = _discriminant(seen.fit_transform(vectors), dealt, fold)
     placed, pairs = _within_folds(score, dealt, fold)
     if not pairs[0] > 0:
-        return {"name": "blind", "auc": None, "why": "too few groups to judge it on slices it has not seen"}
+        return Control(name="blind", why="too few groups to judge it on slices it has not seen")
     aucs = placed[pairs > 0] / pairs[pairs > 0]
     area = float(aucs[0])
     variance = max(
@@ -53,13 +52,13 @@ def blind(images: np.ndarray, label: np.ndarray, groups: np.ndarray, seed: int) 
         float(aucs[1:].var()) * (4 * area * (1 - area)) ** 2 if len(aucs) > 1 else 0.0,
     )
     trials = min(len(np.unique(number[label == kind])) for kind in (0, 1))
-    return {
-        "name": "blind",
-        "auc": area,
-        "interval": list(estimate.interval(area, variance, max(trials - 1, 1), trials)),
-        "p": float((1 + (aucs[1:] >= area - 1e-12).sum()) / len(aucs)),
-        "what": "A classifier that never sees a generated image, on the labelled development slices.",
-    }
+    return Control(
+        name="blind",
+        auc=area,
+        interval=estimate.interval(area, variance, max(trials - 1, 1), trials),
+        p=float((1 + (aucs[1:] >= area - 1e-12).sum()) / len(aucs)),
+        what="A classifier that never sees a generated image, on the labelled development slices.",
+    )
 
 
 def _blind_folds(label: np.ndarray, number: np.ndarray, seed: int) -> np.ndarray:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from attack.inference import crossfit, estimate, reference_choice
 from attack.inference.crossfit import Labelled, Options
+from attack.results import Control
 from shadow.config import MembershipConfig
 from shadow.training import membership
 
@@ -64,27 +64,27 @@ def redraw(
     return tuple(found)
 
 
-def redrawn(found: Sequence[Redraw], auc: float) -> dict[str, Any]:
+def redrawn(found: Sequence[Redraw], auc: float) -> Control:
     """What `redraw` found, beside the real attack's `auc`, both not weighted.
 
-    Returns a control row {"name", "auc", "interval", "p", "what", "result_p"}. "auc" and "interval" are the mean and
-    the range of the within-shadow AUCs. `p` is one-sided, of a test that their mean lies above .5: Student's t with
-    redraws - 1 degrees of freedom, None for a single redraw. `result_p` is the share of redrawn memberships (the real
-    one counted in) that look as strong as the real one. Where there is no redraw, "auc" is None and "why" says so.
+    `auc` and `interval` of the control row are the mean and the range of the within-shadow AUCs. `p` is one-sided, of a
+    test that their mean lies above .5: Student's t with redraws - 1 degrees of freedom, None for a single redraw.
+    `result_p` is the share of redrawn memberships (the real one counted in) that look as strong as the real one. Where
+    there is no redraw, `auc` is None and `why` says so.
     """
     if not found:
-        return {"name": "membership redrawn", "auc": None, "why": "too few shadows are there to redraw who is in which"}
+        return Control(name="membership redrawn", why="too few shadows are there to redraw who is in which")
     aucs = np.array([estimate.mean_within(drawn.logit, drawn.member) for drawn in found])
     p = None
     if len(aucs) > 1:
         error = max(float(aucs.std(ddof=1)) / np.sqrt(len(aucs)), 1e-9)
         p = float(stats.t.sf((aucs.mean() - 0.5) / error, len(aucs) - 1))
     asked = f"{len(aucs)} memberships that no shadow was trained on"
-    return {
-        "name": "membership redrawn",
-        "auc": float(aucs.mean()),
-        "interval": [float(aucs.min()), float(aucs.max())],
-        "p": p,
-        "what": f"The same attack asked about {asked}; range of the AUCs.",
-        "result_p": float((1 + (aucs >= auc).sum()) / (1 + len(aucs))),
-    }
+    return Control(
+        name="membership redrawn",
+        auc=float(aucs.mean()),
+        interval=(float(aucs.min()), float(aucs.max())),
+        p=p,
+        what=f"The same attack asked about {asked}; range of the AUCs.",
+        result_p=float((1 + (aucs >= auc).sum()) / (1 + len(aucs))),
+    )

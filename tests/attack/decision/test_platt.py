@@ -146,15 +146,15 @@ def test_figures_before_and_after_are_given():
     other = dataclasses.replace(dev, score=dev.score - 1)
     found = dev_evaluation.recalibrated(dev, other, shadows, plain, 5, 0)
     measured = dev_evaluation.measured(other, plain, True, 0)
-    assert found["before"]["brier"] == measured["brier"]
-    assert measured["brier"]["value"] == pytest.approx(
+    assert found.before.brier == measured.brier
+    assert measured.brier.value == pytest.approx(
         np.mean((plain.probability(other.score, 0.5) - dev.label) ** 2), abs=1e-12
     )
-    assert found["cross_validated"]["brier"]["value"] < found["before"]["brier"]["value"]
-    for figure in found["cross_validated"].values():
-        assert figure["low"] <= figure["value"] <= figure["high"]
+    assert found.cross_validated.brier.value < found.before.brier.value
+    for figure in vars(found.cross_validated).values():
+        assert figure.low <= figure.value <= figure.high
     mapped = platt.fit(dev, shadows)
-    assert (found["slope"], found["offset"], found["slices"]) == (mapped.slope, mapped.offset, 80)
+    assert (found.slope, found.offset, found.slices) == (mapped.slope, mapped.offset, 80)
 
 
 def test_dev_labels_of_another_generator_are_refused():

@@ -279,7 +279,7 @@ def test_dev_labels_of_the_same_generator_count_unasked(leaking):
     assert apart.evaluation["dev"]["auc"] == same["auc_on_piles"][0]
     assert apart.evaluation["dev"]["same_generator"] is False
     assert apart.evaluation["verdict"]["p_labelled"] is None
-    assert "recalibration" not in apart.evaluation["dev"]
+    assert apart.evaluation["dev"]["recalibration"] is None
 
 
 def test_dev_labels_of_another_generator_do_not_count(stranger):
@@ -309,9 +309,9 @@ def test_without_recalibration_labels_set_the_auc_but_no_map_and_no_weight(leaki
         for same, how in (("true", "none"), ("true", "auto"), ("false", "auto"))
     )
     before, after = plain.evaluation["dev"], mended.evaluation["dev"]
-    assert not {"recalibration", "weights", "by_shadows"} & set(before)
+    assert [before[name] for name in ("recalibration", "weights", "by_shadows")] == [None] * 3
     assert after["recalibration"]["slices"] == USED + NOT_USED
-    assert after["by_shadows"] == {"auc": before["auc"], "interval": before["interval"]}
+    assert after["by_shadows"] == {name: before[name] for name in ("auc", "interval", "why")}
     np.testing.assert_array_equal(plain.column("score"), apart.column("score"))
     assert (plain.column("score") != mended.column("score")).all()
     assert metrics.auc(mended.column("score"), truth(mended).astype(int)) > 0.95

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from attack.decision import claims, predicting
+from attack.decision import predicting
 from attack.evidence import pile_shift
 from attack.inference import controls, estimate
 from attack.inference.crossfit import Options
+from attack.results import Thresholds
 from shadow.config import MembershipConfig
 
 
@@ -119,16 +120,16 @@ def blind_case(shift):
 
 def test_blind_control_finds_a_split_that_shows_and_nothing_else():
     shown, none = blind_case(20), blind_case(0)
-    assert shown["auc"] > 0.95
-    assert shown["p"] < 0.01
-    assert 0.3 < none["auc"] < 0.7
-    assert none["p"] > 0.05
+    assert shown.auc > 0.95
+    assert shown.p < 0.01
+    assert 0.3 < none.auc < 0.7
+    assert none.p > 0.05
 
 
 def test_blind_control_says_why_it_cannot():
     same = controls.blind(np.zeros((8, 4, 4)), np.arange(8) % 2, np.arange(8), 0)
-    assert same["auc"] is None
-    assert "all the same" in same["why"]
+    assert same.auc is None
+    assert "all the same" in same.why
 
 
 def test_redrawn_memberships_show_nothing_where_the_real_one_shows_all():
@@ -140,9 +141,9 @@ def test_redrawn_memberships_show_nothing_where_the_real_one_shows_all():
     ids = tuple(case.data.ids)
     redraws = controls.redraw(case.data, ids, MembershipConfig(unit="image"), options, 7)
     row = controls.redrawn(redraws, found.two_way.auc)
-    assert 0.4 < row["auc"] < 0.6
-    assert row["p"] > 0.01
-    assert row["result_p"] == pytest.approx(1 / 8)
+    assert 0.4 < row.auc < 0.6
+    assert row.p > 0.01
+    assert row.result_p == pytest.approx(1 / 8)
 
 
 def test_an_interval_is_widened_to_what_so_many_candidates_can_show():
@@ -151,8 +152,10 @@ def test_an_interval_is_widened_to_what_so_many_candidates_can_show():
 
 
 def test_decisions_follow_the_thresholds():
-    limits = claims.Thresholds(1.0, -1.0, 30, 0.1, (0.02, 0.22))
+    limits = Thresholds(used=1.0, not_used=-1.0, nulls=30, share=0.1, fpr_interval=(0.02, 0.22))
     said = predicting.decide(np.array([1.0, 0.0, -1.0, 5.0]), limits)
     assert said.tolist() == ["used", "undetermined", "not used", "used"]
-    open_ = predicting.decide(np.array([9.0]), claims.Thresholds(None, None, 0, 0.1, None))
+    open_ = predicting.decide(
+        np.array([9.0]), Thresholds(used=None, not_used=None, nulls=0, share=0.1, fpr_interval=None)
+    )
     assert open_.tolist() == ["undetermined"]

@@ -27,20 +27,20 @@ def test_a_random_split_is_no_finding(by, monkeypatch):
     """Slices taken for independent: 16 % false alarms at .025 by patient. Scores pooled over folds: AUC below .5."""
     monkeypatch.setattr(blind_attack, "_DEALS", 199)
     found = [controls.blind(*split(seed, by), seed) for seed in range(120)]
-    area, p = (np.array([row[key] for row in found]) for key in ("auc", "p"))
+    area, p = (np.array([getattr(row, key) for row in found]) for key in ("auc", "p"))
     assert (p <= 0.025).sum() <= stats.binom.ppf(0.99, 120, 0.025)
     assert stats.kstest(p, "uniform").pvalue > 0.01
     assert abs(area.mean() - 0.5) < 3 * area.std(ddof=1) / np.sqrt(120)
-    covered = [row["interval"][0] <= 0.5 <= row["interval"][1] for row in found]
+    covered = [row.interval[0] <= 0.5 <= row.interval[1] for row in found]
     assert np.mean(covered) > 0.9
 
 
 def test_a_split_by_looks_is_a_finding():
     images, label, group = split(0, "patient")
     found = controls.blind(images + 20 * label[:, None, None], label, group, 0)
-    assert found["auc"] > 0.95
-    assert found["p"] == 0.001  # not one of 999 deals looks like it
-    assert found["interval"][0] > 0.7
+    assert found.auc > 0.95
+    assert found.p == 0.001  # not one of 999 deals looks like it
+    assert found.interval[0] > 0.7
 
 
 def test_blind_against_a_loop():
@@ -61,7 +61,7 @@ def test_blind_against_a_loop():
             for j in np.flatnonzero((fold == f) & (label == 0)):
                 right += (score[i] > score[j]) + 0.5 * (score[i] == score[j])
                 pairs += 1
-    assert found["auc"] == pytest.approx(right / pairs)
+    assert found.auc == pytest.approx(right / pairs)
 
 
 def test_folds_of_the_blind_control_keep_patients_whole_and_have_every_role():
@@ -101,14 +101,14 @@ def test_the_mean_of_the_redraws_is_tested():
     found = [noise(auc) for auc in np.linspace(0.49, 0.57, 19)]
     aucs = [estimate.mean_within(drawn.logit, drawn.member) for drawn in found]
     row = controls.redrawn(found, 0.9)
-    assert row["p"] == pytest.approx(stats.ttest_1samp(aucs, 0.5, alternative="greater").pvalue)
-    assert row["p"] < 0.001
+    assert row.p == pytest.approx(stats.ttest_1samp(aucs, 0.5, alternative="greater").pvalue)
+    assert row.p < 0.001
     assert stats.norm.sf((np.mean(aucs) - 0.5) / np.std(aucs, ddof=1)) > 0.05
-    assert row["auc"] == pytest.approx(np.mean(aucs))
-    assert row["interval"] == [min(aucs), max(aucs)]
-    assert row["result_p"] == 1 / 20
-    assert controls.redrawn(found[:1], 0.4)["p"] is None
-    assert controls.redrawn(found[:1], 0.4)["result_p"] == 1
+    assert row.auc == pytest.approx(np.mean(aucs))
+    assert row.interval == (min(aucs), max(aucs))
+    assert row.result_p == 1 / 20
+    assert controls.redrawn(found[:1], 0.4).p is None
+    assert controls.redrawn(found[:1], 0.4).result_p == 1
 
 
 def test_every_redraw_has_an_order_of_references_of_its_own(monkeypatch):

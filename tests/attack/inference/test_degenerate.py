@@ -14,6 +14,7 @@ from attack.evidence import measuring
 from attack.evidence.signals import SIGNALS
 from attack.inference import fitting
 from attack.report import wording
+from attack.results import Evaluation
 from shadow import fleet, piles
 
 STEP = fleet.pile_steps(recipe())[-1]
@@ -95,8 +96,8 @@ def test_nothing_to_see_is_no_number_that_is_none(images, tmp_path, spoil, colla
     if spoil is not black:
         one, other = (names["candidates"].index(f"real_unknown_000{i}") for i in (2, 3))
         np.testing.assert_array_equal(values[:, one], values[:, other])
-    evaluation = json.loads((tmp_path / "attack/evaluation.json").read_text())
-    said = wording.verdict(evaluation, evaluation["submission"]["candidates"]).sentence
+    evaluation = Evaluation.read(tmp_path / "attack/evaluation.json")
+    said = wording.verdict(evaluation, evaluation.submission.candidates).sentence
     assert "no leakage could be shown" in said
     assert {row["decision"] for row in rows.values()} == {"undetermined"}
     np.testing.assert_allclose([float(row["probability"]) for row in rows.values()], 0.5, atol=5e-3)

@@ -68,14 +68,14 @@ def test_figures_of_a_leak():
     found = tables.worth(data, OPTIONS, list(range(8)), 8)
     whole = crossfit.two_way(data, OPTIONS, 0)
     auc = estimate.mean_within(whole.logit, data.shadow_signals.member)
-    assert found["curve"][-1]["auc"] == pytest.approx(auc)
-    assert [row["shadows"] for row in found["curve"]] == [8]  # six of a block of eight leave too few references
-    for row in found["parts"]:
-        assert row["left_out"] < auc - 0.5 + 0.05
-        assert 0.3 < row["alone"] <= 1
-        assert row["left_out_error"] >= 0
-    best = max((r for r in found["parts"] if r["kind"] == "signal"), key=lambda r: r["drop"])
-    assert best["drop"] > 0
+    assert found.curve[-1].auc == pytest.approx(auc)
+    assert [row.shadows for row in found.curve] == [8]  # six of a block of eight leave too few references
+    for row in found.parts:
+        assert row.left_out < auc - 0.5 + 0.05
+        assert 0.3 < row.alone <= 1
+        assert row.left_out_error >= 0
+    best = max((r for r in found.parts if r.kind == "signal"), key=lambda r: r.drop)
+    assert best.drop > 0
 
 
 def test_sub_fleets_are_whole_blocks_where_they_can_be():

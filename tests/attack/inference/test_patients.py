@@ -108,13 +108,13 @@ def test_figures_on_the_shadows():
     score, member, group = held_out(leak=1.5)
     score[:, group == 4] += 100.0 * member[:, group == 4]  # a patient that is always found
     found = patients.on_shadows(score, member, group, 30, 0)
-    assert (found["patients"], found["judged"], found["above_all"]) == (10, 10, 1)
-    assert found["success"] == sorted(found["success"])
-    assert found["success"][-1] == 1
-    assert found["worst_decile"] == patients.worst_tenth(score, member, group, 0) > 0.9
-    assert found["worst_decile_redrawn"] is found["worst_decile_redrawn_range"] is None
-    assert found["worst_decile_patients"] == 1
-    by_name = {row["score"]: row for row in found["auc"]}
+    assert (found.patients, found.judged, found.above_all) == (10, 10, 1)
+    assert list(found.success) == sorted(found.success)
+    assert found.success[-1] == 1
+    assert found.worst_decile == patients.worst_tenth(score, member, group, 0) > 0.9
+    assert found.worst_decile_redrawn is found.worst_decile_redrawn_range is None
+    assert found.worst_decile_patients == 1
+    by_name = {row.score: row for row in found.auc}
     assert set(by_name) == set(pooling.SCORES)
     areas = []
     for k in range(6):
@@ -123,14 +123,14 @@ def test_figures_on_the_shadows():
         rank = stats.mannwhitneyu(np.array(pooled)[label], np.array(pooled)[~label]).statistic
         areas.append(rank / label.sum() / (~label).sum())
     row = by_name["logmeanexp"]
-    assert row["auc"] == pytest.approx(np.mean(areas))
-    assert row["prediction_interval"][0] < row["interval"][0] < row["auc"] < row["interval"][1]
+    assert row.auc == pytest.approx(np.mean(areas))
+    assert row.prediction_interval[0] < row.interval[0] < row.auc < row.interval[1]
 
 
 def test_where_every_patient_has_a_member_it_says_so():
     member = np.tile([True, False], (4, 6))
     found = patients.on_shadows(np.zeros((4, 12)), member, np.arange(12) // 2, 6, 0)
-    assert all(row["auc"] is None and "members and non-members" in row["why"] for row in found["auc"])
+    assert all(row.auc is None and "members and non-members" in row.why for row in found.auc)
 
 
 def test_score_gives_patients_a_table_and_a_calibration():
@@ -172,7 +172,7 @@ def test_the_worst_tenth_of_pure_noise_is_found_by_chance_alone():
     chosen, same = [], []
     for seed in range(12):
         score, member, group = held_out(seed, shadows=8, people=30, size=2, leak=0.0)
-        chosen.append(patients.on_shadows(score, member, group, 30, seed)["worst_decile"])
+        chosen.append(patients.on_shadows(score, member, group, 30, seed).worst_decile)
         shares = patients.success(score, member, group)
         same.append(np.sort(shares[np.isfinite(shares)])[-3:].mean())
     assert np.mean(same) > 0.65
@@ -210,6 +210,6 @@ def test_the_worst_tenth_stands_beside_redrawn_memberships():
     redrawn = [Redraw(held, logit) for logit, held, _ in (held_out(s, 8, 20, leak=0.0) for s in (5, 6, 7))]
     found = patients.on_shadows(score, member, group, 20, 0, redrawn)
     each = [patients.worst_tenth(r.logit, r.member, group, 0) for r in redrawn]
-    assert found["worst_decile_redrawn"] == pytest.approx(np.mean(each))
-    assert found["worst_decile_redrawn_range"] == [min(each), max(each)]
-    assert found["worst_decile"] > max(each)
+    assert found.worst_decile_redrawn == pytest.approx(np.mean(each))
+    assert found.worst_decile_redrawn_range == (min(each), max(each))
+    assert found.worst_decile > max(each)

@@ -179,7 +179,7 @@ def test_memberships_are_redrawn_for_the_shadows_that_are_there(monkeypatch, gon
     wanted = [held for held in drawn if (~held).sum(0).min() >= 3][:redraws]
     assert len(wanted) == (redraws if possible else 0)
     np.testing.assert_array_equal(np.array(asked), np.array(wanted))
-    assert (row["auc"] is not None) == possible == ("why" not in row)
+    assert (row.auc is not None) == possible == (row.why is None)
 
 
 @pytest.mark.parametrize(("most", "seen"), [(0, 24), (15, 15), (5, 10)])

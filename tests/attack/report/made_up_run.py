@@ -1,6 +1,5 @@
 """A small made-up run to report on."""
 
-import copy
 import dataclasses
 import hashlib
 import json
@@ -9,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from attack import results
 from attack.report import write
+from attack.results import Rate, ReliabilityRow
 from shadow import files
 from shadow.config import Config
 from shadow.data import manifest as manifests
@@ -24,141 +25,172 @@ HOSTILE = "real_\"><img src=x onerror=alert(1)>&amp;'$x$"
 
 SHADOWS = 4
 
-EVALUATION = {
-    "shadows_asked": SHADOWS,
-    "pile_size": 250,
-    "target_pile": 10_000,
-    "flips": {"names": ["left_right"], "share": {"left_right": 0.47, "up_down": 0.98}},
-    "shadows_used": SHADOWS,
-    "shadows_missing": [],
-    "two_way": {
-        "auc": 0.86,
-        "interval": [0.8, 0.91],
-        "prediction_interval": [0.7, 0.95],
-        "within_shadow": [0.82, 0.88, 0.9, 0.84],
-        "pairs": 160,
-        "members": 80,
-        "non_members": 80,
-        "tpr_at_fpr": [
-            {
-                "fpr": 0.1,
-                "tpr": 0.5,
-                "interval": [0.38, 0.61],
-                "true_positives": 40,
-                "members": 80,
-                "false_positives": 8,
-                "non_members": 80,
-            },
-            {"fpr": 0.001, "why": "80 non-members cannot show a false positive rate below 1/80"},
-        ],
-        "strata": [
-            {"stratum": "unrelated", "auc": 0.88, "interval": [0.82, 0.93], "members": 80, "non_members": 50},
-            {"stratum": "related", "auc": 0.79, "interval": [0.68, 0.88], "members": 80, "non_members": 30},
-        ],
-        "brier": 0.15,
-        "log_loss": 0.46,
-        "ece": 0.05,
-        "reliability": [
-            {"mean_probability": 0.1, "observed": 0.08, "count": 60, "interval": [0.03, 0.18]},
-            {"mean_probability": 0.5, "observed": 0.55, "count": 40, "interval": [0.38, 0.7]},
-            {"mean_probability": 0.9, "observed": 0.92, "count": 60, "interval": [0.82, 0.97]},
-        ],
-    },
-    "signals": [
-        {"name": "ratio@highpass", "auc": 0.83, "interval": [0.75, 0.9], "weight": 1.1},
-        {"name": "votes@pixels", "auc": 0.7, "interval": [0.6, 0.8], "weight": 0.0},
-    ],
-    "families": {
-        "names": ["dit", "unet"],
-        "shadows": [2, 2],
-        "two_way": [0.9, 0.82],
-        "left_out": {"auc": 0.78, "interval": [0.7, 0.85], "by_family": [0.811, 0.743]},
-        "why": None,
-    },
-    "worth": {
-        "parts": [
-            {
-                "kind": "signal",
-                "name": "nearest",
-                "drop": 0.213,
-                "error": 0.02,
-                "left_out": 0.104,
-                "left_out_error": 0.03,
-                "alone": 0.831,
-            },
-            {
-                "kind": "signal",
-                "name": "votes",
-                "drop": -0.004,
-                "error": None,
-                "left_out": -0.011,
-                "left_out_error": 0.01,
-                "alone": 0.702,
-            },
-        ],
-        "curve": [
-            {"shadows": 8, "auc": 0.8, "interval": [0.7, 0.87], "each": [0.79, 0.81]},
-            {"shadows": 16, "auc": 0.86, "interval": [0.8, 0.91], "each": [0.86]},
-        ],
-    },
-    "dev": {"auc": 0.8, "interval": [0.66, 0.9], "members": 20, "non_members": 20, "same_generator": False},
-    "same_generator": {"counts": False, "why": "The piles are told apart.", "kind": "piles differ", "power": 0.9},
-    "candidates": {
-        "auc": 0.76,
-        "interval": [0.62, 0.9],
-        "why": "",
-        "p": 0.0003,
-        "blind_p": 0.4,
-        "area": 0.63,
-        "variance": 0.001,
-        "freedom": 30.0,
-        "candidates": 12,
-        "nulls": 30,
-        "patients": 6,
-        "null_patients": 15,
-        "aside": 0,
-        "placebo": [0.5, 0.47, 0.52, 0.51],
-        "inflation": 1.0,
-        "placebo_flagged": 0.09,
-    },
-    "expected": {"auc": 0.76, "interval": [0.62, 0.9], "from": "candidates", "why": ""},
-    "implied_auc": 0.76,
-    "thresholds": {"used": 1.6, "not_used": 0.0, "nulls": 30, "share": 0.1, "fpr_interval": [0.0211, 0.2207]},
-    "regime": {
-        "statistic": [{"name": "generated-generated distance", "target": 0.42, "shadows": [0.4, 0.45, 0.43, 0.5]}],
-        "inside": True,
-        "message": "The target lies among the shadows in every statistic.",
-    },
-    "controls": [
-        {"name": "blind", "auc": 0.51, "interval": [0.42, 0.6], "p": 0.81, "what": "never sees the pile"},
-        {
-            "name": "wrong pile",
-            "auc": 0.49,
-            "interval": [0.4, 0.58],
-            "p": 0.001,
-            "what": "an unrelated shadow",
-        },
-    ],
-    "prior": 0.5,
-    "fpr": 0.1,
-    "threshold_used": 0.8,
-    "threshold_not_used": 0.2,
-    "decisions": {"used": 3, "not used": 4, "undetermined": 5},
-    "submission": {"objective": "f1", "expected": 0.7, "ones": 6, "candidates": 12, "all_ones": False},
-    "priors": [
-        {"prior": 0.5, "ppv": 0.83, "tpr": 0.5, "fpr": 0.1},
-        {"prior": 0.1, "ppv": 0.36, "tpr": 0.5, "fpr": 0.1},
-        {"prior": 0.01, "ppv": 0.05, "tpr": 0.5, "fpr": 0.1},
-    ],
-    "verdict": {
-        "level": "leak",
-        "why": "the candidates stand above slices known not to be used (one-sided p 0.0003)",
-        "p": 0.0003,
-        "p_labelled": None,
-        "limit": 0.01,
-        "smallest_auc": 0.83,
-    },
-}
+TWO_WAY = results.TwoWay(
+    auc=0.86,
+    interval=(0.8, 0.91),
+    prediction_interval=(0.7, 0.95),
+    within_shadow=(0.82, 0.88, 0.9, 0.84),
+    pairs=160,
+    members=80,
+    non_members=80,
+    tpr_at_fpr=(
+        Rate(
+            fpr=0.1,
+            tpr=0.5,
+            interval=(0.38, 0.61),
+            true_positives=40,
+            members=80,
+            false_positives=8,
+            non_members=80,
+            fpr_interval=(0.05, 0.19),
+        ),
+        Rate(fpr=0.001, why="80 non-members cannot show a false positive rate below 1/80"),
+    ),
+    strata=(
+        results.Stratum(stratum="unrelated", auc=0.88, interval=(0.82, 0.93), members=80, non_members=50),
+        results.Stratum(stratum="related", auc=0.79, interval=(0.68, 0.88), members=80, non_members=30),
+    ),
+    brier=0.15,
+    log_loss=0.46,
+    ece=0.05,
+    reliability=(
+        ReliabilityRow(mean_probability=0.1, observed=0.08, count=60, interval=(0.03, 0.18)),
+        ReliabilityRow(mean_probability=0.5, observed=0.55, count=40, interval=(0.38, 0.7)),
+        ReliabilityRow(mean_probability=0.9, observed=0.92, count=60, interval=(0.82, 0.97)),
+    ),
+    nearness=results.Nearness(edges=(0.0, 0.5), target=(0.3, 0.7), shadows=(0.2, 0.8), thin=0.0),
+)
+
+WORTH = results.Worth(
+    parts=(
+        results.Part(
+            kind="signal",
+            name="nearest",
+            drop=0.213,
+            error=0.02,
+            left_out=0.104,
+            left_out_error=0.03,
+            alone=0.831,
+        ),
+        results.Part(
+            kind="signal",
+            name="votes",
+            drop=-0.004,
+            error=None,
+            left_out=-0.011,
+            left_out_error=0.01,
+            alone=0.702,
+        ),
+    ),
+    curve=(
+        results.CurvePoint(shadows=8, auc=0.8, interval=(0.7, 0.87), each=(0.79, 0.81)),
+        results.CurvePoint(shadows=16, auc=0.86, interval=(0.8, 0.91), each=(0.86,)),
+    ),
+)
+
+EVALUATION = results.Evaluation(
+    shadows_asked=SHADOWS,
+    pile_size=250,
+    target_pile=10_000,
+    flips=results.FlipsFound(names=("left_right",), share={"left_right": 0.47, "up_down": 0.98}),
+    shadows_used=SHADOWS,
+    shadows_missing=(),
+    two_way=TWO_WAY,
+    patients=results.Patients(why="patients are not known"),
+    null=results.Null(known=30, unknown=0, presumed=False),
+    signals=(
+        results.Signal(name="ratio@highpass", auc=0.83, interval=(0.75, 0.9), weight=1.1),
+        results.Signal(name="votes@pixels", auc=0.7, interval=(0.6, 0.8), weight=0.0),
+    ),
+    families=results.Families(
+        names=("dit", "unet"),
+        shadows=(2, 2),
+        two_way=(0.9, 0.82),
+        left_out=results.LeftOut(auc=0.78, interval=(0.7, 0.85), by_family=(0.811, 0.743)),
+        why=None,
+    ),
+    worth=WORTH,
+    dev=results.Dev(auc=0.8, interval=(0.66, 0.9), members=20, non_members=20, same_generator=False),
+    same_generator=results.Provenance(counts=False, why="The piles are told apart.", kind="piles differ", power=0.9),
+    candidates=results.Candidates(
+        auc=0.76,
+        interval=(0.62, 0.9),
+        why="",
+        p=0.0003,
+        blind_p=0.4,
+        area=0.63,
+        variance=0.001,
+        freedom=30.0,
+        candidates=12,
+        nulls=30,
+        patients=6,
+        null_patients=15,
+        aside=0,
+        centre=0.5,
+        placebo=(0.5, 0.47, 0.52, 0.51),
+        inflation=1.0,
+        placebo_flagged=0.09,
+    ),
+    expected=results.Expected(auc=0.76, interval=(0.62, 0.9), source="candidates", why=""),
+    implied_auc=0.76,
+    thresholds=results.Thresholds(used=1.6, not_used=0.0, nulls=30, share=0.1, fpr_interval=(0.0211, 0.2207)),
+    regime=results.Regime(
+        step=2000,
+        distance=0.4,
+        statistic=(
+            results.Statistic(name="generated-generated distance", target=0.42, shadows=(0.4, 0.45, 0.43, 0.5)),
+        ),
+        inside=True,
+        excess=0.0,
+        message="The target lies among the shadows in every statistic.",
+    ),
+    controls=(
+        results.Control(name="blind", auc=0.51, interval=(0.42, 0.6), p=0.81, what="never sees the pile"),
+        results.Control(name="wrong pile", auc=0.49, interval=(0.4, 0.58), p=0.001, what="an unrelated shadow"),
+    ),
+    prior=0.5,
+    fpr=0.1,
+    threshold_used=0.8,
+    threshold_not_used=0.2,
+    decisions=results.Decisions(used=3, not_used=4, undetermined=5),
+    submission=results.Submission(objective="f1", expected=0.7, ones=6, candidates=12, all_ones=False),
+    priors=(
+        results.PriorRow(prior=0.5, ppv=0.83, tpr=0.5, fpr=0.1),
+        results.PriorRow(prior=0.1, ppv=0.36, tpr=0.5, fpr=0.1),
+        results.PriorRow(prior=0.01, ppv=0.05, tpr=0.5, fpr=0.1),
+    ),
+    verdict=results.VerdictReached(
+        level="leak",
+        why="the candidates stand above slices known not to be used (one-sided p 0.0003)",
+        p=0.0003,
+        p_labelled=None,
+        limit=0.01,
+        smallest_auc=0.83,
+    ),
+)
+
+
+def altered(*changes) -> results.Evaluation:
+    """The made-up evaluation after changes of its JSON."""
+    content = EVALUATION.to_json()
+    for change in changes:
+        change(content)
+    return results.Evaluation.from_json(content, Path("evaluation.json"))
+
+
+def quality(value) -> dict:
+    return {name: {"value": value, "low": value / 2, "high": 2 * value} for name in ("brier", "log_loss", "ece")}
+
+
+def recalibrated(evaluation) -> None:
+    """The labels of forty dev slices set the probabilities."""
+    evaluation["dev"]["recalibration"] = {
+        "slope": 1.0,
+        "offset": 0.0,
+        "slices": 40,
+        "before": {"slope": 0.8, "offset": -0.1, **quality(0.222)},
+        "cross_validated": quality(0.033),
+    }
 
 
 def config(**report) -> Config:
@@ -207,7 +239,7 @@ def make_run(folder: Path, draw=None, candidates=12, pile=30, sealed=True, seed=
     files.write_array(work / "membership.npy", np.arange(SHADOWS * 8).reshape(SHADOWS, 8) % 2 == 0)
     files.write_json(work / "plan.json", {"packs": [[0, 1], [2, 3]]})
     files.write_json(work / "config.json", {"version": "0.1.0", "config": {}, "stages": {"train": "ab" * 32}})
-    files.write_json(work / "attack" / "evaluation.json", EVALUATION)
+    EVALUATION.write(work / "attack" / "evaluation.json")
     with (work / "attack" / "on_target.npz").open("wb") as stream:
         null = np.random.default_rng(seed + 1).normal(size=30)
         np.savez(stream, candidate=score, null=null, null_group=np.arange(30) // 2)
@@ -270,7 +302,7 @@ def alter(run, tmp_path, change) -> Path:
     for path in run[0].rglob("*"):
         if path.is_file():
             files.write_bytes(work / path.relative_to(run[0]), path.read_bytes())
-    evaluation = copy.deepcopy(EVALUATION)
+    evaluation = EVALUATION.to_json()
     change(evaluation)
     files.write_json(work / "attack" / "evaluation.json", evaluation)
     return work

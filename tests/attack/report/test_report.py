@@ -1,6 +1,5 @@
 """The report on a small made-up run."""
 
-import copy
 import dataclasses
 import hashlib
 import json
@@ -10,10 +9,10 @@ import matplotlib
 import numpy as np
 import pytest
 from html_page import Page
-from made_up_run import EVALUATION, HOSTILE, alter, config, make_run, write_report
+from made_up_run import HOSTILE, alter, config, make_run, write_report
 
+from attack import results
 from attack.report import gallery, provenance
-from shadow import files
 from shadow.config import Config, from_dict
 
 
@@ -160,26 +159,25 @@ def test_a_users_matplotlibrc_changes_nothing(run, page):
         assert write_report(run[0], config(), run[1]).read_text() == page
 
 
-def test_patients_are_shown(run):
-    work, root = run
-    evaluation = copy.deepcopy(EVALUATION)
-    row = {"auc": 0.77, "interval": [0.6, 0.88], "prediction_interval": [0.5, 0.95]}
-    evaluation["patients"] = {
-        "patients": 4,
-        "judged": 4,
-        "auc": [{"score": name, **row} for name in ("logmeanexp", "top3", "max")]
-        + [{"score": "mean", "auc": None, "interval": None, "why": "too few"}],
-        "success": [0.3, 0.8, 0.9, 1.0],
-        "above_all": 1,
-        "worst_decile": 1.0,
-        "worst_decile_patients": 1,
-        "worst_decile_redrawn": 0.52,
-        "worst_decile_redrawn_range": [0.4, 0.63],
-        "median": 0.85,
-    }
-    files.write_json(work / "attack" / "evaluation.json", evaluation)
-    text = Page(write_report(work, config(), root).read_text()).text
-    files.write_json(work / "attack" / "evaluation.json", EVALUATION)
+def test_patients_are_shown(run, tmp_path):
+    area = {"auc": 0.77, "interval": (0.6, 0.88), "prediction_interval": (0.5, 0.95)}
+    exposed = results.Patients(
+        patients=4,
+        judged=4,
+        auc=(
+            *(results.PatientAuc(score=name, **area) for name in ("logmeanexp", "top3", "max")),
+            results.PatientAuc(score="mean", why="too few"),
+        ),
+        success=(0.3, 0.8, 0.9, 1.0),
+        above_all=1,
+        worst_decile=1.0,
+        worst_decile_patients=1,
+        worst_decile_redrawn=0.52,
+        worst_decile_redrawn_range=(0.4, 0.63),
+        median=0.85,
+    )
+    work = alter(run, tmp_path, lambda evaluation: evaluation.update(patients=results.encode(exposed)))
+    text = Page(write_report(work, config(), run[1]).read_text()).text
     assert "1 of 4 patients stand above every unused slice" in text
     assert "is found in more than 99 of 100 comparisons on the other half" in text
     assert "with memberships that no shadow was trained on it is about 52 (40 to 63)" in text

@@ -1,15 +1,27 @@
 """What the report says where something is missing, wrong or not known."""
 
-import copy
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
 from html_page import Page
-from made_up_run import EVALUATION, SHADOWS, alter, cannot_tell, config, labelled_only, make_run, write_report
+from made_up_run import (
+    EVALUATION,
+    SHADOWS,
+    alter,
+    altered,
+    cannot_tell,
+    config,
+    labelled_only,
+    make_run,
+    quality,
+    recalibrated,
+    write_report,
+)
 
+from attack import results
 from attack.report import cautions, view, wording
-from shadow import files
 from shadow.errors import UserError
 
 
@@ -23,31 +35,22 @@ def test_a_truth_of_other_ids_is_refused(run, tmp_path):
 
 def test_null_figures_say_why(run, tmp_path):
     def nothing(evaluation):
-        evaluation["two_way"] = {
-            "auc": None,
-            "why": "one shadow only",
-            "interval": None,
-            "prediction_interval": None,
-            "within_shadow": [],
-            "tpr_at_fpr": [{"fpr": 0.1, "tpr": None, "why": "one shadow only"}],
-            "strata": [{"stratum": "related", "auc": None, "why": "no relatives"}],
-            "brier": None,
-            "log_loss": None,
-            "ece": None,
-            "reliability": [],
-        }
-        evaluation["signals"][0] |= {"auc": None, "interval": None, "weight": None, "why": "constant"}
-        evaluation["controls"] = [{"name": "blind", "auc": None, "interval": None, "p": None, "what": "x", "why": "y"}]
-        evaluation["dev"] = None
-        evaluation["regime"] = {
-            "statistic": [{"name": "s", "target": None, "shadows": []}],
-            "inside": None,
-            "message": "",
-        }
+        bare = {"auc": None, "interval": None, "prediction_interval": None, "within_shadow": None}
+        evaluation["two_way"] |= bare | {"why": "one shadow only", "reliability": []}
+        evaluation["two_way"]["strata"][1] |= bare | {"why": "no relatives"}
+        first = evaluation["two_way"]["tpr_at_fpr"][1]
+        evaluation["two_way"]["tpr_at_fpr"] = [first | {"why": "one shadow only"}]
+        evaluation["signals"][0] |= {"auc": None, "interval": None, "why": "constant"}
+        evaluation["controls"] = [
+            evaluation["controls"][0] | {"auc": None, "interval": None, "p": None, "why": "all alike"}
+        ]
+        nobody = dict.fromkeys(evaluation["dev"])
+        evaluation["dev"] = nobody | {"same_generator": False, "why": "nothing is labelled"}
         evaluation["priors"][2]["ppv"] = None
-        evaluation["prior"] = None
-        evaluation["verdict"] = {"level": "cannot tell", "smallest_auc": None}
-        evaluation["candidates"] = evaluation["expected"] = None
+        evaluation["verdict"] |= {"level": "cannot tell", "smallest_auc": None}
+        why = {"auc": None, "interval": None, "why": "few of them"}
+        evaluation["candidates"] |= why
+        evaluation["expected"] |= why
 
     work = alter(run, tmp_path, nothing)
     held = dict(np.load(work / "attack" / "heldout.npz"))
@@ -58,6 +61,9 @@ def test_null_figures_say_why(run, tmp_path):
         "not measurable: no relatives",
         "so few",
         "not measurable: constant",
+        "not measurable: all alike",
+        "not measurable: nothing is labelled",
+        "not measurable: few of them",
     ):
         assert words in text
     assert "None" not in text
@@ -75,15 +81,15 @@ def test_missing_parts_are_the_users_to_mend(run, tmp_path):
 
 
 def test_alarms_stand_on_the_first_screen(run, page, tmp_path):
-    assert cautions.alarms({}) == []
     (control,) = cautions.alarms(EVALUATION)
     assert "“wrong pile” should show nothing, but does (AUC 0.49 [0.40, 0.58], p < 0.01)" in control
     assert 0 < page.index("wrong pile” should show nothing") < page.index("<main>")
 
     def outside(evaluation):
         evaluation["regime"] |= {"inside": False, "message": "Its images are blurred."}
-        del evaluation["controls"], evaluation["prior"], evaluation["fpr"], evaluation["submission"]
+        evaluation["controls"] = []
 
+    assert cautions.alarms(altered(outside)) == ["Its images are blurred."]
     head = write_report(alter(run, tmp_path, outside), config(), run[1]).read_text().split("<main>")[0]
     assert "Its images are blurred." in head
     assert "wrong pile" not in head
@@ -107,38 +113,30 @@ def test_missing_shadows_stand_wherever_their_number_does(run, page, tmp_path):
     assert f"mean of {SHADOWS - 2}" in text  # learning curves of 0 and 2
 
 
-def test_unknown_patients_are_said(page, run):
+def test_unknown_patients_are_said(page, run, tmp_path):
     assert "patients instead of slices" in page
-    work, root = run
-    files.write_json(work / "attack" / "evaluation.json", EVALUATION | {"patients": {"why": "nobody told"}})
-    text = Page(write_report(work, config(), root).read_text()).text
-    files.write_json(work / "attack" / "evaluation.json", EVALUATION)
+    text = of(run, tmp_path, lambda evaluation: evaluation["patients"].update(why="nobody told"))
     assert "nobody told" in text
     assert "AUC over patients" not in text
 
 
-def quality(value):
-    return {name: {"value": value, "low": value / 2, "high": 2 * value} for name in ("brier", "log_loss", "ece")}
+def test_recalibration_on_dev_labels_is_said_and_shown(run, tmp_path):
+    def plain(evaluation):
+        evaluation["dev"] |= quality(0.111)
 
+    def mended(evaluation):
+        plain(evaluation)
+        recalibrated(evaluation)
 
-def test_recalibration_on_dev_labels_is_said_and_shown(run):
-    work, root = run
-    evaluation = copy.deepcopy(EVALUATION)
-    evaluation["dev"] |= quality(0.111)
-    files.write_json(work / "attack" / "evaluation.json", evaluation)
-    plain = write_report(work, config(), root).read_text()
-    assert "0.11 [0.06, 0.22]" in Page(plain).text
-    assert "no longer an independent check" not in plain
-    evaluation["dev"]["recalibration"] = {"slices": 40, "before": quality(0.222), "cross_validated": quality(0.033)}
-    files.write_json(work / "attack" / "evaluation.json", evaluation)
-    mended = Page(write_report(work, config(), root).read_text()).text
-    files.write_json(work / "attack" / "evaluation.json", EVALUATION)
-    assert "The probabilities were set on the labels of these 40 slices" in mended
-    assert "no longer an independent check" in mended
-    assert "0.22 [0.11, 0.44]" in mended
-    assert "0.03 [0.02, 0.07]" in mended
-    without_a_leak = copy.deepcopy(evaluation)
-    cannot_tell(without_a_leak)  # every probability is at the prior
+    text = of(run, tmp_path / "plain", plain)
+    assert "0.11 [0.06, 0.22]" in text
+    assert "no longer an independent check" not in text
+    text = of(run, tmp_path / "mended", mended)
+    assert "The probabilities were set on the labels of these 40 slices" in text
+    assert "no longer an independent check" in text
+    assert "0.22 [0.11, 0.44]" in text
+    assert "0.03 [0.02, 0.07]" in text
+    without_a_leak = altered(mended, cannot_tell)  # every probability is at the prior
     assert wording.recalibrated(without_a_leak).startswith("Were leakage found, the labels of these 40 slices would")
 
 
@@ -192,7 +190,7 @@ def test_a_leak_leads_with_the_auc_of_the_candidates(page):
 def test_where_dev_labels_count_they_lead(run, tmp_path):
     def labelled(evaluation):
         labelled_only(evaluation)
-        evaluation["expected"] = {"auc": 0.8, "interval": [0.61, 0.93], "from": "dev", "why": ""}
+        evaluation["expected"] |= {"auc": 0.8, "interval": [0.61, 0.93], "from": "dev"}
         evaluation["verdict"]["level"] = "leak"
 
     text = of(run, tmp_path, labelled)
@@ -235,8 +233,8 @@ def test_whether_dev_labels_count_is_said_with_the_reason(run, tmp_path, counts,
         evaluation["same_generator"] |= {"counts": counts, "why": said.split(": ")[1]}
 
     assert said in of(run, tmp_path, change)
-    assert wording.provenance({}) == ""
-    assert wording.provenance({"same_generator": {"counts": False, "why": "it says so"}}).endswith("it says so.")
+    bare = dataclasses.replace(EVALUATION, same_generator=results.Provenance(counts=False, why="it says so"))
+    assert wording.provenance(bare).endswith("it says so.")
 
 
 def test_candidates_and_slices_known_not_to_be_used_are_drawn(run, page, tmp_path):
@@ -259,7 +257,7 @@ def test_why_the_candidates_are_not_compared_is_said(run, tmp_path):
     def few(evaluation):
         cannot_tell(evaluation)
         evaluation["candidates"] |= {"auc": None, "interval": None, "why": why, "blind_p": None}
-        evaluation["expected"] = {"auc": None, "interval": None, "from": "candidates", "why": why}
+        evaluation["expected"] |= {"auc": None, "interval": None, "why": why}
         evaluation["verdict"] |= {"why": why, "p": None, "smallest_auc": None}
 
     text = of(run, tmp_path, few)
@@ -275,7 +273,7 @@ def test_candidates_of_another_kind_stand_on_the_first_screen(run, tmp_path):
     def other(evaluation):
         cannot_tell(evaluation)
         evaluation["candidates"] |= {"auc": None, "interval": None, "why": why, "blind_p": 0.001}
-        evaluation["expected"] = {"auc": None, "interval": None, "from": "candidates", "why": why}
+        evaluation["expected"] |= {"auc": None, "interval": None, "why": why}
 
     head = of(run, tmp_path, other).split("Slices and their nearest generated images")[0]
     assert f"Read this first. No fair comparison: {why}." in head
@@ -302,6 +300,7 @@ def test_every_figure_of_shadows_says_so(page):
         "On the shadows: where a probability of 0.8 is stated",
     ):
         assert said in text, said
-    without_controls = dict(EVALUATION, controls=[], dev=None)
+    nobody = results.Dev(same_generator=False, why="nothing is labelled")
+    without_controls = dataclasses.replace(EVALUATION, controls=(), dev=nobody)
     third = view.cards(without_controls, view.auc_scale(without_controls))[2]
     assert (third.name, third.value) == ("On the shadows: calibration error", "0.05")

@@ -1,11 +1,13 @@
 """What the report says in words, and its numbers."""
 
-import copy
+import dataclasses
 
 import pytest
-from made_up_run import EVALUATION, labelled_only
+from made_up_run import EVALUATION, altered, labelled_only
 
+from attack import results
 from attack.report import formats, view, wording
+from attack.report.measured import Measure
 
 
 def test_the_verdict_of_a_leak():
@@ -16,23 +18,26 @@ def test_the_verdict_of_a_leak():
         "attack picks the used one in about 76 of 100 cases (95 % interval 62 to 90); "
         "guessing would get 50."
     )
-    bare = {**EVALUATION, "expected": {"auc": 0.76, "interval": None, "from": "dev", "why": ""}}
+    bare = dataclasses.replace(EVALUATION, expected=results.Expected(auc=0.76, source="dev"))
     assert "(with an unknown uncertainty)" in wording.verdict(bare, 60).sentence
-    unknown = {**EVALUATION, "expected": {"auc": None, "interval": None, "from": "candidates", "why": "they tie"}}
+    unknown = dataclasses.replace(EVALUATION, expected=results.Expected(source="candidates", why="they tie"))
     assert wording.verdict(unknown, 60).sentence.endswith("but how strongly is not measurable: they tie.")
 
 
 def test_the_verdict_is_never_about_the_figures_of_the_shadows():
     """A fleet that memorised everything beside a target that shows nothing."""
-    strong = {"auc": 0.99, "interval": [0.98, 1.0], "prediction_interval": [0.97, 1.0]}
-    quiet = {**EVALUATION, "two_way": {**EVALUATION["two_way"], **strong}}
+    strong = dataclasses.replace(EVALUATION.two_way, auc=0.99, interval=(0.98, 1.0), prediction_interval=(0.97, 1.0))
+    quiet = dataclasses.replace(EVALUATION, two_way=strong)
     assert wording.verdict(quiet, 60) == wording.verdict(EVALUATION, 60)
-    assert wording.headline(quiet) == wording.headline(EVALUATION)
 
 
 def test_the_verdict_of_no_finding():
-    level = {"level": "cannot tell", "why": "the candidates score like unused slices", "smallest_auc": 0.63}
-    said = wording.verdict({**EVALUATION, "verdict": level}, 60)
+    def reached(level: str) -> results.Evaluation:
+        why = "the candidates score like unused slices"
+        found = dataclasses.replace(EVALUATION.verdict, level=level, why=why, smallest_auc=0.63)
+        return dataclasses.replace(EVALUATION, verdict=found)
+
+    said = wording.verdict(reached("cannot tell"), 60)
     assert not said.leak
     start = (
         "With 60 candidates and 4 shadow generators no leakage could be shown: the candidates score like unused slices."
@@ -40,13 +45,11 @@ def test_the_verdict_of_no_finding():
     assert said.sentence.startswith(start)
     assert "below an AUC of about 0.63 (63 right picks in 100, where" in said.sentence
     with pytest.raises(ValueError, match="surely"):
-        wording.verdict({"verdict": {"level": "surely"}}, 60)
+        wording.verdict(reached("surely"), 60)
 
 
 def test_the_verdict_where_labelled_slices_alone_leak():
-    evaluation = copy.deepcopy(EVALUATION)
-    labelled_only(evaluation)
-    said = wording.verdict(evaluation, 60)
+    said = wording.verdict(altered(labelled_only), 60)
     assert (said.leak, said.badge) == (False, "Only labelled slices leak")
     assert (
         "(AUC of the dev slices 0.80 [0.66, 0.90]), but nothing shows that any of these 60 candidates" in said.sentence
@@ -54,13 +57,15 @@ def test_the_verdict_where_labelled_slices_alone_leak():
 
 
 def test_the_truth_sentence_says_where_the_measurement_lies():
-    assert wording.against_truth(0.86, [0.7, 0.95], 0.83, [0.75, 0.9]) == (
+    predicted = results.Auc(auc=0.86, interval=(0.7, 0.95))
+    assert wording.against_truth(predicted, Measure(0.83, (0.75, 0.9), None)) == (
         "Predicted 0.86 [0.70, 0.95], measured 0.83 [0.75, 0.90]: inside the interval."
     )
-    assert "below the interval" in wording.against_truth(0.86, [0.7, 0.95], 0.6, [0.5, 0.7])
-    assert "above the interval" in wording.against_truth(0.86, [0.7, 0.95], 0.96, [0.9, 1])
-    assert "no interval" in wording.against_truth(0.86, None, 0.6, [0.5, 0.7])
-    assert wording.against_truth(None, None, 0.6, [0.5, 0.7]).startswith("No AUC was predicted")
+    low, high = Measure(0.6, (0.5, 0.7), None), Measure(0.96, (0.9, 1.0), None)
+    assert "below the interval" in wording.against_truth(predicted, low)
+    assert "above the interval" in wording.against_truth(predicted, high)
+    assert "no interval" in wording.against_truth(results.Auc(auc=0.86), low)
+    assert wording.against_truth(results.Auc(), low).startswith("No AUC was predicted")
 
 
 def test_numbers():
@@ -88,9 +93,11 @@ def test_a_long_row_of_numbers_is_cut_short():
 
 def test_what_training_flipped_is_said():
     assert "left to right: 47 % of the labelled slices lie nearer" in wording.flips(EVALUATION)
-    both = {"names": ["left_right", "up_down"], "share": None}
-    assert wording.flips({"flips": both}) == (
+
+    def flipped(*names, share=None) -> str:
+        return wording.flips(dataclasses.replace(EVALUATION, flips=results.FlipsFound(names=names, share=share)))
+
+    assert flipped("left_right", "up_down") == (
         "All piles were also looked at flipped left to right and upside down, as attack.flips says."
     )
-    assert wording.flips({"flips": {"names": [], "share": {"left_right": 0.9, "up_down": 0.9}}}) == ""
-    assert wording.flips({}) == ""  # runs of before
+    assert flipped(share={"left_right": 0.9, "up_down": 0.9}) == ""

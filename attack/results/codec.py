@@ -1,0 +1,150 @@
+"""Frozen dataclasses as JSON and back, driven by their type hints.
+
+Decoding is strict: every field is there, none is unknown, and every value has the type of its field. So what a stage
+reads is what the stage before it wrote, and a file of another version is refused by the name of a field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from shadow import files
+from shadow.errors import UserError
+
+SCHEMA_VERSION = 1
+T = TypeVar("T")
+_WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+
+
+class Mismatch(ValueError):
+    """JSON that is not what a type asks for; the message names the field."""
+
+
+def named(name: str) -> Any:
+    """A field whose key in JSON is `name`, which is no name in Python."""
+    return dataclasses.field(metadata={"json": name})
+
+
+@functools.cache
+def _fields(kind: type) -> tuple[tuple[str, str, Any], ...]:
+    """(attribute, key in JSON, type hint) of every field."""
+    hints = get_type_hints(kind)
+    return tuple((f.name, f.metadata.get("json", f.name), hints[f.name]) for f in dataclasses.fields(kind))
+
+
+def encode(value: object) -> Any:
+    """The value in dicts and lists, as the `json` module writes it. Fields that are None become null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {key: encode(getattr(value, name)) for name, key, _ in _fields(type(value))}
+    if isinstance(value, tuple):
+        return [encode(one) for one in value]
+    if isinstance(value, dict):
+        return {key: encode(one) for key, one in value.items()}
+    return value
+
+
+def decode(kind: type[T], value: Any) -> T:
+    """The inverse of `encode`. Raises Mismatch where the value is not of this type."""
+    return cast(T, _decode(kind, value, ""))
+
+
+def _decode(kind: Any, value: Any, at: str) -> Any:
+    """at: where the value stands, as in `two_way.strata[0].auc`."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _decode_fields(cast(type, kind), value, at)
+    if origin in (Union, types.UnionType):
+        (one,) = (each for each in inner if each is not type(None))
+        return None if value is None else _decode(one, value, at)
+    if origin is tuple:
+        return _decode_tuple(inner, value, at)
+    if origin is dict:
+        content = _checked(value, dict, "an object", at)
+        return {key: _decode(inner[1], one, f"{at}.{key}") for key, one in content.items()}
+    return _decode_scalar(kind, value, at)
+
+
+def _decode_fields(kind: type, value: Any, at: str) -> Any:
+    content, fields = _checked(value, dict, "an object", at), _fields(kind)
+    before = f"{at}." if at else ""
+    for _, key, _ in fields:
+        if key not in content:
+            raise Mismatch(f"field {before}{key} is missing")
+    unknown = sorted(content.keys() - {key for _, key, _ in fields})
+    if unknown:
+        raise Mismatch(f"field {before}{unknown[0]} is unknown")
+    return kind(**{name: _decode(hint, content[key], before + key) for name, key, hint in fields})
+
+
+def _decode_tuple(inner: tuple[Any, ...], value: Any, at: str) -> tuple[Any, ...]:
+    content = _checked(value, list, "a list", at)
+    kinds = (inner[0],) * len(content) if inner[1:] == (...,) else inner
+    if len(kinds) != len(content):
+        raise Mismatch(f"field {at} should have {len(kinds)} entries, not {len(content)}")
+    return tuple(_decode(kind, one, f"{at}[{i}]") for i, (kind, one) in enumerate(zip(kinds, content, strict=True)))
+
+
+def _decode_scalar(kind: Any, value: Any, at: str) -> Any:
+    """A whole number may stand for a float; nothing else stands for another type."""
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise Mismatch(f"field {at} should be {_WORDS[kind]}, not {value!r:.40}")
+    return value
+
+
+def _checked(value: Any, kind: type[T], word: str, at: str) -> T:
+    if not isinstance(value, kind):
+        raise Mismatch(f"{f'field {at}' if at else 'it'} should be {word}, not {value!r:.40}")
+    return value
+
+
+def is_current(path: Path) -> bool:
+    """Is there a file of this schema? One of before has to be written again."""
+    try:
+        return bool(json.loads(path.read_text("utf-8"))["schema_version"] == SCHEMA_VERSION)
+    except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: written again
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """What a stage hands to the next one in a JSON file. REMEDY: what to do where the file cannot be used."""
+
+    schema_version: int = SCHEMA_VERSION
+
+    REMEDY: ClassVar[str] = "run the stage again"
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields, with null for what could not be had."""
+        return cast(dict[str, Any], encode(self))
+
+    @classmethod
+    def from_json(cls, content: Any, path: Path) -> Self:
+        """Raises UserError with the name of the file and of the first field that is missing, unknown or wrong."""
+        try:
+            found = decode(cls, content)
+            if found.schema_version != SCHEMA_VERSION:
+                raise Mismatch(f"field schema_version is {found.schema_version}, and {SCHEMA_VERSION} can be read")
+        except Mismatch as error:
+            raise UserError(f"{path}: {error}; {cls.REMEDY}") from error
+        return found
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises UserError where the file is missing, damaged or of another schema."""
+        try:
+            content = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); {cls.REMEDY}") from error
+        return cls.from_json(content, path)
+
+    def write(self, path: Path) -> None:
+        files.write_json(path, self.to_json())
