@@ -13,7 +13,7 @@ import jax
 from absl import logging
 
 from attack.decision import submission
-from attack.evidence import layout, measuring, proxies
+from attack.evidence import layout, measuring
 from attack.evidence.embeddings import builtin, supplied
 from attack.inference import reference_choice, store
 from attack.report import formats, progress, wording
@@ -135,16 +135,6 @@ class Run:
     def signals(self) -> None:
         """Measures every pile about every slice."""
         self._stage("signals")
-
-    def proxies(self) -> None:
-        """The costly part of `signals` where attack.signals holds `proxy`."""
-        if "proxy" not in self.config.attack.signals:
-            raise UserError("proxies: are for the signal `proxy`, which attack.signals does not ask for")
-        with self._alone():
-            self._check_inputs(first=True)
-            shadows = self._shadows()
-            found = proxies.Proxies(measuring.attack_data_of(self.folder, self._manifest(), self.config, shadows))
-            proxies.train(found)
 
     def images(self, folder: Path) -> None:
         """Every image that is measured as a PNG file, for an encoder of the user's own (attack.embeddings_from)."""

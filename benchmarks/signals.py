@@ -1,4 +1,4 @@
-"""Evidence of one pile: time and peak memory of all signals but proxy, and of their parts.
+"""Evidence of one pile: time and peak memory of all signals, and of their parts.
 
 python benchmarks/signals.py [--candidates=200] [--pile=10000] [--runs=5] [--sizes]
 

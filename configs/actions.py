@@ -28,16 +28,6 @@ def status() -> None:
     run(settle=False).status(options.words_after("status"))
 
 
-def proxies() -> None:
-    """Trains the proxies of a run."""
-    opened = run()
-    if hasattr(opened, "proxies"):  # else a worker, of the floor below
-        return opened.proxies()
-    from attack.evidence.proxies import working
-
-    return working.work(opened.folder, opened.config, opened.data_root)
-
-
 def score() -> None:
     """Prints every figure of predictions against a truth."""
     from attack.metrics import score as scoring

@@ -95,16 +95,6 @@ _TABLE = (
         (*_TRAINING, "pile"),
     ),
     Command(
-        "proxies",
-        STEPS,
-        "train a model on every pile, for the signal `proxy`",
-        "`signals` does it, too. Only where attack.signals holds `proxy`, which is not a default.",
-        f"proxies {_DEMO} --config.attack.signals=\"('ratio','mosaic','votes','proxy')\"",
-        actions.proxies,
-        _RUN,
-        ("attack.proxy", "attack.signals", "attack.pile"),
-    ),
-    Command(
         "images",
         STEPS,
         "write every image that is measured, for an encoder of your own",

@@ -151,20 +151,6 @@ class ChallengeConfig:
 
 
 @dataclass
-class ProxyConfig:
-    """Of the signal `proxy`: a small diffusion model is trained on every pile, and its loss asked for."""
-
-    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
-    steps: int = 3000
-    batch_size: int = 16  # images a step of one proxy, drawn with replacement from its pile
-    learning_rate: float = 2e-3  # peak; linear warm-up, cosine decay to a tenth
-    prediction: str = "v"  # v | epsilon | sample
-    times: tuple[int, ...] = (50, 100, 200)  # of 1000, cosine schedule: at which the loss is asked for
-    noises: int = 8  # the same for all images: even, one half is the other with its sign turned
-    pack: int = 4  # proxies trained together in one step
-
-
-@dataclass
 class AttackConfig:
     """From piles to probabilities."""
 
@@ -173,9 +159,8 @@ class AttackConfig:
     target_pile: int = 0  # images of the target's piles that distances see, `pile` at least; 0: all
     embeddings: tuple[str, ...] = ("pixels", "highpass", "laplacian")
     embeddings_from: str = ""  # NPZ of vectors of an encoder of your own, by the ids of `launch.py images`
-    signals: tuple[str, ...] = ("ratio", "mosaic", "votes")  # others (proxy takes minutes): docs/method.md, section 6
+    signals: tuple[str, ...] = ("ratio", "mosaic", "votes")  # also nearest: docs/method.md, section 6
     flips: str = "auto"  # piles are looked at flipped too: none | left_right | up_down | both | auto (if training did)
-    proxy: ProxyConfig = field(default_factory=ProxyConfig)
     references: int = 8  # OUT shadows a calibration uses at most
     draws: int = 4  # repetitions with other OUT references
     folds: int = 5  # folds over groups of the two-way cross-fitting
@@ -246,6 +231,7 @@ class Config:
 
 
 _ADDED = ((DataConfig, "roles"), (Config, "submission"))  # fields that older runs lack, and had by their defaults
+_REMOVED = ((AttackConfig, "proxy"),)  # fields that older runs have, and that nothing rests on any more
 _ONCE_BOOLS = ((AttackConfig, "same_generator"), (ReportConfig, "gallery"))
 
 
@@ -256,12 +242,15 @@ def from_dict(content: dict[str, Any], kind: type = Config) -> Any:
     """
     fields = {f.name: f for f in dataclasses.fields(kind)}
     lacking = {name for owner, name in _ADDED if owner is kind and name not in content}
-    wrong = sorted((fields.keys() - lacking) ^ content.keys())
+    removed = {name for owner, name in _REMOVED if owner is kind}
+    wrong = sorted((fields.keys() - lacking) ^ (content.keys() - removed))
     if wrong:
         raise UserError(f"config.json: field {wrong[0]!r} of {kind.__name__} is unknown or missing; use a new workdir")
     default = kind()
     values: dict[str, Any] = {}
     for name, value in content.items():
+        if name in removed:
+            continue
         like = getattr(default, name)
         if dataclasses.is_dataclass(like):
             values[name] = from_dict(value, type(like))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from shadow.config import SEEDS, SUPPLIED, Config, DenoiserConfig, FamilyConfig, ProxyConfig
+from shadow.config import SEEDS, SUPPLIED, Config, DenoiserConfig, FamilyConfig
 from shadow.denoisers import unet2d_config
 from shadow.diffusion import rules
 from shadow.errors import UserError
@@ -23,14 +23,12 @@ _CHOICES = {
     "attack.recalibrate": ("auto", "none", "dev"),
     "attack.same_generator": ("auto", "true", "false"),
     "attack.flips": ("auto", "none", "left_right", "up_down", "both"),
-    "attack.proxy.prediction": ("v", "epsilon", "sample"),
     "report.gallery": ("auto", "true", "false"),
 }
 _NOT_NEGATIVE = (
     *("train.shift", "warmup_steps", "weight_decay", "ema_halflife_images", "pile.eta", "attack.ridge", "target_pile"),
     "compare.references",
 )
-_PROXY_TIMES = 1000  # of the process of proxies
 
 
 def validate(config: Config) -> None:
@@ -80,8 +78,6 @@ def _positive(config: Config) -> dict[str, float]:
         named[f"fleet.{name}"] = getattr(c.fleet, name)
     for name in ("pile", "references", "draws", "redraws", "bootstrap"):
         named[f"attack.{name}"] = getattr(c.attack, name)
-    for name in ("steps", "batch_size", "learning_rate", "noises", "pack"):
-        named[f"attack.proxy.{name}"] = getattr(c.attack.proxy, name)
     for name in ("batch_size", "axes", "noises", "sheet"):
         named[f"compare.{name}"] = getattr(c.compare, name)
     for name in ("dev_used", "dev_not_used", "test_used", "test_not_used", "dev_generated", "test_generated"):
@@ -150,17 +146,6 @@ def _validate_families(config: Config) -> None:
     for name, value in _leaves(config):
         if name.startswith(replaced) and value != known[name]:
             raise UserError(f"{name} = {value!r}: does nothing, as each of fleet.families has its own; leave it")
-
-
-def _validate_proxy(proxy: ProxyConfig, size: int) -> None:
-    """Refuses proxies that cannot be, or cannot be asked."""
-    _validate_denoiser("attack.proxy.denoiser", proxy.denoiser, size, _PROXY_TIMES)
-    if not proxy.times or len(set(proxy.times)) < len(proxy.times):
-        raise UserError(f"attack.proxy.times = {proxy.times}: name one or more times, each once")
-    if not all(isinstance(t, int) and 0 <= t < _PROXY_TIMES for t in proxy.times):
-        raise UserError(f"attack.proxy.times = {proxy.times}: must be whole numbers from 0 to {_PROXY_TIMES - 1}")
-    if proxy.noises % 2:
-        raise UserError(f"attack.proxy.noises = {proxy.noises}: must be even, since each comes with its negative")
 
 
 def _validate_fleet(config: Config) -> None:
@@ -237,8 +222,6 @@ def _validate_attack(config: Config) -> None:
             "attack.recalibrate = 'dev': labels of the dev slices say nothing of another generator; use 'none', or set "
             "attack.same_generator where one generator made both piles"
         )
-    if "proxy" in attack.signals:  # else its network need not fit the images
-        _validate_proxy(attack.proxy, config.data.resolution)
     if attack.folds < 2:
         raise UserError(f"attack.folds = {attack.folds}: use 2 or more")
     if SUPPLIED in attack.embeddings:

@@ -27,7 +27,7 @@ _STATED = ("attack.same_generator", "attack.recalibrate", "attack.objective", "a
 LATER = {
     "signals": (
         *("attack.pile", "attack.target_pile", "attack.embeddings", "attack.signals", "attack.flips"),
-        *("attack.proxy", "attack.seed", "attack.embeddings_from", "attack.allow_missing"),
+        *("attack.seed", "attack.embeddings_from", "attack.allow_missing"),
     ),
     "fit": ("attack",),  # but for what only `predict` depends on
     "predict": (*_STATED, "submission"),

@@ -18,7 +18,7 @@ from configs import home
 from shadow.config import Config
 
 COMMANDS = """
-run status challenge plan train sample proxies images signals fit predict report
+run status challenge plan train sample images signals fit predict report
 inspect convert validate score compare export import
 """
 _READ_TABLE = """

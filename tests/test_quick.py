@@ -212,7 +212,7 @@ def test_other_images_are_scored_anew(done, folder, tmp_path):
     assert len(table(workdir / "scores.csv")) == 7
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "proxies", "signals", "fit"])
+@pytest.mark.parametrize("command", ["train", "sample", "signals", "fit"])
 def test_commands_about_shadows_are_refused(folder, tmp_path, command):
     with pytest.raises(UserError, match=f"^{command}: fleet.shadows = 0"):
         getattr(other(tmp_path / "run", folder), command)()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 LAUNCH = Path(__file__).parent.parent / "launch.py"
 TINY = Path(__file__).parent / "recipes" / "tiny.py"
-PROGRESS = ("challenge: ", "train: ", "sample: ", "proxies: ", "disk: ")  # plain lines about slow work
+PROGRESS = ("challenge: ", "train: ", "sample: ", "disk: ")  # plain lines about slow work
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:

@@ -16,11 +16,10 @@ import numpy as np
 
 from attack.compare.subjects import Source
 from attack.evidence import layout
-from attack.evidence.embedded_pile import Block, EmbeddedPile
+from attack.evidence.embedded_pile import EmbeddedPile
 from attack.evidence.embeddings import builtin
 from attack.evidence.embeddings.distances import distances
 from attack.evidence.layout import Layout
-from attack.evidence.signals import SIGNALS
 from attack.inference import calibration, crossfit, reference_choice, store
 from shadow import fleet, workdir
 from shadow.errors import UserError
@@ -131,17 +130,14 @@ class SourceSignals:
 
 def _of_one_pile(names: Sequence[str], signals: Sequence[str]) -> tuple[Layout, dict[str, str]]:
     """The layout of the signals that one more pile can be measured by, and why the others cannot, by their names."""
-    left_out = {
-        name: "measured on all piles of a run at once" for name in signals if not isinstance(SIGNALS[name].block, Block)
-    }
-    left_out |= {name: why for name in names if (why := _why_not_in(name))}
+    left_out = {name: why for name in names if (why := _why_not_in(name))}
     kept = [name for name in names if name not in left_out]
-    own = layout.plan(kept, [name for name in signals if name not in left_out])
+    own = layout.plan(kept, signals)
     measured = {signal for signal, _ in own.columns}
     left_out |= {
         name: f"measured in none of the embeddings left ({', '.join(kept) or 'none'})"
         for name in signals
-        if name not in measured and name not in left_out
+        if name not in measured
     }
     return own, left_out
 

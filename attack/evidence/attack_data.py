@@ -1,15 +1,11 @@
-"""All piles and all real images of a run: what the blocks that need no embedding are measured on."""
+"""All piles and all real images of a run: what evidence is measured on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-
-from shadow.config import Config
 
 
 @dataclass(frozen=True)
@@ -35,24 +31,10 @@ class Pile:
 class AttackData:
     """images: float32 [image, side, side] in grey levels, the dev images and then the test candidates; ids, groups: of
     them; dev: how many are dev images; piles: in the order of the store, those of one step and size by rising shadow,
-    the target's last; workdir: where a block may keep what it trained."""
+    the target's last."""
 
     images: np.ndarray
     ids: tuple[str, ...]
     groups: tuple[str, ...]
     dev: int
     piles: tuple[Pile, ...]
-    workdir: Path
-    config: Config
-
-
-class PileBlock(NamedTuple):
-    """Numbers that are measured once for every (pile, candidate), without an embedding.
-
-    numbers(attack_data): their names. measure(attack_data) -> float [pile, candidate, number], of all piles at once:
-    they may be compared with each other, or trained on together. No row may depend on which other candidates there are.
-    """
-
-    name: str
-    numbers: Callable[[AttackData], tuple[str, ...]]
-    measure: Callable[[AttackData], np.ndarray]

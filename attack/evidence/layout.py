@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attack.evidence.attack_data import AttackData, PileBlock
 from attack.evidence.embedded_pile import Block, EmbeddedPile
 from attack.evidence.embeddings import builtin
 from attack.evidence.embeddings.builtin import EMBEDDINGS
@@ -25,14 +24,12 @@ def pile_name(shadow: int, step: int, size: int) -> str:
 
 
 def columns_of(names: Sequence[str], signals: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """(signal, embedding) in the order of the columns of z; signals that need no embedding have "" and come last."""
-    within = [(s, e) for e in names for s in signals if _fits(s, e)]
-    return (*within, *((s, "") for s in signals if isinstance(SIGNALS[s].block, PileBlock)))
+    """(signal, embedding) in the order of the columns of z."""
+    return tuple((s, e) for e in names for s in signals if _fits(s, e))
 
 
 def _fits(signal: str, embedding: str) -> bool:
-    block = SIGNALS[signal].block
-    return isinstance(block, Block) and (EMBEDDINGS[embedding].embed is not None or not block.pictures)
+    return EMBEDDINGS[embedding].embed is not None or not SIGNALS[signal].block.pictures
 
 
 def check(names: Sequence[str], signals: Sequence[str], resolution: int) -> None:
@@ -43,8 +40,7 @@ def check(names: Sequence[str], signals: Sequence[str], resolution: int) -> None
     for name in signals:
         if name not in SIGNALS:
             raise UserError(f"attack.signals: {name!r} is not known; choose from {', '.join(SIGNALS)}")
-        block = SIGNALS[name].block
-        if isinstance(block, Block) and not any(_fits(name, e) for e in names):
+        if not any(_fits(name, e) for e in names):
             fitting = ", ".join(e for e in EMBEDDINGS if _fits(name, e))
             raise UserError(f"attack.signals: {name!r} needs one of attack.embeddings = {fitting}")
     able = [s for s in SIGNALS if _fits(s, SUPPLIED)]
@@ -92,22 +88,16 @@ class Layout:
         return sum(map(len, self.numbers.values()))
 
     @property
-    def blocks(self) -> list[tuple[Block | PileBlock, str]]:
+    def blocks(self) -> list[tuple[Block, str]]:
         """(block, embedding) that the columns need, each once, in order."""
         return list(dict.fromkeys((SIGNALS[s].block, e) for s, e in self.columns))
 
-    def measure(
-        self, embedded: Callable[[str], EmbeddedPile], whole: Mapping[str, np.ndarray] | None = None
-    ) -> np.ndarray:
-        """float32 [candidate, number] of one pile. embedded(embedding): the pile in it, asked for once and let go;
-        whole: [candidate, number] of blocks that need no embedding, by name."""
+    def measure(self, embedded: Callable[[str], EmbeddedPile]) -> np.ndarray:
+        """float32 [candidate, number] of one pile. embedded(embedding): the pile in it, asked for once and let go."""
         parts: list[np.ndarray] = []
         for embedding, group in itertools.groupby(self.blocks, lambda pair: pair[1]):
-            if embedding:
-                seen = embedded(embedding)
-                parts += [b.measure(seen) for b, _ in group if isinstance(b, Block)]
-            else:
-                parts += [(whole or {})[b.name] for b, _ in group]
+            seen = embedded(embedding)
+            parts += [block.measure(seen) for block, _ in group]
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
 
     def place(self, block: str, embedding: str) -> slice:
@@ -128,14 +118,8 @@ class Layout:
         return np.concatenate(found, axis=-1)
 
 
-def plan(names: Sequence[str], signals: Sequence[str], attack_data: AttackData | None = None) -> Layout:
-    """The layout of what these signals need in these embeddings. `attack_data`: for blocks that need no embedding."""
-    columns, numbers = columns_of(names, signals), dict[str, tuple[str, ...]]()
-    for block, embedding in Layout(columns, {}).blocks:
-        if isinstance(block, Block):
-            numbers[key(block.name, embedding)] = block.numbers
-        elif attack_data is None:
-            raise ValueError(f"{block.name} is measured on all piles at once")
-        else:
-            numbers[block.name] = block.numbers(attack_data)
+def plan(names: Sequence[str], signals: Sequence[str]) -> Layout:
+    """The layout of what these signals need in these embeddings."""
+    columns = columns_of(names, signals)
+    numbers = {key(block.name, embedding): block.numbers for block, embedding in Layout(columns, {}).blocks}
     return Layout(columns, numbers)

@@ -19,7 +19,7 @@ from absl import logging
 from tqdm import tqdm
 
 from attack.evidence import flips, layout, pile_shift
-from attack.evidence.attack_data import AttackData, Pile, PileBlock
+from attack.evidence.attack_data import AttackData, Pile
 from attack.evidence.embedded_pile import EmbeddedPile
 from attack.evidence.embeddings import builtin, spaces, supplied
 from attack.evidence.layout import TARGETS, pile_name
@@ -39,9 +39,8 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
     """Measures every pile of `shadows` and of the target against every real image and writes the store."""
     attack, attack_data = config.attack, attack_data_of(workdir, manifest, config, shadows)
     names = builtin.names(attack)
-    plan = layout.plan(names, attack.signals, attack_data)
+    plan = layout.plan(names, attack.signals)
     given = supplied.read(Path(attack.embeddings_from), attack_data) if attack.embeddings_from else None
-    whole = {b.name: b.measure(attack_data) for b, _ in plan.blocks if isinstance(b, PileBlock)}
     within = {e for _, e in plan.columns if e}
     seen = {e: spaces.space(e, attack_data, given) for e in names if e in within}
     test = next(pile for pile in attack_data.piles if pile.name == "generated_test")
@@ -49,13 +48,13 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
     statistics = {}
     with files.replacing(workdir / "signals" / "values.npy") as part, part.open("wb") as stream:
         _write_header(stream, (len(attack_data.piles), len(attack_data.images), plan.size))
-        for i, pile in enumerate(tqdm(attack_data.piles, desc="signals", unit="pile", disable=None, leave=False)):
+        for pile in tqdm(attack_data.piles, desc="signals", unit="pile", disable=None, leave=False):
             made = pile.whole()
             statistics[pile.name] = pile_shift.pile_statistics(
                 made if pile.seen == pile.count else pile.read()
             ).tolist()
             embedded = functools.partial(_embedded, seen, pile.name, flipped.of(made))
-            stream.write(plan.measure(embedded, {name: values[i] for name, values in whole.items()}).tobytes())
+            stream.write(plan.measure(embedded).tobytes())
     files.write_json(
         workdir / "signals" / "names.json",
         {
@@ -106,8 +105,6 @@ def attack_data_of(workdir: Path, manifest: Manifest, config: Config, shadows: S
         tuple(manifest.groups_of([*dev, *test])),
         len(dev),
         _piles(workdir, manifest, config, shadows),
-        workdir,
-        config,
     )
 
 

@@ -82,7 +82,6 @@ POSITIVE = [
     *("fleet.pack", "fleet.workers", "fleet.threads", "fleet.devices", "challenge.threads"),
     *("attack.pile", "attack.references", "attack.draws", "attack.bootstrap", "attack.folds"),
     *("challenge.dev_generated", "challenge.test_generated", "challenge.slices_a_patient"),
-    *(f"attack.proxy.{name}" for name in ("steps", "batch_size", "learning_rate", "noises", "pack")),
     *(f"challenge.{part}_{side}" for part in ("dev", "test") for side in ("used", "not_used")),
     *("diffusion.timesteps", "diffusion.max_weight", "membership.block"),
 ]
@@ -150,21 +149,6 @@ def test_samplers(sampler):
     else:
         with pytest.raises(UserError, match=r"pile\.eta = 0\.5: is for pile\.sampler = 'ddim'"):
             validate(noisy)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        *(("times", value) for value in ((), (50, 50), (1000,), (-1,), (0.5,))),
-        *(("noises", 3), ("denoiser.patch", 5), ("denoiser.heads", 7)),
-    ],
-)
-def test_proxies_are_checked_where_they_are_asked_for(field, value):
-    config = changed(f"attack.proxy.{field}", value)
-    validate(config)  # the default network need not fit images that no proxy sees
-    config.attack.signals = ("mosaic", "proxy")
-    with pytest.raises(UserError, match=f"attack.proxy.{field}"):
-        validate(config)
 
 
 @pytest.mark.parametrize("devices", [2, 4, 8])

@@ -38,7 +38,7 @@ STAGES = (
 
 
 class QuickRun(Run):
-    """As `attack.pipeline.Run`, but no fleet: `train`, `sample`, `proxies`, `signals`, `images`, `fit` are refused."""
+    """As `attack.pipeline.Run`, but no fleet: `train`, `sample`, `signals`, `images`, `fit` are refused."""
 
     stages = STAGES
     commands = ("plan", "predict", "report")
@@ -80,10 +80,6 @@ class QuickRun(Run):
     def sample(self) -> None:
         """Refused: there are no shadows."""
         self._refuse("sample")
-
-    def proxies(self) -> None:
-        """Refused: there are no shadows."""
-        self._refuse("proxies")
 
     def signals(self) -> None:
         """Refused: there are no shadows."""

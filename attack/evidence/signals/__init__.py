@@ -13,9 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attack.evidence.attack_data import PileBlock
 from attack.evidence.embedded_pile import Block
-from attack.evidence.signals import mosaic, nearest, proxy, ratio, votes
+from attack.evidence.signals import mosaic, nearest, ratio, votes
 
 
 def first(numbers: np.ndarray) -> np.ndarray:
@@ -26,7 +25,7 @@ def first(numbers: np.ndarray) -> np.ndarray:
 class Signal(NamedTuple):
     """value(numbers of `block`) is the column."""
 
-    block: Block | PileBlock
+    block: Block
     value: Callable[[np.ndarray], np.ndarray] = first
 
 
@@ -35,5 +34,4 @@ SIGNALS: dict[str, Signal] = {
     "ratio": Signal(nearest.BLOCK, ratio.signal),
     "mosaic": Signal(mosaic.BLOCK),
     "votes": Signal(votes.BLOCK),
-    "proxy": Signal(proxy.BLOCK, proxy.signal),
 }

@@ -10,8 +10,7 @@ from attack.compare import blackbox, table
     [
         (("pixels",), ("nearest", "ratio"), (("nearest", "pixels"), ("ratio", "pixels")), set()),
         (("pixels", "supplied"), ("nearest",), (("nearest", "pixels"),), {"supplied"}),
-        (("pixels", "supplied"), ("nearest", "proxy"), (("nearest", "pixels"),), {"supplied", "proxy"}),
-        (("supplied",), ("nearest", "proxy"), (), {"supplied", "proxy", "nearest"}),
+        (("supplied",), ("nearest",), (), {"supplied", "nearest"}),
     ],
 )
 def test_each_option_is_measured_or_named(embeddings, signals, columns, left_out):

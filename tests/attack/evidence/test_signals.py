@@ -200,12 +200,6 @@ def test_a_ratio_asks_whether_one_image_stands_out():
     np.testing.assert_array_equal(nearest(copy), nearest(crowd))
 
 
-def test_the_signal_proxy_against_a_loop():
-    numbers = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
-    for i, j in np.ndindex(2, 3):
-        np.testing.assert_allclose(SIGNALS["proxy"].value(numbers)[i, j], [sum(float(v) for v in numbers[i, j]) / 4])
-
-
 def test_columns_are_named_in_the_order_of_the_values():
     plan = layout.plan(("pixels", "laplacian"), ("ratio", "mosaic", "nearest"))
     names = [f"{s}@{e}" for e in ("pixels", "laplacian") for s in ("ratio", "mosaic", "nearest")]

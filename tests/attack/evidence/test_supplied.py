@@ -198,8 +198,6 @@ def test_a_file_that_another_program_packed_is_refused(made):
 def test_signals_that_need_pictures_are_not_asked_of_vectors():
     with pytest.raises(UserError, match=r"embeddings_from: vectors are for the signals nearest, ratio;"):
         layout.check(("pixels", "supplied"), ("mosaic", "votes"), 32)
-    with pytest.raises(UserError, match=r"embeddings_from: vectors are for"):
-        layout.check(("pixels", "supplied"), ("proxy",), 32)
     with pytest.raises(UserError, match=r"'mosaic' needs one of attack\.embeddings = pixels"):
         layout.check(("supplied",), ("mosaic", "nearest"), 32)
     layout.check(("pixels", "supplied"), ("mosaic", "nearest"), 32)

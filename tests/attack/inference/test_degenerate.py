@@ -76,7 +76,7 @@ COLLAPSED = {
 )
 def test_nothing_to_see_is_no_number_that_is_none(images, tmp_path, spoil, collapsed, count):
     spoil(images)
-    signals = tuple(name for name in SIGNALS if name != "proxy")
+    signals = tuple(SIGNALS)
     config = recipe(pile=count, embeddings=("pixels", "laplacian"), signals=signals)
     found = make_fleet(tmp_path, images, SHADOWS, config)
     if collapsed != "none":
