@@ -17,7 +17,6 @@ from attack.results import CurvePoint, Part
 from shadow import keys
 
 _SHUFFLES = 5
-WHOLE = "whole pile"  # stands for the embedding of columns that have none
 
 
 @dataclass(frozen=True)
@@ -32,16 +31,12 @@ class Ablated:
 def parts(names: Sequence[str]) -> list[Ablated]:
     """Signals and embeddings among columns called `signal@embedding`, where there are two or more of them."""
     found = []
-    for kind, of in (("signal", layout.signal_of), ("embedding", _embedding)):
+    for kind, of in (("signal", layout.signal_of), ("embedding", layout.embedding_of)):
         values = [of(name) for name in names]
         kinds = list(dict.fromkeys(values))
         if len(kinds) > 1:
             found += [Ablated(kind, k, tuple(j for j, v in enumerate(values) if v == k)) for k in kinds]
     return found
-
-
-def _embedding(column: str) -> str:
-    return layout.embedding_of(column) or WHOLE
 
 
 def permuted(held: HeldOut, member: np.ndarray, columns: Sequence[int], seed: int) -> tuple[float, float | None]:

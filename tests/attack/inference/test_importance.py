@@ -15,16 +15,14 @@ OPTIONS = Options(8, 2, 0.1, 0)
 
 
 def test_parts_are_signals_and_embeddings():
-    names = ("mosaic@pixels", "mosaic@laplacian", "votes@pixels", "votes@highpass", "proxy")
+    names = ("mosaic@pixels", "mosaic@laplacian", "votes@pixels", "votes@highpass")
     found = {(p.kind, p.name): p.columns for p in importance.parts(names)}
     assert found == {
         ("signal", "mosaic"): (0, 1),
         ("signal", "votes"): (2, 3),
-        ("signal", "proxy"): (4,),
         ("embedding", "pixels"): (0, 2),
         ("embedding", "laplacian"): (1,),
         ("embedding", "highpass"): (3,),
-        ("embedding", importance.WHOLE): (4,),
     }
     assert importance.parts(("mosaic@pixels",)) == []
 
