@@ -6,7 +6,6 @@ import contextlib
 import copy
 import csv
 import itertools
-import json
 import os
 import shutil
 import tempfile
@@ -19,9 +18,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from attack.decision import submission
 from attack.metrics import score as predictions
 from attack.pipeline import Run
 from attack.report import wording
+from attack.results import Evaluation
 from shadow import files
 from shadow.config import Config
 from shadow.data import decoding, manifest
@@ -66,7 +67,7 @@ class Audit:
     auc: how often the attack picks the used one of a used and an unused candidate; None where that cannot be told.
     auc_interval: the 95 % interval of `auc`, or None. auc_why: why one of them is None, else empty.
     promised_f1: the F1 that `labels` have in expectation; None where `attack.objective` is another aim.
-    evaluation: every figure of the report, as in attack/evaluation.json.
+    evaluation: every figure of the report (`attack.results.Evaluation`), as in attack/evaluation.json.
     report: the page report.html.
     """
 
@@ -82,7 +83,7 @@ class Audit:
     auc_interval: tuple[float, float] | None
     auc_why: str
     promised_f1: float | None
-    evaluation: dict[str, Any] = field(repr=False)
+    evaluation: Evaluation = field(repr=False)
     report: str = field(repr=False)
 
     def predict_proba(self) -> np.ndarray:
@@ -137,7 +138,7 @@ def audit(
         _place(folder, images, patients)
         for command in run.commands:
             getattr(run, command)()
-        return _read(folder, _names("candidates", images))
+        return _read(folder, _names("candidates", images), settings)
 
 
 def _images(name: str, value: Any) -> np.ndarray:
@@ -285,13 +286,13 @@ def _is(path: Path, image: np.ndarray) -> bool:
     return np.array_equal(decoding.read_gray(path)[0], image)
 
 
-def _read(folder: Path, ids: Sequence[str]) -> Audit:
+def _read(folder: Path, ids: Sequence[str], config: Config) -> Audit:
     """The results of a run, its candidates in the order of `ids`."""
-    evaluation = json.loads((folder / "attack" / "evaluation.json").read_text())
+    evaluation = Evaluation.read(folder / "attack" / "evaluation.json")
     found = predictions.read_predictions(folder / "predictions.csv")
     order = [found.ids.index(name) for name in ids]
-    headline, said = wording.headline(evaluation), evaluation["submission"]
-    limits = headline["prediction_interval"]
+    labels = np.array(submission.read_labels(folder / "submission.csv", submission.of_config(config)))
+    expected, said = evaluation.expected, evaluation.submission
     assert found.decision is not None
     return Audit(
         ids=tuple(ids),
@@ -300,29 +301,20 @@ def _read(folder: Path, ids: Sequence[str]) -> Audit:
         low=_fixed(found.probability_low, order),
         high=_fixed(found.probability_high, order),
         decision=tuple(found.decision[row] for row in order),
-        labels=_labels(folder / "submission.csv", ids),
-        verdict=Verdict(evaluation["verdict"]["level"], wording.verdict(evaluation, len(ids)).sentence),
-        auc=headline["auc"],
-        auc_interval=None if limits is None else (limits[0], limits[1]),
-        auc_why=headline["why"] or "",
-        promised_f1=said["expected"] if said["objective"] == "f1" else None,
+        labels=_fixed(labels, order),
+        verdict=Verdict(evaluation.verdict.level, wording.verdict(evaluation, len(ids)).sentence),
+        auc=expected.auc,
+        auc_interval=expected.interval,
+        auc_why=expected.why or "",
+        promised_f1=said.expected if said.objective == "f1" else None,
         evaluation=evaluation,
         report=(folder / "report.html").read_text(),
     )
 
 
 def _fixed(column: np.ndarray | None, order: Sequence[int]) -> np.ndarray:
-    """A column of predictions.csv in this order, not to be written to."""
+    """A column of the results in this order, not to be written to."""
     assert column is not None
     found = column[list(order)]
-    found.setflags(write=False)
-    return found
-
-
-def _labels(path: Path, ids: Sequence[str]) -> np.ndarray:
-    """int [candidate] of a submission, 1 = used."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        label = {name: int(value) for name, value in csv.reader(stream)}
-    found = np.array([label[name] for name in ids])
     found.setflags(write=False)
     return found

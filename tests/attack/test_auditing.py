@@ -18,6 +18,7 @@ from tiny_run import leftovers
 
 import attack
 from attack.auditing import Audit, Verdict
+from attack.results import Evaluation
 from shadow.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,7 @@ def keep(name, found):
     np.savez(f"{folder}/{name}.npz", **arrays)
     rest = {key: value for key, value in fields.items() if key not in arrays} | {"shown": repr(found)}
     rest["verdict"] = dataclasses.asdict(found.verdict)
+    rest["evaluation"] = found.evaluation.to_json()
     with open(f"{folder}/{name}.json", "w") as stream:
         json.dump(rest, stream)
 
@@ -79,6 +81,7 @@ def read(folder: Path, name: str) -> tuple[Audit, str]:
     with np.load(folder / f"{name}.npz") as arrays:
         fields |= dict(arrays)
     fields |= {"verdict": Verdict(**fields["verdict"]), "ids": tuple(fields["ids"])}
+    fields["evaluation"] = Evaluation.from_json(fields["evaluation"], folder / f"{name}.json")
     limits = fields["auc_interval"]
     fields |= {"decision": tuple(fields["decision"]), "auc_interval": None if limits is None else tuple(limits)}
     return Audit(**fields), shown
@@ -116,10 +119,10 @@ def same(found: Audit, folder: Path) -> None:
     assert list(found.decision) == [rows[name]["decision"] for name in found.ids]
     submission = dict(line.split(",") for line in (folder / "submission.csv").read_text().splitlines())
     assert found.predict().tolist() == [int(submission[name]) for name in found.ids]
-    assert found.evaluation == json.loads((folder / "attack/evaluation.json").read_text())
+    assert found.evaluation == Evaluation.read(folder / "attack/evaluation.json")
     assert found.report == (folder / "report.html").read_text()
-    assert found.verdict.level == found.evaluation["verdict"]["level"]
-    assert found.auc == found.evaluation["expected"]["auc"]
+    assert found.verdict.level == found.evaluation.verdict.level
+    assert found.auc == found.evaluation.expected.auc
 
 
 def test_labelled_arrays_are_answered_as_by_the_command_line(labelled, tiny, tmp_path):
@@ -132,8 +135,8 @@ def test_labelled_arrays_are_answered_as_by_the_command_line(labelled, tiny, tmp
     same(found, tmp_path / "run")
     for name in ("predictions.csv", "submission.csv", "patients.csv", "attack/evaluation.json", "report.html"):
         assert (folder / "labelled" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
-    assert found.evaluation["same_generator"]["kind"] == "identical"  # one pile: the labels are its generator's
-    assert found.promised_f1 == found.evaluation["submission"]["expected"]
+    assert found.evaluation.same_generator.kind == "identical"  # one pile: the labels are its generator's
+    assert found.promised_f1 == found.evaluation.submission.expected
     assert found.auc is not None
     assert found.auc_interval is not None
 
