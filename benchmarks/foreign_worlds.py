@@ -22,7 +22,10 @@ from shadow.errors import UserError
 TUNING_SEEDS, JUDGING_SEEDS = range(1101, 1107), range(1201, 1207)
 # Of judging worlds whose recipe was judged before, once and twice: how their names begin, and their seeds.
 AGAIN = (("fresh", range(1301, 1307)), ("third", range(1401, 1407)))
-JUDGED = ("judge-eps", "judge-flow", "judge-gan", "judge-v-attn", "fresh-eps")  # have been run and looked at
+JUDGED = (  # have been run and looked at
+    *("judge-eps", "judge-flow", "judge-gan", "judge-v-attn", "judge-eps-attn"),
+    *("fresh-eps", "fresh-gan", "fresh-v-attn"),
+)
 KINDS = ("eps", "flow", "gan", "dit", "v-attn", "eps-attn")
 SHARING = ("slice", "group", "half")
 RESOLUTION = 32  # pixels a side of training images and of generated ones
