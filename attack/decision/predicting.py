@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,78 +32,44 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     data = store.read(workdir, manifest, config)
     known, asked = data.labelled(step, _TEST), data.target(_TEST, step)
     before = model.from_json(json.loads((folder / "model.json").read_text()))[1]
-    pairs = held_pairs(folder)
-
     found = dev_evaluation.of_dev(workdir, data, manifest, config, step, before)
-    labels, dev = found.labels, found.figures
-    moving = labels if attack.recalibrate != "none" else None  # what may set weights and probabilities
+    moving = found.labels if attack.recalibrate != "none" else None  # what may set weights and probabilities
     scored = _scored(folder, data, known, asked, step, moving)
-    score, pool = scored.candidate, scored.pool
-    if moving is not None and scored.adapted is not None:
-        labels = dataclasses.replace(moving, score=pool[: len(data.dev)])
-        dev = dataclasses.replace(
-            dev,
-            **vars(dev_evaluation.auc_of(labels)),
-            by_shadows=Auc(auc=dev.auc, interval=dev.interval),
-            weights=dict(zip(known.shadow_signals.names, scored.adapted.weights.tolist(), strict=True)),
-        )
-    sides = comparison.sides(data, score, pool)
+    labels, dev = _by_moved_weights(found, moving, scored, known.shadow_signals.names)
+
+    sides = comparison.sides(data, scored.candidate, scored.pool)
     against = comparison.compare(data, manifest, config, known, asked, sides)
-    said = verdict.decide(against.contrast, against.why, None if labels is None else comparison.labelled_p(labels))
-    held = None if labels is None or dev.auc is None or dev.interval is None else (dev.auc, dev.interval)
-    both = None
-    if held is not None and said.level == verdict.LEAK:
-        reach = held[0] - held[1][0]
-        both = unlabelled.pooled(sides.asked, sides.null, sides.used, reach, attack.prior, against.placebo.inflation)
-
-    def stated_auc(said: verdict.Verdict) -> claims.Expected:
-        return claims.expect(against.contrast, against.why, said, held, both, len(asked.ids), attack.prior)
-
-    expected = stated_auc(said)
-    if expected.interval is not None:
-        said = verdict.unless_held(said, expected.interval[0])
-        expected = stated_auc(said)
+    said, expected = _verdict(against, sides, labels, dev, config, len(asked.ids))
     leak = said.level == verdict.LEAK
     resampled = target.bootstrap_scores(
         known, asked, options(config), attack.draws, attack.bootstrap, scored.moved(moving, attack.seed)
     )
     if moving is not None and labels is not None:
+        pairs = held_pairs(folder)
         stated = claims.labelled_probabilities(
-            score, resampled, labels, pairs, expected, leak, attack.prior, attack.seed
+            scored.candidate, resampled, labels, pairs, expected, leak, attack.prior, attack.seed
         )
         mended = dev_evaluation.recalibrated(labels, moving, pairs, before, attack.folds, attack.seed)
         dev = dataclasses.replace(dev, recalibration=mended)
     else:
-        stated = claims.probabilities(score, resampled, expected, leak, attack.prior, attack.seed)
+        stated = claims.probabilities(scored.candidate, resampled, expected, leak, attack.prior, attack.seed)
     limits = claims.thresholds(
-        score,
+        scored.candidate,
         stated.probability,
-        np.zeros(0) if data.presumed else pool[data.null],
-        np.zeros(0) if labels is None else pool[: len(data.dev)][data.used],
+        np.zeros(0) if data.presumed else scored.pool[data.null],
+        np.zeros(0) if labels is None else scored.pool[: len(data.dev)][data.used],
         against.placebo,
         attack.fpr,
     )
-    decisions = decide(score, limits) if leak else np.full(len(asked.ids), "undetermined")
-    rows = zip(
-        asked.ids,
-        *(_rounded(column) for column in (score, stated.probability, stated.low, stated.high)),
-        decisions.tolist(),
-        strict=True,
-    )
-    files.write_csv(
-        workdir / "predictions.csv",
-        ("id", "score", "probability", "probability_low", "probability_high", "decision"),
-        rows,
-    )
-    if patients.known(manifest, config):
-        mine = manifest.groups_of(asked.ids)
-        patients.write(workdir, asked.ids, mine, score, stated.probability)
-    else:
-        (workdir / "patients.csv").unlink(missing_ok=True)  # of a time when they were known
+    decisions = decide(scored.candidate, limits) if leak else np.full(len(asked.ids), "undetermined")
     labelling = metrics.decide(stated.probability, attack.objective)
-    submission.write(workdir / "submission.csv", asked.ids, labelling.labels, submission.of_config(config))
     smallest = comparison.smallest_auc(sides, labels is not None, against.placebo.inflation, attack.prior, attack.seed)
-    evaluation = Evaluation(
+
+    patient = manifest.groups_of(asked.ids) if patients.known(manifest, config) else None
+    _write_predictions(workdir, asked.ids, patient, scored.candidate, stated, decisions)
+    submission.write(workdir / "submission.csv", asked.ids, labelling.labels, submission.of_config(config))
+    _write_on_target(folder, data, scored, sides)
+    Evaluation(
         **vars(summary),
         dev=dev,
         same_generator=found.same,
@@ -120,19 +86,84 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
             all_ones=bool(labelling.all_ones),
         ),
         verdict=results.VerdictReached(**vars(said), smallest_auc=smallest),
+    ).write(folder / "evaluation.json")
+
+
+def _by_moved_weights(
+    found: dev_evaluation.DevEvaluation, moving: Labels | None, scored: _Scored, names: Sequence[str]
+) -> tuple[Labels | None, results.Dev]:
+    """Dev labels and figures as the weights have them that the labels moved; as they were where none moved any."""
+    if moving is None or scored.adapted is None:
+        return found.labels, found.figures
+    labels = dataclasses.replace(moving, score=scored.pool[: len(moving.score)])
+    dev = dataclasses.replace(
+        found.figures,
+        **vars(dev_evaluation.auc_of(labels)),
+        by_shadows=Auc(auc=found.figures.auc, interval=found.figures.interval),
+        weights=dict(zip(names, scored.adapted.weights.tolist(), strict=True)),
     )
+    return labels, dev
+
+
+def _verdict(
+    against: comparison.Against,
+    sides: comparison.Sides,
+    labels: Labels | None,
+    dev: results.Dev,
+    config: Config,
+    candidates: int,
+) -> tuple[verdict.Verdict, claims.Expected]:
+    """The verdict and the AUC to expect. A leak whose interval holds one half is taken back, and stated anew."""
+    prior = config.attack.prior
+    said = verdict.decide(against.contrast, against.why, None if labels is None else comparison.labelled_p(labels))
+    held = None if labels is None or dev.auc is None or dev.interval is None else (dev.auc, dev.interval)
+    both = None
+    if held is not None and said.level == verdict.LEAK:
+        reach = held[0] - held[1][0]
+        both = unlabelled.pooled(sides.asked, sides.null, sides.used, reach, prior, against.placebo.inflation)
+
+    def stated_auc(said: verdict.Verdict) -> claims.Expected:
+        return claims.expect(against.contrast, against.why, said, held, both, candidates, prior)
+
+    expected = stated_auc(said)
+    if expected.interval is not None:
+        said = verdict.unless_held(said, expected.interval[0])
+        expected = stated_auc(said)
+    return said, expected
+
+
+def _write_predictions(
+    workdir: Path,
+    ids: Sequence[str],
+    patient: Sequence[str] | None,
+    score: np.ndarray,
+    stated: claims.Probabilities,
+    decisions: np.ndarray,
+) -> None:
+    """Writes predictions.csv, and patients.csv where the patient of each candidate is known."""
+    columns = (score, stated.probability, stated.low, stated.high)
+    files.write_csv(
+        workdir / "predictions.csv",
+        ("id", "score", "probability", "probability_low", "probability_high", "decision"),
+        zip(ids, *map(_rounded, columns), decisions.tolist(), strict=True),
+    )
+    if patient is not None:
+        patients.write(workdir, ids, patient, score, stated.probability)
+    else:
+        (workdir / "patients.csv").unlink(missing_ok=True)  # of a time when they were known
+
+
+def _write_on_target(folder: Path, data: store.Store, scored: _Scored, sides: comparison.Sides) -> None:
+    """Writes on_target.npz: log odds of the candidates and of the slices known not to be used, for the report."""
     with files.replacing(folder / "on_target.npz") as part, part.open("wb") as stream:
-        null_group = np.array(data.groups[: len(data.pool)])[data.null]
-        related, null_related = sides.asked.related, sides.null.related
         np.savez(
             stream,
-            candidate=score,
-            null=pool[data.null],
-            null_group=null_group,
-            related=related,
-            null_related=null_related,
+            candidate=scored.candidate,
+            null=scored.pool[data.null],
+            null_group=np.array(data.groups[: len(data.pool)])[data.null],
+            related=sides.asked.related,
+            null_related=sides.null.related,
         )
-    evaluation.write(folder / "evaluation.json")
 
 
 def _counted(decisions: np.ndarray) -> results.Decisions:
