@@ -8,7 +8,7 @@ import pytest
 from measured_fleet import ASKED, make_fleet, recipe
 
 from attack import metrics
-from attack.inference import fitting, heldout, model
+from attack.inference import fitting, heldout, model, shadow_figures
 
 
 def pairs(seed=0, shadows=6, people=12, size=2, leak=0.0):
@@ -76,7 +76,7 @@ def test_false_alarms_of_the_threshold_are_those_of_shadows_that_did_not_set_it(
     point = heldout.operating_point(logit, member, parts, 0.1)
     assert point.fpr > 0.15
     assert point.false_positives >= (~member[4]).sum()
-    found = fitting._thresholds(logit, known_of(member, group), parts, 0.1)
+    found = shadow_figures.thresholds(logit, known_of(member, group), parts, 0.1)
     assert {(row.tpr, row.fpr) for row in found.priors} == {(point.tpr, point.fpr)}
     assert found.priors[0].ppv == pytest.approx(point.tpr / (point.tpr + point.fpr))
     assert found.used == metrics.tpr_at_fpr(logit.ravel(), label, 0.1).threshold
@@ -86,7 +86,7 @@ def test_a_rate_that_no_pair_can_show_has_no_figure():
     logit, member, group = pairs()
     parts = heldout.split(6, group, 3, 0)
     assert not heldout.operating_point(logit, member, parts, 0.001).attainable
-    assert fitting._thresholds(logit, known_of(member, group), parts, 0.001).priors[0].ppv is None
+    assert shadow_figures.thresholds(logit, known_of(member, group), parts, 0.001).priors[0].ppv is None
 
 
 def test_probabilities_against_a_loop():
