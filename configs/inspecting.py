@@ -15,7 +15,7 @@ _OUT = flags.DEFINE_string("out", "", "the page to write; else WORKDIR/inspect.h
 
 def inspect(config: Config, workdir: str) -> None:
     """Prints what the folder of the data holds, and writes the page. Raises UserError as the command does."""
-    from attack.inspecting import command
+    from attack.report.inspecting import command
 
     out = Path(_OUT.value) if _OUT.value else None
     print(command.inspect(config, flag.overrides(), Path(workdir) if workdir else None, out))

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from attack.compare import distances
-from attack.compare.distances import Space
 from attack.compare.subjects import Source, Subject
-from attack.evidence import pile_shift
+from attack.evidence import pile_distances, pile_shift
 from attack.evidence.embeddings import builtin
 from attack.evidence.embeddings.distances import distances as euclidean
+from attack.evidence.pile_distances import Space
 from shadow import imported, piles, workdir
 from shadow.config import CompareConfig
 from shadow.errors import UserError
@@ -80,7 +79,7 @@ def yard(
     """None where there is neither a run nor a pile."""
     if source is not None:
         images = source.manifest.images_at(source.real, size)
-        space = distances.fit_space(config.embedding, images, config.axes)
+        space = pile_distances.fit_space(config.embedding, images, config.axes)
         runs = [source, *(subject.source for subject in subjects if subject.source is not None)]
         trained_on = {run.sha256[name] for run in runs for name in run.pool}
         unseen = [i for i, name in enumerate(source.real) if source.sha256[name] not in trained_on]
@@ -89,7 +88,7 @@ def yard(
         return Yard(size, source, space, images[unseen])
     if first_pile is None:
         return None
-    space = distances.fit_space(config.embedding, np.asarray(first_pile, np.float32), config.axes)
+    space = pile_distances.fit_space(config.embedding, np.asarray(first_pile, np.float32), config.axes)
     return Yard(size, None, space, None, "there is no run")
 
 
@@ -98,7 +97,7 @@ def alone(pile: np.ndarray, yard: Yard) -> dict[str, Any]:
     that no shadow was trained on (None where there are none)."""
     images = np.asarray(pile, np.float32)
     statistics = pile_shift.pile_statistics(images)
-    spectrum = distances.radial_spectrum(images)
+    spectrum = pile_distances.radial_spectrum(images)
     found: dict[str, Any] = {
         "images": len(images),
         "fellow_distance": float(np.exp(statistics[0])),
@@ -108,15 +107,15 @@ def alone(pile: np.ndarray, yard: Yard) -> dict[str, Any]:
     }
     if yard.real is not None:
         made, real = yard.space.of(images), yard.space.of(yard.real)
-        kid = distances.kid(made, real)
-        theirs = distances.radial_spectrum(yard.real)
+        kid = pile_distances.kid(made, real)
+        theirs = pile_distances.radial_spectrum(yard.real)
         found["real"] = {
             "images": len(yard.real),
-            "fd": distances.frechet(made, real),
-            "fd_interval": list(distances.frechet_interval(made, real)),
+            "fd": pile_distances.frechet(made, real),
+            "fd_interval": list(pile_distances.frechet_interval(made, real)),
             "kid": {"value": kid.value, "low": kid.interval[0], "high": kid.interval[1]},
             "spectrum": theirs.tolist(),
-            "spectrum_gap": distances.spectrum_gap(spectrum, theirs),
+            "spectrum_gap": pile_distances.spectrum_gap(spectrum, theirs),
         }
     return found
 
@@ -137,7 +136,7 @@ def to_slices(pile: np.ndarray, real: np.ndarray, member: np.ndarray, embedding:
         return float(np.median(d[rows].min(1))) if rows.any() else None
 
     def interval(rows: np.ndarray) -> list[float] | None:
-        return list(distances.median_interval(d[rows].min(1))) if rows.any() else None
+        return list(pile_distances.median_interval(d[rows].min(1))) if rows.any() else None
 
     return {
         "embedding": embedding,
@@ -155,10 +154,12 @@ def between(a: np.ndarray, b: np.ndarray, yard: Yard, seed: int) -> dict[str, An
     """Two piles [image, size, size] drawn from the same noise."""
     first, second = np.asarray(a, np.float32), np.asarray(b, np.float32)
     x, y = yard.space.of(first), yard.space.of(second)
-    kid = distances.kid_paired(x, y, seed)
+    kid = pile_distances.kid_paired(x, y, seed)
     return {
-        "fd": distances.frechet(x, y),
+        "fd": pile_distances.frechet(x, y),
         "kid": {"value": kid.value, "low": kid.interval[0], "high": kid.interval[1], "p": kid.p},
-        "spectrum_gap": distances.spectrum_gap(distances.radial_spectrum(first), distances.radial_spectrum(second)),
-        "corresponding": distances.corresponding(first, second),
+        "spectrum_gap": pile_distances.spectrum_gap(
+            pile_distances.radial_spectrum(first), pile_distances.radial_spectrum(second)
+        ),
+        "corresponding": pile_distances.corresponding(first, second),
     }

@@ -9,7 +9,7 @@ import pytest
 from html_page import Page
 from PIL import Image
 
-from attack.inspecting import command, looks, page
+from attack.report.inspecting import command, looks, page
 from shadow.config import Config
 from shadow.data import inspection
 from shadow.errors import UserError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attack.compare.distances import radial_spectrum
+from attack.evidence.pile_distances import radial_spectrum
 from shadow.data import decoding, editions, inspection
 from shadow.data.manifest import Manifest
 

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from attack.inspecting.looks import BIN, Look, is_real
+from attack.report.inspecting.looks import BIN, Look, is_real
 from attack.report.plot_style import ACCENT, INK, LINE, MUTED, axes, legend, names, plain, svg
 
 _DASHES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))

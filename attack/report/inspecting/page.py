@@ -9,8 +9,8 @@ from statistics import median
 
 from markupsafe import Markup
 
-from attack.inspecting import drawings, looks
 from attack.report import gallery, pages
+from attack.report.inspecting import drawings, looks
 from shadow.config import Config
 from shadow.data import editions
 from shadow.data.inspection import MOST, Copies, Facts, RoleFacts

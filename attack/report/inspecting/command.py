@@ -31,7 +31,7 @@ def inspect(config: Config, given: Mapping[str, object], workdir: Path | None, o
         raise UserError(f"--out={path} is a folder: name the file to write")
     said = stored or "data.edition" in given or bool(config.data.roles)
     facts = inspection.inspect(config.data, config.data.edition if said else None)
-    from attack.inspecting import page  # matplotlib and jinja2 are needed here only
+    from attack.report.inspecting import page  # matplotlib and jinja2 are needed here only
 
     files.write_text(path, page.render(facts, page.shows_pictures(config, private)))
     return f"{inspection.describe(facts)}\n\n{path}"
