@@ -78,13 +78,7 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
         implied_auc=stated.implied,
         thresholds=limits,
         decisions=_counted(decisions),
-        submission=results.Submission(
-            objective=attack.objective,
-            expected=labelling.expected,
-            ones=int(np.sum(labelling.labels)),
-            candidates=len(asked.ids),
-            all_ones=bool(labelling.all_ones),
-        ),
+        submission=_submitted(labelling, attack.objective),
         verdict=results.VerdictReached(**vars(said), smallest_auc=smallest),
     ).write(folder / "evaluation.json")
 
@@ -164,6 +158,16 @@ def _write_on_target(folder: Path, data: store.Store, scored: _Scored, sides: co
             related=sides.asked.related,
             null_related=sides.null.related,
         )
+
+
+def _submitted(labelling: metrics.Decision, objective: str) -> results.Submission:
+    return results.Submission(
+        objective=objective,
+        expected=labelling.expected,
+        ones=int(np.sum(labelling.labels)),
+        candidates=len(labelling.labels),
+        all_ones=bool(labelling.all_ones),
+    )
 
 
 def _counted(decisions: np.ndarray) -> results.Decisions:
