@@ -117,7 +117,7 @@ def test_classifier_is_ridge_regression_on_other_folds(sides, rng):
 def test_classifier_auc_is_that_of_scikit_learn(images, sides, found, monkeypatch):
     seen = []
     held_out = two_samples.held_out
-    monkeypatch.setattr(same_generator, "_held_out", lambda *a: seen.append(held_out(*a)) or seen[0])
+    monkeypatch.setattr(two_samples, "held_out", lambda *a: seen.append(held_out(*a)) or seen[0])
     again = two_samples.statistics_of(images, sides)
     wanted = [metrics.roc_auc_score(side > 0, score) for side, score in zip(sides.T, seen[0].T, strict=True)]
     np.testing.assert_allclose(again["classifier"].shown, wanted)
@@ -153,7 +153,7 @@ def test_the_level_is_exact_whichever_assignment_is_the_true_one(rng):
 @pytest.mark.parametrize("distinct", [3, 1000])
 def test_one_generator_is_seldom_told_apart(monkeypatch, distinct):
     """With 3 distinct images nearly every distance is a tie, which must not favour the own pile."""
-    monkeypatch.setattr(same_generator, "_PERMUTATIONS", 99)
+    monkeypatch.setattr(two_piles, "_PERMUTATIONS", 99)
     told = 0
     for seed in range(25):
         rng = np.random.default_rng(seed)
@@ -213,7 +213,7 @@ def test_neither_order_nor_side_nor_type_matters(rng):
 
 
 def test_equal_numbers_are_compared_and_no_more_than_the_most(rng, monkeypatch):
-    monkeypatch.setattr(same_generator, "_MOST", 30)
+    monkeypatch.setattr(two_piles, "_MOST", 30)
     assert compare_piles(smooth(35, rng), smooth(90, rng), 0).images == 30
     assert compare_piles(smooth(25, rng), smooth(90, rng), 0).images == 25
 
@@ -309,7 +309,7 @@ def test_pairs_are_distinct_and_spread_over_the_shadows(monkeypatch, rng, shadow
         asked.append((int(dev[0, 0, 0]), int(test[0, 0, 0])))
         return PileTest(0.5, level, len(dev), 0.0, {})
 
-    monkeypatch.setattr(same_generator, "compare_piles", note)
+    monkeypatch.setattr(two_piles, "compare_piles", note)
     found = same_generator.power_on_shadows([np.full((30, 2, 2), k) for k in range(shadows)], 0)
     across = [pair for pair in asked if pair[0] != pair[1]]
     assert len(set(across)) == len(across) == found.pairs == pairs
