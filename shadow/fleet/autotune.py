@@ -130,7 +130,7 @@ def describe(timings: Sequence[Timing]) -> str:
 
 def _start(question: str, environment: dict[str, str]) -> subprocess.Popen[str]:
     root = str(Path(__file__).resolve().parents[2])
-    code = f"import sys; sys.path.insert(0, {root!r}); from shadow.fleet import packing; packing.answer(sys.argv[1])"
+    code = f"import sys; sys.path.insert(0, {root!r}); from shadow.fleet import autotune; autotune.answer(sys.argv[1])"
     command = [sys.executable, "-c", code, question]
     return subprocess.Popen(command, env=local.MEMORY | os.environ | environment, stdout=subprocess.PIPE, text=True)
 

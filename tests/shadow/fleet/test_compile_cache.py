@@ -21,11 +21,11 @@ PROCESS = """
 import os, signal, sys
 from pathlib import Path
 import jax, jax.numpy as jnp
-from shadow.fleet import compiled
+from shadow.fleet import compile_cache
 found = []
 jax.monitoring.register_event_listener(lambda name, **_: found.append(name.rpartition("/")[2]))
 try:
-    with compiled.cache(Path(sys.argv[1])):
+    with compile_cache.cache(Path(sys.argv[1])):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
         jax.jit(lambda x: jnp.sin(x) @ x.T)(jnp.ones((3, 5))).block_until_ready()
