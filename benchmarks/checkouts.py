@@ -6,7 +6,7 @@ Each checkout's own `launch.py` makes a challenge and attacks it (demo), attacks
 one's own (own), by baselines alone (baselines), with shadows that hold the candidates (online) and with two families
 (families). predictions.csv and submission.csv must have the same bytes, and every figure of fit.json and
 evaluation.json the same value. What is null counts as absent; `schema_version` may be new. `--renamed` names words
-that were replaced. Exits with 1 where anything differs. Some ten minutes of processor time.
+that were replaced. Exits with 1 where anything differs. Some minutes of processor time.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ BYTES = ("predictions.csv", "submission.csv")
 FIGURES = ("attack/fit.json", "attack/evaluation.json", "attack/baselines.json")
 TINY = "tests/recipes/tiny.py"
 _DEMO = (
-    *("--config=configs/demo.py", "--config.train.steps=150", "--config.challenge.train.steps=400"),
-    *("--config.pile.steps=(50,150)", "--config.pile.count=100", "--config.attack.pile=100"),
-    *("--config.challenge.dev_generated=100", "--config.challenge.test_generated=150", "--config.attack.redraws=3"),
+    *("--config=configs/demo.py", "--config.train.steps=40", "--config.challenge.train.steps=60"),
+    *("--config.pile.steps=(20,40)", "--config.pile.count=60", "--config.attack.pile=60"),
+    *("--config.challenge.dev_generated=60", "--config.challenge.test_generated=80", "--config.attack.redraws=3"),
 )
 
 
@@ -53,8 +53,8 @@ def cases(folder: Path, own: Path) -> dict[str, tuple[str, ...]]:
         "baselines": ("--config=configs/baselines.py", f"--config.data.root={folder}"),
         "online": (tiny, f"--config.data.root={folder}", "--config.membership.candidates=true"),
         "families": (
-            *("--config=configs/families.py", f"--config.data.root={folder}", "--config.train.steps=20"),
-            *("--config.pile.count=60", "--config.attack.pile=60", "--config.train.batch_size=8"),
+            *("--config=configs/families.py", f"--config.data.root={folder}", "--config.train.steps=10"),
+            *("--config.pile.count=30", "--config.attack.pile=30"),
         ),
     }
 
