@@ -141,17 +141,11 @@ class Run:
         hub.check_new(folder)
         with self._alone():
             self._check_inputs(first=True)
-            shadows = self._shadows()
+            shadows = measuring.checked_shadows(self.folder, self.config)
             count = supplied.write_images(
                 measuring.attack_data_of(self.folder, self._manifest(), self.config, shadows), folder
             )
         print(f"{folder}: {count} images; give their vectors, by the ids of images.csv, with {supplied.FIELD}")
-
-    def _shadows(self) -> list[int]:
-        """Those that are measured, their piles checked. Raises UserError where a pile is damaged."""
-        shadows = fleet.present(self.folder, self.config)
-        fleet.verify_piles(self.folder, shadows)
-        return shadows
 
     def fit(self) -> None:
         """Fits the attack on the shadows."""

@@ -91,7 +91,7 @@ class SourceSignals:
 
     def _calibrated(self, data: store.Store, pile: np.ndarray, step: int, shadow: int | None) -> Leak:
         config, known = self.source.config.attack, data.labelled(step, "generated_test")
-        bank = known.shadow_signals
+        shadows = known.shadow_signals
         own, left_out = _of_one_pile(builtin.names(config), config.signals)
         if not own.columns:
             raise _UncalibratedError("; ".join(f"{name} is {why}" for name, why in left_out.items()))
@@ -99,16 +99,16 @@ class SourceSignals:
         made = data.flips.of(np.asarray(pile, np.float32))
         mine = own.measure(lambda name: EmbeddedPile(self._real(name), builtin.embed(name, made)))
         aside = [data.shadows.index(shadow)] if shadow in data.shadows else []
-        count = min(config.references, reference_choice.least_without(np.delete(bank.member, aside, axis=0)))
+        count = min(config.references, reference_choice.least_without(np.delete(shadows.member, aside, axis=0)))
         if count < 1:
             raise _UncalibratedError("some images are in all other shadows")
         found = []
-        place = [bank.names.index(name) for name in own.names]
+        place = [shadows.names.index(name) for name in own.names]
         fold = crossfit.folds(known.group, config.folds, config.seed)[known.group]
         for draw in range(config.draws):
-            order = reference_choice.priorities(known.ids, len(bank.member), config.seed, draw)
+            order = reference_choice.priorities(known.ids, len(shadows.member), config.seed, draw)
             means = reference_choice.reference_means(
-                bank, reference_choice.choose_references(bank, order, count, aside)
+                shadows, reference_choice.choose_references(shadows, order, count, aside)
             )
             beside = calibration.Relative(own.signals(mine), means[..., place])
             found.append(beside.held_out(fold, np.zeros(len(fold), bool)))

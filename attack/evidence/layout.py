@@ -51,7 +51,7 @@ def check(names: Sequence[str], signals: Sequence[str], resolution: int) -> None
 
 def key(name: str, embedding: str) -> str:
     """Name of a number in an embedding, as `names.json` has it."""
-    return f"{name}@{embedding}" if embedding else name
+    return f"{name}@{embedding}"
 
 
 def signal_of(column: str) -> str:
@@ -60,7 +60,7 @@ def signal_of(column: str) -> str:
 
 
 def embedding_of(column: str) -> str:
-    """The embedding of a column that `key` named; empty where it has none."""
+    """The embedding of a column that `key` named."""
     return column.partition("@")[2]
 
 

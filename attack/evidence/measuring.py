@@ -30,9 +30,14 @@ from shadow.data.manifest import Manifest
 
 def measure(workdir: Path, manifest: Manifest, config: Config) -> None:
     """The stage `signals` on files. Raises UserError where a pile is damaged."""
+    build(workdir, manifest, config, checked_shadows(workdir, config))
+
+
+def checked_shadows(workdir: Path, config: Config) -> list[int]:
+    """Numbers of the shadows that are measured, their piles checked. Raises UserError where a pile is damaged."""
     shadows = fleet.present(workdir, config)
     fleet.verify_piles(workdir, shadows)
-    build(workdir, manifest, config, shadows)
+    return shadows
 
 
 def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[int]) -> None:
@@ -41,7 +46,7 @@ def build(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[i
     names = builtin.names(attack)
     plan = layout.plan(names, attack.signals)
     given = supplied.read(Path(attack.embeddings_from), attack_data) if attack.embeddings_from else None
-    within = {e for _, e in plan.columns if e}
+    within = {e for _, e in plan.columns}
     seen = {e: spaces.space(e, attack_data, given) for e in names if e in within}
     test = next(pile for pile in attack_data.piles if pile.name == "generated_test")
     flipped = flips.choose(attack.flips, attack_data.images[: attack_data.dev], test.read())

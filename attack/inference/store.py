@@ -128,12 +128,12 @@ class Store:
     ) -> ShadowSignals:
         """The shadows' signals of the images `chosen` of dev and test in a row; member: bool [shadow, image], no
         reference of it."""
-        holds_relative = self._touched(np.asarray(self.groups)[chosen].tolist())
+        holds_relative = self._hold_relative(np.asarray(self.groups)[chosen].tolist())
         steps = list(fleet.pile_steps(self.config))
         of_steps = np.stack([self.layout.signals(self._evidence(s, like)[:, chosen]) for s in steps])
         return ShadowSignals(of_steps[steps.index(step)], of_steps, member, holds_relative, self.layout.names)
 
-    def _touched(self, groups: Sequence[str]) -> np.ndarray:
+    def _hold_relative(self, groups: Sequence[str]) -> np.ndarray:
         """Which shadows hold an image of each of these groups, bool [shadow, group]."""
         return membership.holds_relative(self.member, self.groups[: len(self.pool)], groups)
 
@@ -143,7 +143,7 @@ class Store:
         dev, group = len(self.dev), group_numbers(self.groups)
         if membership.of_two_kinds(self.groups[:dev], self.groups[dev:]):
             return None
-        of_pool = self._touched(self.groups[:dev])
+        of_pool = self._hold_relative(self.groups[:dev])
         return excluded_as_in_pool(self.member, of_pool, group[:dev], holds_relative, group[chosen])
 
     def _evidence(self, step: int, like: str) -> np.ndarray:

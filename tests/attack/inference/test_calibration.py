@@ -143,7 +143,7 @@ def test_means_of_references_against_a_loop():
     )
 
 
-def test_a_part_of_a_bank_is_as_if_the_rest_had_never_been():
+def test_a_part_of_the_signals_is_as_if_the_rest_had_never_been():
     data = make()
     rows, images = [1, 4, 6], np.array([20, 3])
     some = data.shadow_signals.only(rows).about(images)
