@@ -20,6 +20,7 @@ from shadow.data import challenge, decoding, phantom
 from shadow.errors import UserError
 
 TUNING_SEEDS, JUDGING_SEEDS = range(1101, 1107), range(1201, 1207)
+SIZED_SEEDS = range(1501, 1504)  # of judging worlds with as many slices as the challenge of 2023 has
 # Of judging worlds whose recipe was judged before, once and twice: how their names begin, and their seeds.
 AGAIN = (("fresh", range(1301, 1307)), ("third", range(1401, 1407)))
 JUDGED = (  # have been run and looked at
@@ -68,6 +69,9 @@ class World:
     dev_pile: int = 300
     test_pile: int = 600
     second: bool = False
+
+
+_OF_2023 = {"dev_used": 80, "dev_not_used": 80, "test_used": 100, "test_not_used": 100, "dev_pile": 500}
 
 
 def _table() -> tuple[World, ...]:
@@ -128,6 +132,25 @@ def _table() -> tuple[World, ...]:
     )  # fmt: skip
 
 
+def _sized() -> tuple[World, ...]:
+    """Worlds with as many known slices and candidates as the challenge of 2023, where the verdict has its power."""
+    s = SIZED_SEEDS
+    return (
+        World(
+            *("sized-gan", "judging", "gan", s[0], "real"), training=200, **_OF_2023, epochs=6000, batch=64,
+            learning_rate=2e-4, ema=0.99, test_pile=10_000,
+        ),
+        World(
+            *("sized-v-attn", "judging", "v-attn", s[1]), training=200, **_OF_2023, slices_a_patient=2, epochs=1500,
+            batch=32, ema=0.995, sampler="dpm 20", test_pile=2000,
+        ),
+        World(
+            *("sized-flow", "judging", "flow", s[2]), training=200, **_OF_2023, slices_a_patient=2, epochs=1500,
+            batch=32, ema=0.99, sampler="euler 20", test_pile=2000,
+        ),
+    )  # fmt: skip
+
+
 def _rounds() -> tuple[World, ...]:
     """The table, with what was judged, and a fresh world of the same recipe for each of those, as often as it was."""
     found = last = list(_table())
@@ -138,6 +161,7 @@ def _rounds() -> tuple[World, ...]:
             if world.name in JUDGED
         ]
         found = [*found, *last]
+    found += _sized()
     return tuple(replace(world, role="judged") if world.name in JUDGED else world for world in found)
 
 

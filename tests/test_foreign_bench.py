@@ -52,9 +52,17 @@ def small_phantoms(monkeypatch):
 
 # --- the table
 
+SIZED = [w for w in WORLDS.values() if w.seed in foreign_worlds.SIZED_SEEDS]
+
+
+def test_sized_worlds_have_the_counts_of_2023():
+    for world in SIZED:
+        counts = (world.dev_used, world.dev_not_used, world.test_used, world.test_not_used, world.dev_pile)
+        assert counts == (80, 80, 100, 100, 500)
+
 
 def test_every_kind_has_a_tuning_and_a_judging_world():
-    roles = Counter((w.kind, w.role) for w in WORLDS.values() if w.role != "judged")
+    roles = Counter((w.kind, w.role) for w in WORLDS.values() if w.role != "judged" and w not in SIZED)
     assert roles == {(kind, role): 1 for kind in foreign_worlds.KINDS for role in ("tuning", "judging")}
     assert len(foreign_worlds._rounds()) == len(WORLDS)  # else two rows had one name
     assert {w.name for w in WORLDS.values() if w.role == "judged"} == set(foreign_worlds.JUDGED)
@@ -62,7 +70,7 @@ def test_every_kind_has_a_tuning_and_a_judging_world():
 
 def test_what_was_judged_is_followed_by_a_fresh_world_of_its_recipe():
     after = {"judge": "fresh", "fresh": "third"}
-    for name in foreign_worlds.JUDGED:
+    for name in set(foreign_worlds.JUDGED) - {w.name for w in SIZED}:
         start, recipe = name.split("-", 1)
         old, new = WORLDS[name], WORLDS[f"{after[start]}-{recipe}"]
         assert new.role == ("judged" if new.name in foreign_worlds.JUDGED else "judging")
@@ -71,10 +79,12 @@ def test_what_was_judged_is_followed_by_a_fresh_world_of_its_recipe():
 
 
 def test_seeds_of_judging_are_no_seeds_of_tuning():
-    seeds = {role: {w.seed for w in WORLDS.values() if w.role == role} for role in ("tuning", "judged", "judging")}
+    rounds = [w for w in WORLDS.values() if w not in SIZED]
+    seeds = {role: {w.seed for w in rounds if w.role == role} for role in ("tuning", "judged", "judging")}
     assert seeds["tuning"] == set(foreign_worlds.TUNING_SEEDS)
     assert seeds["judged"] | seeds["judging"] == {*foreign_worlds.JUDGING_SEEDS, *(s + 100 for s in seeds["judged"])}
-    assert len(set().union(*seeds.values())) == len(WORLDS)  # no seed twice
+    assert {w.seed for w in SIZED} == set(foreign_worlds.SIZED_SEEDS)
+    assert len({w.seed for w in WORLDS.values()}) == len(WORLDS)  # no seed twice
 
 
 @pytest.mark.parametrize("world", WORLDS.values(), ids=lambda w: w.name)
@@ -99,7 +109,7 @@ def test_a_row_keeps_to_the_ranges(world):
 
 def test_bench_is_varied():
     for role in ("tuning", "judging"):
-        mine = [w for w in WORLDS.values() if w.role == role]
+        mine = [w for w in WORLDS.values() if w.role == role and w not in SIZED]
         assert sum(w.second for w in mine) == 2
         assert {w.sharing for w in mine} == set(foreign_worlds.SHARING)
         assert {bool(w.ema) for w in mine} == {w.flip for w in mine} == {True, False}
