@@ -65,7 +65,7 @@ def expect(
         return Expected(None, (min(held[0], 0.5), held[1]), CANDIDATES, why_not)
     low, high = found.interval(prior)
     if said.level == verdict.LEAK:
-        return Expected(found.auc_after(said.limit, prior), (low, high), CANDIDATES)
+        return Expected(found.auc_weighed(prior), (low, high), CANDIDATES)
     low, high = min(low, 0.5), max(high, 0.5, held[1] if held else 0.5)
     return Expected(float(np.clip(found.auc(prior), 0.0, 1.0)), (low, high), CANDIDATES)
 

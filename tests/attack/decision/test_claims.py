@@ -21,7 +21,7 @@ NOBODY = Placebo((), ())
 
 def test_without_labels_the_auc_is_that_of_the_comparison():
     found = claims.expect(contrast(), "", said("leak"), None, None, 100, 0.5)
-    assert (found.auc, found.source) == (contrast().auc_after(0.01, 0.5), "candidates")
+    assert (found.auc, found.source) == (contrast().auc_weighed(0.5), "candidates")
     assert 0.7 < found.auc < 0.8
     half = stats.t.ppf(0.975, 60) * 0.04 / 0.5
     assert found.interval == pytest.approx((0.8 - half, 0.8 + half))
