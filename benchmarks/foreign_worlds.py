@@ -71,9 +71,6 @@ class World:
     second: bool = False
 
 
-_OF_2023 = {"dev_used": 80, "dev_not_used": 80, "test_used": 100, "test_not_used": 100, "dev_pile": 500}
-
-
 def _table() -> tuple[World, ...]:
     t, j = TUNING_SEEDS, JUDGING_SEEDS
     return (
@@ -133,20 +130,28 @@ def _table() -> tuple[World, ...]:
 
 
 def _sized() -> tuple[World, ...]:
-    """Worlds with at least as many known slices and candidates as the challenge of 2023, where the verdict has its power."""
+    """Worlds with as many slices as the challenge of 2023 has, where the verdict has its power.
+
+    The last has twice the candidates: a rate at a false positive rate of .01 needs 200 that were not used.
+    """
     s = SIZED_SEEDS
+    dev, test, many = (
+        {"dev_used": 80, "dev_not_used": 80, "dev_pile": 500},
+        {"test_used": 100, "test_not_used": 100},
+        {"test_used": 200, "test_not_used": 200},
+    )
     return (
         World(
-            *("sized-gan", "judging", "gan", s[0], "real"), training=200, **_OF_2023, epochs=6000, batch=64,
+            *("sized-gan", "judging", "gan", s[0], "real"), training=200, **dev, **test, epochs=6000, batch=64,
             learning_rate=2e-4, ema=0.99, test_pile=10_000,
         ),
         World(
-            *("sized-v-attn", "judging", "v-attn", s[1]), training=200, **_OF_2023, slices_a_patient=2, epochs=1500,
-            batch=32, ema=0.995, sampler="dpm 20", test_pile=2000,
+            *("sized-v-attn", "judging", "v-attn", s[1]), training=200, **dev, **test, slices_a_patient=2,
+            epochs=1500, batch=32, ema=0.995, sampler="dpm 20", test_pile=2000,
         ),
-        World(  # twice the candidates: a true positive rate at a false positive rate of .01 needs 200 unused ones
-            *("sized-flow", "judging", "flow", s[2]), training=320, **_OF_2023 | {"test_used": 200, "test_not_used": 200},
-            slices_a_patient=2, epochs=1500, batch=32, ema=0.99, sampler="euler 20", test_pile=2000,
+        World(
+            *("sized-flow", "judging", "flow", s[2]), training=320, **dev, **many, slices_a_patient=2, epochs=1500,
+            batch=32, ema=0.99, sampler="euler 20", test_pile=2000,
         ),
     )  # fmt: skip
 
