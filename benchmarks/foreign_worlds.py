@@ -20,7 +20,7 @@ from shadow.data import challenge, decoding, phantom
 from shadow.errors import UserError
 
 TUNING_SEEDS, JUDGING_SEEDS = range(1101, 1107), range(1201, 1207)
-SIZED_SEEDS = range(1501, 1504)  # of judging worlds with as many slices as the challenge of 2023 has
+SIZED_SEEDS = range(1501, 1505)  # of judging worlds with as many slices as the challenge of 2023 has
 # Of judging worlds whose recipe was judged before, once and twice: how their names begin, and their seeds.
 AGAIN = (("fresh", range(1301, 1307)), ("third", range(1401, 1407)))
 JUDGED = (  # have been run and looked at
@@ -132,7 +132,7 @@ def _table() -> tuple[World, ...]:
 def _sized() -> tuple[World, ...]:
     """Worlds with as many slices as the challenge of 2023 has, where the verdict has its power.
 
-    The last has twice the candidates: a rate at a false positive rate of .01 needs 200 that were not used.
+    The flow has twice the candidates: a rate at a false positive rate of .01 needs 200 that were not used.
     """
     s = SIZED_SEEDS
     dev, test, many = (
@@ -152,6 +152,10 @@ def _sized() -> tuple[World, ...]:
         World(
             *("sized-flow", "judging", "flow", s[2]), training=320, **dev, **many, slices_a_patient=2, epochs=1500,
             batch=32, ema=0.99, sampler="euler 20", test_pile=2000,
+        ),
+        World(
+            *("sized-dit", "judging", "dit", s[3]), training=200, **dev, **test, slices_a_patient=2, epochs=2500,
+            batch=32, learning_rate=2e-3, sampler="ddim 25", test_pile=2000,
         ),
     )  # fmt: skip
 
