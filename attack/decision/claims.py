@@ -37,23 +37,31 @@ class Expected:
     why: str = ""
 
 
+@dataclass(frozen=True)
+class ByLabels:
+    """What labelled dev slices of the same generator say: their AUC and its interval, and the AUC by them and the
+    candidates together, each None where no labels count or no leak was found."""
+
+    dev: tuple[float, Interval] | None = None
+    pooled: unlabelled.Pooled | None = None
+
+
 def expect(
     found: unlabelled.Contrast | None,
     why_not: str,
     said: verdict.Verdict,
-    dev: tuple[float, Interval] | None,
-    pooled: unlabelled.Pooled | None,
+    labels: ByLabels,
     candidates: int,
     prior: float,
 ) -> Expected:
     """The AUC to expect of used against unused candidates.
 
-    found: their comparison, None for the reason `why_not`; dev: AUC and interval of the labelled dev slices, and
-    pooled: the AUC by labels and candidates together, both None where no labels count. With a leak the pooled one is
+    found: their comparison, None for the reason `why_not`. With a leak the pooled AUC of `labels` is
     stated, or without labels that of the comparison. Without a leak the interval holds one half: it is that of the
     labels, with the chance of judging on other slices, or where they alone stand apart it reaches from what the
     candidates say to what the labels say.
     """
+    dev, pooled = labels.dev, labels.pooled
     held = None if dev is None else _for_candidates(*dev, candidates)
     if said.level == verdict.LEAK and pooled is not None:
         return Expected(pooled.auc, pooled.interval(), DEV)
@@ -91,14 +99,22 @@ class Probabilities:
     implied: float | None
 
 
-def probabilities(
-    score: np.ndarray, resampled: np.ndarray, expected: Expected, leak: bool, prior: float, seed: int
-) -> Probabilities:
+@dataclass(frozen=True)
+class Claim:
+    """What probabilities may claim: the AUC to expect, whether a leak is shown, and the prior of membership."""
+
+    expected: Expected
+    leak: bool
+    prior: float
+
+
+def probabilities(score: np.ndarray, resampled: np.ndarray, claim: Claim, seed: int) -> Probabilities:
     """Without labels: scores [candidate] tempered to the expected AUC, or next to the prior where no leak is shown.
 
     resampled: scores [resample, candidate] with shadows and patients drawn anew. The limits are the 2.5 and 97.5 %
     points over resamples, each tempered to an AUC drawn from what is known of it.
     """
+    expected, leak, prior = claim.expected, claim.leak, claim.prior
     if len(score) < 2:
         flat = np.full(len(score), prior)
         return Probabilities(flat, np.zeros(len(score)), np.ones(len(score)), None)
@@ -132,14 +148,13 @@ def labelled_probabilities(
     resampled: np.ndarray,
     dev: Labels,
     shadows: ShadowPairs,
-    expected: Expected,
-    leak: bool,
-    prior: float,
+    claim: Claim,
     seed: int,
 ) -> Probabilities:
     """With labelled dev slices of the same generator: their Platt map (`recalibration.fit`), whose log odds are made
     smaller where they imply a larger AUC than is expected; next to the prior where no leak is shown. The limits are
     over resamples of shadows and of the dev slices' patients."""
+    expected, leak, prior = claim.expected, claim.leak, claim.prior
     claimed = expected.auc if leak and expected.auc is not None else 0.5
     found = platt.fit(dev, shadows)
     chance = _held_down(found.logit(score), claimed, prior)

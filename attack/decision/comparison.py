@@ -136,4 +136,4 @@ def smallest_auc(both: Sides, labelled: bool, inflation: Inflation, prior: float
     alike = verdict.correlation(both.null.score, both.null.group)
     # simulated unused candidates stand at .5, and are held against it: real ones stand where the real centre is
     inflation = dataclasses.replace(inflation, centre=0.5)
-    return verdict.smallest_auc(both.asked, both.null, used, alike, prior, seed, inflation)
+    return verdict.smallest_auc((both.asked, both.null, used), alike, prior, seed, inflation)

@@ -19,7 +19,6 @@ from attack.inference.model import Recalibration
 from attack.results import Auc, Dev, Figure, MappedQuality, Provenance, Quality, Recalibrated
 from shadow import fleet
 from shadow import piles as opened
-from shadow.config import Config
 from shadow.data.manifest import Manifest
 from shadow.errors import UserError
 
@@ -49,20 +48,13 @@ class DevEvaluation:
     same: Provenance
 
 
-def of_dev(
-    workdir: Path,
-    data: store.Store,
-    manifest: Manifest,
-    config: Config,
-    step: int,
-    before: Recalibration,
-) -> DevEvaluation:
+def of_dev(workdir: Path, data: store.Store, manifest: Manifest, step: int, before: Recalibration) -> DevEvaluation:
     """The labelled dev slices, and whether their labels are labels of the target (`attack.same_generator`).
 
     Each slice is scored by an attack fitted without its group. Where the labels do not count, the figures are those of
     the dev pile, whose generator they are of. UserError where there is one class only.
     """
-    attack, label = config.attack, data.used.astype(int)
+    attack, label = data.config.attack, data.used.astype(int)
     if "generated_dev" not in data.sizes:
         return DevEvaluation(
             Dev(why=_UNLABELLED, same_generator=False), None, Provenance(counts=False, why=_UNLABELLED)
@@ -72,12 +64,12 @@ def of_dev(
 
     def scored(pile: str) -> Labels:
         known, dev = data.labelled(step, pile), len(data.dev)
-        score = target.score_pools(known, [data.pool_target(step, pile)], fitting_options(config), attack.draws)[0]
+        score = target.score_pools(known, [data.pool_target(step, pile)], fitting_options(data.config), attack.draws)[0]
         return Labels(score[:dev], label, known.group[:dev])
 
     if attack.same_generator == "auto":
         own, test = scored("generated_dev"), scored(_TEST)
-        same = provenance(workdir, data, manifest, config, step, own, test)
+        same = provenance(workdir, data, manifest, step, own, test)
         labels = test if same.counts else own
     else:
         said = f"attack.same_generator = {attack.same_generator!r} says so"
@@ -123,14 +115,14 @@ def recalibrated(
 
 
 def provenance(
-    workdir: Path, data: store.Store, manifest: Manifest, config: Config, step: int, own: Labels, test: Labels
+    workdir: Path, data: store.Store, manifest: Manifest, step: int, own: Labels, test: Labels
 ) -> Provenance:
     """Did one generator make the dev and the test pile?
 
     own, test: the dev slices' scores on the dev and on the test pile. The shadows' piles are those of training step
     `step`. See `same_generator`.
     """
-    seed = config.attack.seed
+    config, seed = data.config, data.config.attack.seed
     dev_pile, test_pile = (
         measuring.pile_of_target(manifest, config, role, len(manifest.rows(role))) for role in ("generated_dev", _TEST)
     )

@@ -32,7 +32,7 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     data = store.read(workdir, manifest, config)
     known, asked = data.labelled(step, _TEST), data.target(_TEST, step)
     before = model.from_json(json.loads((folder / "model.json").read_text()))[1]
-    found = dev_evaluation.of_dev(workdir, data, manifest, config, step, before)
+    found = dev_evaluation.of_dev(workdir, data, manifest, step, before)
     moving = found.labels if attack.recalibrate != "none" else None  # what may set weights and probabilities
     scored = _scored(folder, data, known, asked, step, moving)
     labels, dev = _by_moved_weights(found, moving, scored, known.shadow_signals.names)
@@ -41,18 +41,17 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
     against = comparison.compare(data, manifest, config, known, asked, sides)
     said, expected = _verdict(against, sides, labels, dev, config, len(asked.ids))
     leak = said.level == verdict.LEAK
+    claim = claims.Claim(expected, leak, attack.prior)
     resampled = target.bootstrap_scores(
         known, asked, options(config), attack.draws, attack.bootstrap, scored.moved(moving, attack.seed)
     )
     if moving is not None and labels is not None:
         pairs = held_pairs(folder)
-        stated = claims.labelled_probabilities(
-            scored.candidate, resampled, labels, pairs, expected, leak, attack.prior, attack.seed
-        )
+        stated = claims.labelled_probabilities(scored.candidate, resampled, labels, pairs, claim, attack.seed)
         mended = dev_evaluation.recalibrated(labels, moving, pairs, before, attack.folds, attack.seed)
         dev = dataclasses.replace(dev, recalibration=mended)
     else:
-        stated = claims.probabilities(scored.candidate, resampled, expected, leak, attack.prior, attack.seed)
+        stated = claims.probabilities(scored.candidate, resampled, claim, attack.seed)
     limits = claims.thresholds(
         scored.candidate,
         stated.probability,
@@ -116,8 +115,10 @@ def _verdict(
         reach = held[0] - held[1][0]
         both = unlabelled.pooled(sides.asked, sides.null, sides.used, reach, prior, against.placebo.inflation)
 
+    by_labels = claims.ByLabels(held, both)
+
     def stated_auc(said: verdict.Verdict) -> claims.Expected:
-        return claims.expect(against.contrast, against.why, said, held, both, candidates, prior)
+        return claims.expect(against.contrast, against.why, said, by_labels, candidates, prior)
 
     expected = stated_auc(said)
     if expected.interval is not None:

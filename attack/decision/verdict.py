@@ -91,21 +91,21 @@ def correlation(score: np.ndarray, group: np.ndarray) -> float:
 
 
 def smallest_auc(
-    asked: Slices, null: Slices, used: Slices, alike: float, prior: float, seed: int, inflation: Inflation
+    sides: tuple[Slices, Slices, Slices], alike: float, prior: float, seed: int, inflation: Inflation
 ) -> float | None:
     """The AUC, to .01, of a leak that `decide` calls in `POWER` of simulated runs; None where it misses a complete one.
 
-    Who is asked about, known not to be used, and a labelled used slice of the same generator (none where no labels
-    count) are as in the run; scores are simulated. They are normal, a share `alike` of their variance is the patient's;
-    a share `prior` of the candidates, by chance, lies higher; their comparison is inflated (`placebo.Placebo`), as in
-    the run. All AUCs share the same draws, so that the power rises with the AUC.
+    sides: who is asked about, known not to be used, and a labelled used slice of the same generator (none where no
+    labels count), as in the run; scores are simulated. They are normal, a share `alike` of their variance is the
+    patient's; a share `prior` of the candidates, by chance, lies higher; their comparison is inflated
+    (`placebo.Placebo`), as in the run. All AUCs share the same draws, so that the power rises with the AUC.
     """
     rng = keys.generator(seed, "smallest auc")
-    parts = (asked, null, used)
-    patients = int(max(part.group.max() for part in parts if len(part.group))) + 1
+    asked, null, used = sides
+    patients = int(max(part.group.max() for part in sides if len(part.group))) + 1
     shared = np.sqrt(alike) * rng.standard_normal((_TRIALS, patients))
     ours, others, known = (
-        shared[:, part.group] + np.sqrt(1 - alike) * rng.standard_normal((_TRIALS, len(part.group))) for part in parts
+        shared[:, part.group] + np.sqrt(1 - alike) * rng.standard_normal((_TRIALS, len(part.group))) for part in sides
     )
     member = rng.random((_TRIALS, len(asked.group))) < prior
     candidates = Comparison.of(asked, null)

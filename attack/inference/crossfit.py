@@ -141,14 +141,12 @@ def fit_on(
     out: np.ndarray,
     ridge: float,
     weight: np.ndarray | None = None,
-    nulls: Sequence[Nulls] | None = None,
 ) -> tuple[Combiner, np.ndarray]:
     """The combiner fitted on the pairs of `shadows` with images outside the groups `out`, and the pooled variance.
 
-    `weight` [shadow, group] counts pairs (bootstrap); `nulls`: the residuals' `shadow_nulls`, where they are known.
+    `weight` [shadow, group] counts pairs (bootstrap).
     """
-    nulls = shadow_nulls(residuals, data) if nulls is None else nulls
-    found = pairs_of(residuals, data, shadows, out, nulls)
+    found = pairs_of(residuals, data, shadows, out, shadow_nulls(residuals, data))
     counts = None
     if weight is not None:
         counts = np.concatenate([weight[k][data.group[~out[data.group]]] for k in shadows])

@@ -92,14 +92,26 @@ def freedom_of(of_families: float, rest: float, family: np.ndarray, freedom: flo
     return (rest + of_families) ** 2 / (of_families**2 / (families - 1) + rest**2 / freedom)
 
 
+@dataclass(frozen=True)
+class Kinds:
+    """How far the target is from the shadows.
+
+    family: int [shadow]; where there are two or more, the prediction is for a generator of yet another one (`spread`).
+    excess: >= 0 (`pile_shift.excess`); the variance of one generator is multiplied by 1 + excess, since the target lies
+    outside the shadows.
+    """
+
+    family: np.ndarray | None = None
+    excess: float = 0.0
+
+
 def mean_auc(
     score: np.ndarray,
     member: np.ndarray,
     group: np.ndarray,
     target_candidates: int,
     weight: np.ndarray | None = None,
-    excess: float = 0.0,
-    family: np.ndarray | None = None,
+    kinds: Kinds | None = None,
 ) -> MeanAuc:
     """Figures of scores [shadow, candidate] with the answer member bool [shadow, candidate].
 
@@ -112,12 +124,10 @@ def mean_auc(
     of the images they were judged on), at least the chance of judging on `target_candidates` images, half of them
     members; and, where the
     shadows are of one family, that of generators of another kind (`OTHERS`). Both with Student's t, shadows - 1 degrees
-    of freedom. Where the shadows are of two or more families, int [shadow], the prediction is for a generator of yet
-    another one, see `spread`. `weight` >= 0 [shadow, candidate] of non-members
-    gives another mix of them (0 leaves a pair out); shadows without both classes drop out. `excess` >= 0
-    (`regime.excess`) multiplies the variance of the one generator by 1 + excess: it lies outside the shadows. Raises
-    ValueError where fewer than two shadows are left.
+    of freedom. `weight` >= 0 [shadow, candidate] of non-members gives another mix of them (0 leaves a pair out);
+    shadows without both classes drop out. Raises ValueError where fewer than two shadows are left.
     """
+    of, excess = (None, 0.0) if kinds is None else (kinds.family, kinds.excess)
     weight = np.ones(member.shape) if weight is None else weight
     shadows = [k for k in range(len(score)) if member[k].any() and (weight[k] * ~member[k]).any()]
     if len(shadows) < 2:
@@ -137,14 +147,14 @@ def mean_auc(
     variance = max(between / count + group_square - pair_square, pair_square / 2, 1e-6)
     half = max(target_candidates // 2, 1)
     chance = hanley_mcneil(float(np.clip(mean, 0.02, 0.98)), half, half)
-    kinds = np.zeros(count, int) if family is None else np.asarray(family)[shadows]
-    around, of_families, freedom = spread(aucs, kinds)
+    family = np.zeros(count, int) if of is None else np.asarray(of)[shadows]
+    around, of_families, freedom = spread(aucs, family)
     one = max(around + max(0.0, chance - float(judged.mean())), chance)
-    if len(np.unique(kinds)) == 1:
+    if len(np.unique(family)) == 1:
         one += (OTHERS * mean * (1 - mean)) ** 2
     one *= 1 + excess
     of_families *= 1 + excess
-    freedom = freedom_of(of_families, variance + one - of_families, kinds, freedom)
+    freedom = freedom_of(of_families, variance + one - of_families, family, freedom)
     units = min(used_groups, half) / (1 + excess)
     return MeanAuc(
         mean,

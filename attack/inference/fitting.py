@@ -87,7 +87,8 @@ def fit(workdir: Path, manifest: Manifest, config: Config) -> None:
     content = model.to_json([combiner for combiner, _ in fitted], recalibration)
     content["pooled_variance"] = [pooled.tolist() for _, pooled in fitted]
     files.write_json(folder / "model.json", content)
-    two_way = shadow_figures.two_way(known, logit, probability, parts, len(data.test), attack.prior, mix, regime.excess)
+    asked = shadow_figures.Expecting(len(data.test), attack.prior, mix, regime.excess)
+    two_way = shadow_figures.two_way(known, logit, probability, parts, asked)
     size, seen = (of["generated_test"] for of in (data.sizes, data.seen))
     redraws = controls.redraw(
         known,

@@ -36,9 +36,8 @@ def open_above(found: TwoWay) -> TwoWay:
 
 def _auc(known: Labelled, score: np.ndarray, candidates: int, weight: np.ndarray, excess: float = 0.0) -> ShadowsAuc:
     try:
-        found = estimate.mean_auc(
-            score, known.shadow_signals.member, known.group, candidates, weight, excess, known.family
-        )
+        kinds = estimate.Kinds(known.family, excess)
+        found = estimate.mean_auc(score, known.shadow_signals.member, known.group, candidates, weight, kinds)
     except ValueError as error:
         return ShadowsAuc(why=str(error))
     return ShadowsAuc(
@@ -49,15 +48,19 @@ def _auc(known: Labelled, score: np.ndarray, candidates: int, weight: np.ndarray
     )
 
 
+@dataclass(frozen=True)
+class Expecting:
+    """The target that the figures are to hold for. candidates: how many; prior: of membership; mix: how near its
+    non-members lie to its members; excess: how far it lies outside the shadows (`pile_shift.excess`)."""
+
+    candidates: int
+    prior: float
+    mix: estimate.Mix
+    excess: float
+
+
 def two_way(
-    known: Labelled,
-    logit: np.ndarray,
-    probability: np.ndarray,
-    parts: heldout.Split,
-    candidates: int,
-    prior: float,
-    mix: estimate.Mix,
-    excess: float,
+    known: Labelled, logit: np.ndarray, probability: np.ndarray, parts: heldout.Split, asked: Expecting
 ) -> TwoWay:
     """AUC for non-members as near to members as the target's are expected to be; rates, calibration and strata as they
     are among the shadows' pairs.
@@ -66,15 +69,15 @@ def two_way(
     without a pair's shadow and group, see `heldout`. Their intervals allow for pairs that share a shadow or a patient.
     """
     member = known.shadow_signals.member
-    label, chance = member.ravel().astype(int), probability.ravel()
-    at_half = metrics.shift_prior(chance, prior, 0.5)  # pairs are half members, whatever prior the user set
+    label, chance, mix = member.ravel().astype(int), probability.ravel(), asked.mix
+    at_half = metrics.shift_prior(chance, asked.prior, 0.5)  # pairs are half members, whatever prior the user set
     return TwoWay(
-        **vars(_auc(known, logit, candidates, mix.weight, excess)),
+        **vars(_auc(known, logit, asked.candidates, mix.weight, asked.excess)),
         pairs=member.size,
         members=int(member.sum()),
         non_members=int((~member).sum()),
         tpr_at_fpr=tuple(_rate(heldout.operating_point(logit, member, parts, fpr), fpr) for fpr in FPRS),
-        strata=tuple(_stratum(name, known, logit, candidates, excess) for name in STRATA),
+        strata=tuple(_stratum(name, known, logit, asked.candidates, asked.excess) for name in STRATA),
         brier=metrics.brier(at_half, label),
         log_loss=metrics.log_loss(at_half, label),
         ece=metrics.ece(at_half, label),

@@ -43,7 +43,8 @@ def worth(data: Labelled, options: Options, shadows: Sequence[int], block: int) 
 def families_left_out(data: Labelled, options: Options, candidates: int) -> LeftOut:
     """AUC of the attack on families that it was not fitted on, for the first draw of references."""
     held = families.leave_one_out(data, options, 0)
-    mean = estimate.mean_auc(held.logit, data.shadow_signals.member, data.group, candidates, family=data.family)
+    kinds = estimate.Kinds(data.family)
+    mean = estimate.mean_auc(held.logit, data.shadow_signals.member, data.group, candidates, kinds=kinds)
     return LeftOut(
         auc=mean.auc,
         interval=mean.interval,

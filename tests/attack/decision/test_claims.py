@@ -16,11 +16,15 @@ def said(level):
     return verdict.Verdict(level, "", 0.1, None, 0.01)
 
 
+def by_labels(auc, low, high):
+    return claims.ByLabels((auc, (low, high)))
+
+
 NOBODY = Placebo((), ())
 
 
 def test_without_labels_the_auc_is_that_of_the_comparison():
-    found = claims.expect(contrast(), "", said("leak"), None, None, 100, 0.5)
+    found = claims.expect(contrast(), "", said("leak"), claims.ByLabels(), 100, 0.5)
     assert (found.auc, found.source) == (contrast().auc_weighed(0.5), "candidates")
     assert 0.7 < found.auc < 0.8
     half = stats.t.ppf(0.975, 60) * 0.04 / 0.5
@@ -31,19 +35,19 @@ def test_an_interval_holds_one_half_unless_leakage_is_found():
     for area in (0.42, 0.5, 0.58, 0.7):
         for dev in (None, (0.9, (0.85, 0.95)), (0.52, (0.41, 0.63))):
             for level in ("cannot tell", "labelled only"):
-                low, high = claims.expect(contrast(area), "", said(level), dev, None, 100, 0.5).interval
+                low, high = claims.expect(contrast(area), "", said(level), claims.ByLabels(dev), 100, 0.5).interval
                 assert low <= 0.5 <= high
 
 
 def test_with_a_leak_labels_and_candidates_speak_together():
     both = unlabelled.Pooled(0.83, 0.03**2, 40.0)
-    found = claims.expect(contrast(), "", said("leak"), (0.85, (0.78, 0.90)), both, 100, 0.5)
+    found = claims.expect(contrast(), "", said("leak"), claims.ByLabels((0.85, (0.78, 0.90)), both), 100, 0.5)
     assert (found.auc, found.interval, found.source) == (0.83, both.interval(), "dev")
 
 
 def test_labels_that_show_nothing_have_the_chance_of_judging_on_other_slices():
     found, few = (
-        claims.expect(contrast(), "", said("cannot tell"), (0.55, (0.45, 0.65)), None, n, 0.5) for n in (100, 20)
+        claims.expect(contrast(), "", said("cannot tell"), by_labels(0.55, 0.45, 0.65), n, 0.5) for n in (100, 20)
     )
     assert (found.auc, found.source) == (0.55, "dev")
     assert few.interval[0] < found.interval[0] < 0.45
@@ -51,7 +55,7 @@ def test_labels_that_show_nothing_have_the_chance_of_judging_on_other_slices():
 
 
 def test_next_to_certainty_the_interval_is_no_wider_than_the_slices_make_it():
-    low, high = claims.expect(contrast(0.5), "", said("labelled only"), (1.0, (0.83, 1.0)), None, 60, 0.5).interval
+    low, high = claims.expect(contrast(0.5), "", said("labelled only"), by_labels(1.0, 0.83, 1.0), 60, 0.5).interval
     assert high == 1.0
     low, high = claims._for_candidates(1.0, (0.83, 1.0), 60)
     assert 0.7 < low <= 0.83
@@ -59,16 +63,16 @@ def test_next_to_certainty_the_interval_is_no_wider_than_the_slices_make_it():
 
 
 def test_labelled_slices_alone_reach_from_the_candidates_to_the_labels():
-    found = claims.expect(contrast(0.5), "", said("labelled only"), (0.9, (0.85, 0.94)), None, 100, 0.5)
+    found = claims.expect(contrast(0.5), "", said("labelled only"), by_labels(0.9, 0.85, 0.94), 100, 0.5)
     assert found.source == "candidates"
     assert found.auc == pytest.approx(0.5)
     assert found.interval[1] >= 0.94
 
 
 def test_where_nothing_can_be_said_that_is_said():
-    found = claims.expect(None, "they are too few", said("cannot tell"), None, None, 5, 0.5)
+    found = claims.expect(None, "they are too few", said("cannot tell"), claims.ByLabels(), 5, 0.5)
     assert (found.auc, found.interval, found.why) == (None, None, "they are too few")
-    found = claims.expect(None, "they are too few", said("labelled only"), (0.9, (0.8, 0.95)), None, 5, 0.5)
+    found = claims.expect(None, "they are too few", said("labelled only"), by_labels(0.9, 0.8, 0.95), 5, 0.5)
     assert found.auc is None
     assert found.interval[0] <= 0.5
 
@@ -86,7 +90,7 @@ def resampled(score, seed=1):
 def test_probabilities_imply_the_expected_auc():
     score, _ = scores()
     expected = claims.Expected(0.8, (0.66, 0.94), "candidates")
-    found = claims.probabilities(score, resampled(score), expected, True, 0.5, 0)
+    found = claims.probabilities(score, resampled(score), claims.Claim(expected, True, 0.5), 0)
     assert found.implied == pytest.approx(0.8, abs=1e-4)
     assert found.probability.mean() == pytest.approx(0.5, abs=1e-6)
     assert (found.low <= found.probability).all()
@@ -101,8 +105,8 @@ def test_where_no_leak_is_shown_probabilities_lie_at_the_prior_within_their_inte
     unsure, nothing = claims.Expected(0.6, (0.45, 0.75), "candidates"), claims.Expected(None, None, "candidates", "few")
     for expected in (unsure, nothing):
         for found in (
-            claims.probabilities(score, resampled(score), expected, False, 0.4, 0),
-            claims.labelled_probabilities(score, resampled(score), dev, pairs, expected, False, 0.4, 0),
+            claims.probabilities(score, resampled(score), claims.Claim(expected, False, 0.4), 0),
+            claims.labelled_probabilities(score, resampled(score), dev, pairs, claims.Claim(expected, False, 0.4), 0),
         ):
             np.testing.assert_allclose(found.probability, 0.4, atol=5e-3)
             assert (found.low <= 0.4).all()
@@ -114,16 +118,16 @@ def test_labels_that_promise_more_than_is_expected_are_held_down():
     score, member = scores(400, 3.0)
     dev, pairs = Labels(score, member, np.arange(400)), ShadowPairs(score, member)
     modest = claims.Expected(0.75, (0.65, 0.85), "dev")
-    found = claims.labelled_probabilities(score, resampled(score), dev, pairs, modest, True, 0.5, 0)
+    found = claims.labelled_probabilities(score, resampled(score), dev, pairs, claims.Claim(modest, True, 0.5), 0)
     assert found.implied == pytest.approx(0.75, abs=5e-3)
     bold = claims.Expected(0.999, (0.99, 1.0), "dev")
-    free = claims.labelled_probabilities(score, resampled(score), dev, pairs, bold, True, 0.5, 0)
+    free = claims.labelled_probabilities(score, resampled(score), dev, pairs, claims.Claim(bold, True, 0.5), 0)
     assert 0.95 < free.implied < 0.999  # never more than the labels themselves say
 
 
 def test_one_candidate_gets_the_prior():
     expected = claims.Expected(None, None, "candidates", "few")
-    found = claims.probabilities(np.zeros(1), np.zeros((5, 1)), expected, False, 0.3, 0)
+    found = claims.probabilities(np.zeros(1), np.zeros((5, 1)), claims.Claim(expected, False, 0.3), 0)
     assert (found.probability, found.low, found.high, found.implied) == (0.3, 0.0, 1.0, None)
 
 

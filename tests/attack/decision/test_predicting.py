@@ -199,8 +199,12 @@ def test_copies_of_candidates_in_the_pile_are_found(leaking, labels):
     used, evaluation = truth(said), said.evaluation
     assert said.level == "leak"
     assert evaluation["verdict"]["p"] < evaluation["verdict"]["limit"]
-    assert [row["decision"] for row in said.rows] == np.where(used, "used", "not used").tolist()
-    assert evaluation["decisions"] == {"used": used.sum(), "not used": (~used).sum(), "undetermined": 0}
+    decision = np.array([row["decision"] for row in said.rows])
+    assert set(decision[used]) == {"used"}
+    assert np.mean(decision[~used] == "used") <= recipe().attack.fpr  # as many as may be flagged
+    assert set(decision) == {"used", "not used"}
+    counts = {name: int((decision == name).sum()) for name in ("used", "not used", "undetermined")}
+    assert evaluation["decisions"] == counts
     assert [said.submission[row["id"]] for row in said.rows] == used.astype(int).tolist()
     assert said.column("probability")[used].min() > 0.5 > said.column("probability")[~used].max()
     assert 0.5 < evaluation["expected"]["interval"][0] <= evaluation["expected"]["auc"] <= 1

@@ -64,7 +64,7 @@ def slices(candidates=100, nulls=80, used=0, a_patient=2):
 
 
 def smallest(sides, alike, inflation=NONE):
-    return verdict.smallest_auc(*sides, alike, 0.5, 0, inflation)
+    return verdict.smallest_auc(sides, alike, 0.5, 0, inflation)
 
 
 def test_the_smallest_auc_is_that_of_the_rule_itself():

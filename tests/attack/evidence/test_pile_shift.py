@@ -69,7 +69,7 @@ def test_a_target_outside_widens_the_prediction_interval_by_the_stated_variance(
     rng = np.random.default_rng(0)
     member = rng.random((8, 60)) < 0.5
     score, group = rng.normal(size=(8, 60)) + member, np.arange(60)
-    found = {e: estimate.mean_auc(score, member, group, 40, excess=e) for e in (0.0, 1.0, 3.0)}
+    found = {e: estimate.mean_auc(score, member, group, 40, kinds=estimate.Kinds(excess=e)) for e in (0.0, 1.0, 3.0)}
     assert len({f.auc for f in found.values()}) == len({f.interval for f in found.values()}) == 1
     slope = found[0.0].auc * (1 - found[0.0].auc) / stats.t.ppf(0.975, 7)
     steps = 20**2  # the interval's ends are on the steps of an AUC of 20 + 20
@@ -94,7 +94,7 @@ def test_one_family_says_nothing_of_generators_of_another_kind(monkeypatch):
         return (special.logit(interval[1]) - special.logit(interval[0])) / 2
 
     def found(family):
-        return half(estimate.mean_auc(score, member, group, 4000, family=family).prediction)
+        return half(estimate.mean_auc(score, member, group, 4000, kinds=estimate.Kinds(family)).prediction)
 
     alike, families = np.zeros(8, int), np.repeat([0, 1], 4)
     one, two = found(alike), found(families)
@@ -105,7 +105,10 @@ def test_one_family_says_nothing_of_generators_of_another_kind(monkeypatch):
 
 def test_a_target_outside_widens_it_next_to_one_too():
     member = np.arange(40)[None] % 2 == np.arange(6)[:, None] % 2
-    found = [estimate.mean_auc(member * 1.0, member, np.arange(40), 40, excess=e).prediction for e in (0.0, 8.0)]
+    found = [
+        estimate.mean_auc(member * 1.0, member, np.arange(40), 40, kinds=estimate.Kinds(excess=e)).prediction
+        for e in (0.0, 8.0)
+    ]
     assert found[0][0] > 0.75
     assert found[1][0] < 0.5
     assert found[0][1] == found[1][1] == 1

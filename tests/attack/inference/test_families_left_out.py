@@ -116,7 +116,7 @@ def test_families_that_differ_widen_the_prediction_and_equal_ones_do_not():
     family, group = np.arange(8) // 4, np.arange(40)
 
     def width(s, kinds):
-        low, high = estimate.mean_auc(s, member, group, 40, family=kinds).prediction
+        low, high = estimate.mean_auc(s, member, group, 40, kinds=estimate.Kinds(kinds)).prediction
         return high - low
 
     assert width(unlike, family) > 1.3 * width(unlike, None)  # from 0 to 1: it cannot be wider
