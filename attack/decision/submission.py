@@ -207,8 +207,8 @@ def validate(path: Path | str, edition: str | Format, expected_ids: Collection[s
     `expected_ids` replaces the edition's official ids (a challenge of one's own). 2023 accepts and rejects
     what the organizers' validator does: any order, CRLF, no final newline, blanks around the fields, `+1` and
     `01` pass; a header, a byte order mark, `.png`, `1.0`, blank lines, quotes, `;`, missing or double ids do
-    not. Where no ids are known, those of 2025 must look like its own, and those of `own` may be any. A format that the
-    user chose is compared to the letter: header, extension and labels.
+    not. Where no ids are known, those of 2025 must look like its own, and those of `own` may be any. Header, extension
+    and labels of a format that is not lenient are compared to the letter.
     """
     layout, source = _resolve(edition), Path(path)
     wanted = [tables.normal(name) for name in (layout.official_ids if expected_ids is None else expected_ids)]
@@ -224,11 +224,12 @@ def validate(path: Path | str, edition: str | Format, expected_ids: Collection[s
         if len(row) != 2:
             raise UserError(f"{where}: {_wrong_fields(row, layout.delimiter)}")
         name, label = tables.normal(row[0]), row[1].strip()
-        if line == 1 and layout.open and layout.header is not None:
+        if line == 1 and layout.header is not None and not layout.lenient:
             if (name, label) == layout.header:
                 continue
             wanted_line = _shown(layout.delimiter).join(layout.header)
-            raise UserError(f"{where}: the header {wanted_line} is missing (submission.header)")
+            field = " (submission.header)" if layout.open else ""
+            raise UserError(f"{where}: the header {wanted_line} is missing{field}")
         if line == 1 and label not in layout.labels and _is_header(label):
             if layout.lenient and (name, label) in (layout.header, HEADER_2025):
                 continue
@@ -238,7 +239,7 @@ def validate(path: Path | str, edition: str | Format, expected_ids: Collection[s
         if layout.lenient:
             name = _stem(name)
         elif layout.extension:
-            name = _without(name, layout.extension, where)
+            name = _without(name, layout, where)
         _check_id(where, name, known, layout)
         if name in seen:
             raise UserError(f"{where}: id {name!r} stands on line {seen[name]} already")
@@ -266,11 +267,12 @@ def _is_label(label: str, layout: Format) -> bool:
         return False
 
 
-def _without(name: str, extension: str, where: str) -> str:
+def _without(name: str, layout: Format, where: str) -> str:
     """The id without the extension that the format wants. Raises UserError where it has none."""
-    if not name.endswith(extension):
-        raise UserError(f"{where}: {name!r} lacks the extension {extension} (submission.extension)")
-    return name.removesuffix(extension)
+    if not name.endswith(layout.extension):
+        field = " (submission.extension)" if layout.open else ""
+        raise UserError(f"{where}: {name!r} lacks the extension {layout.extension}{field}")
+    return name.removesuffix(layout.extension)
 
 
 def _shown(delimiter: str) -> str:

@@ -39,18 +39,47 @@ def test_2023_accepts(tmp_path, text):
 def test_an_edition_without_its_format_is_named_at_start(monkeypatch, tmp_path):
     submission.check_formats()
     roles = editions.get("2023").roles
-    with pytest.raises(RuntimeError, match=r"^edition '2031': add its format to FORMATS"):
-        submission.check_formats({"2031": editions.Edition("2031", roles)})
-    monkeypatch.setitem(submission.FORMATS, "2031", submission.Format("2031", delimiter=";"))
-    with pytest.raises(RuntimeError, match=r"^edition '2031': add ; to its `unfit` in shadow/data/editions\.py"):
-        submission.check_formats({"2031": editions.Edition("2031", roles)})
-    monkeypatch.setitem(submission.FORMATS, "2031", submission.Format("2031", pattern="scan_.+"))
-    with pytest.raises(RuntimeError, match=r"^edition '2031': give its format an `example`"):
-        submission.check_formats({"2031": editions.Edition("2031", roles)})
-    monkeypatch.setitem(editions.EDITIONS, "2031", editions.Edition("2031", roles))
-    with pytest.raises(RuntimeError, match=r"^edition '2031'"):
+    with pytest.raises(RuntimeError, match=r"^edition 'new': add its format to FORMATS"):
+        submission.check_formats({"new": editions.Edition("new", roles)})
+    monkeypatch.setitem(submission.FORMATS, "new", submission.Format("new", delimiter=";"))
+    with pytest.raises(RuntimeError, match=r"^edition 'new': add ; to its `unfit` in shadow/data/editions\.py"):
+        submission.check_formats({"new": editions.Edition("new", roles)})
+    monkeypatch.setitem(submission.FORMATS, "new", submission.Format("new", pattern="scan_.+"))
+    with pytest.raises(RuntimeError, match=r"^edition 'new': give its format an `example`"):
+        submission.check_formats({"new": editions.Edition("new", roles)})
+    monkeypatch.setitem(editions.EDITIONS, "new", editions.Edition("new", roles))
+    with pytest.raises(RuntimeError, match=r"^edition 'new'"):
         Run(tmp_path / "run", Config())
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        *submission.FORMATS.values(),
+        submission.Format("new", header=("image", "member"), extension=".png", delimiter=";"),
+        submission.Format("new", header=("image", "member"), quoted=True, delimiter="\t"),
+    ],
+    ids=lambda layout: f"{layout.edition}{layout.delimiter}",
+)
+def test_what_is_written_is_valid(tmp_path, layout):
+    ids = layout.official_ids or [layout.example or "scan 1", "real_unknown_2"]
+    submission.write(tmp_path / "run.csv", ids, [1, 0] * (len(ids) // 2), layout)
+    assert submission.validate(tmp_path / "run.csv", layout) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("scan_1.png;1\n", "line 1: the header image;member is missing$"),
+        ("image,member\nscan_1.png,1\n", "line 1: .*separate them by ';'"),
+        ("image;member\nscan_1;1\n", "line 2: 'scan_1' lacks the extension .png$"),
+    ],
+)
+def test_an_edition_that_fixes_a_header_and_an_extension_is_compared_to_the_letter(tmp_path, text, said):
+    layout = submission.Format("new", header=("image", "member"), extension=".png", delimiter=";")
+    with pytest.raises(UserError, match=said):
+        submission.validate(put(tmp_path, text), layout)
 
 
 def changed(number, line):

@@ -191,7 +191,7 @@ def test_evidence_of_a_pile_that_is_never_embedded_as_a_whole(monkeypatch, kept,
     assert max(asked) == (13 if whole else 7)
     assert len(parts) == 20
     np.testing.assert_array_equal(np.concatenate(list(EmbeddedPile(vectors, parts).parts)), standardised(pile))
-    for name in ("nearest", "ratio", "mosaic", "votes"):
+    for name in SIGNALS:
         sights = [EmbeddedPile(vectors, made) for made in (parts, standardised(pile))]
         found, wanted = (SIGNALS[name].block.measure(embedded) for embedded in sights)
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)

@@ -79,7 +79,7 @@ def draw(seed=1, candidates=5, pile=70, features=9):
     return c, p
 
 
-HERE = ("nearest", "ratio", "mosaic", "votes")
+HERE = tuple(SIGNALS)
 PLAN = layout.plan(("pixels",), HERE)
 
 
