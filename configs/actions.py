@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import flag, inspecting, options
+from shadow.data.editions import SUBSETS
 
 
 def run(settle: bool = True) -> Any:
@@ -16,7 +17,9 @@ def run(settle: bool = True) -> Any:
     if worker.is_worker() or (pack is not None and config.fleet.shadows):
         return worker.Worker(folder, config, pack)
     # the floor above, which a worker has no time to wait for
-    if config.fleet.shadows:
+    if config.data.edition == SUBSETS:
+        from attack.pipeline.attributing import AttributionRun as Kind
+    elif config.fleet.shadows:
         from attack.pipeline import Run as Kind
     else:
         from attack.baselines.alone.run import QuickRun as Kind
@@ -46,14 +49,15 @@ def validate() -> None:
     from shadow.config import Config
 
     path, config, ids = options.given(options.SUBMISSION), options.CONFIG.value, None
+    layout = None
     if options.WORKDIR.value:
         opened = run()
-        config, ids = opened.config, opened.candidate_ids()
+        config, ids, layout = opened.config, opened.candidate_ids(), opened.submission_format()
         if options.is_given("edition") and options.EDITION.value != config.data.edition:
-            config = Config()  # another edition's rules, and not the run's own
+            config, layout = Config(), None  # another edition's rules, and not the run's own
     if options.is_given("edition") or not options.WORKDIR.value:
         config.data.edition = options.EDITION.value
-    print(submission.check(path, submission.of_config(config), ids))
+    print(submission.check(path, layout or submission.of_config(config), ids))
 
 
 def compare() -> None:

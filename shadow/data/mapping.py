@@ -13,12 +13,14 @@ def find_folders(root: Path, edition: str, roles: Sequence[str]) -> dict[str, li
     """The folders of every role below `root`, in the order of `editions.ROLES`.
 
     `roles`: entries "ROLE=GLOB", each glob relative to the root and of one or more folders; empty: the one folder of
-    each role that `editions.find_roles` finds. Raises UserError as that does, and for an entry that is none, a role
-    that the edition has not, a role without an entry, a glob without a folder, and a folder that two roles claim.
+    each role that `editions.find_roles` finds, or its parts. Raises UserError as that does, and for an entry that is
+    none, a role that the edition has not, a role without an entry, a glob without a folder, and a folder that two roles
+    claim.
     """
-    if not roles:
-        return {role: [folder] for role, folder in editions.find_roles(root, edition).items()}
     known = {role.name: role for role in editions.get(edition).roles}
+    if not roles:
+        there = editions.find_roles(root, edition)
+        return {role: editions.parts_in(known[role], folder) for role, folder in there.items()}
     found: dict[str, list[Path]] = {}
     owner: dict[Path, str] = {}
     for entry in roles:

@@ -203,6 +203,10 @@ class Run:
         found = self._manifest()
         return found.id[found.rows("unknown")].tolist()
 
+    def submission_format(self) -> submission.Format:
+        """How its submission is written."""
+        return submission.of_config(self.config)
+
     def _headline(self) -> str:
         evaluation = Evaluation.read(self.folder / "attack" / "evaluation.json")
         said = wording.verdict(evaluation, evaluation.submission.candidates).sentence
