@@ -21,6 +21,7 @@ class AttributionRun(Run):
 
     stages = ATTRIBUTION
     commands = ("plan", "sample", "signals", "predict", "report")
+    scored = False
 
     def fit(self) -> None:
         """Refused: it is a part of `predict`."""

@@ -102,9 +102,9 @@ EDITIONS = {
         Edition(  # whose data: a folder for each subset of real slices, and for what was generated from it
             SUBSETS,
             (
-                Role("generated_dev", r"generated", 0, optional=True, parts=True),
+                Role("generated_dev", r"generated", 0, prefix="generated/", optional=True, parts=True),
                 Role("generated_test", r"generated_unknown", 0, parts=True),
-                Role("reference", r"real", 0, parts=True),
+                Role("reference", r"real", 0, prefix="real/", parts=True),
             ),
         ),
     )

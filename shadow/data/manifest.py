@@ -255,7 +255,7 @@ def _from_rows(root: Path, rows: list[dict[str, Any]]) -> Manifest:
 
 def _checked_id(path: Path, role: editions.Role, edition: str) -> str:
     """The id of an image. Raises UserError where its name leaves none, or one that no submission of it could hold."""
-    prefix = f"{tables.normal(path.parent.name)}/" if role.parts else role.prefix
+    prefix = role.prefix + (f"{tables.normal(path.parent.name)}/" if role.parts else "")
     name = groups.image_id(path.name)
     if not name:
         raise UserError(f"{path}: its name has nothing but blanks before the ending; rename it")

@@ -3,9 +3,10 @@
 The log odds of a subset are weights . z, where z are the standardised signals of the image about that subset, relative
 to their mean over all subsets on the list. So it does not count how near a generator's images lie to real slices at
 all, which is a matter of how long it was trained. All subsets share the weights, which are >= 0 and pulled towards
-equal ones, as those of the membership question (`attack.inference.combiner`). "None of them" is an alternative of its
-own, with a constant in the place of weights . z. It is learned from images whose subset is taken off the list: then none
-of the others made them, and none of the others stands out.
+equal ones, as those of the membership question (`attack.inference.combiner`).
+
+"None of them" is an alternative of its own, with a constant in the place of weights . z. It is learned from images
+whose subset is taken off the list: then none of the others made them, and none of the others stands out.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def fit(values: np.ndarray, made_from: np.ndarray, ridge: float, weight: np.ndar
     """Minimises the mean log loss + ridge / 2 . (variance of the weights . columns) + 1e-3 / 2 . |weights|^2.
 
     values: signals [image, subset, column], higher = nearer to the subset; made_from: int [image]; weight >= 0 [image].
-    Every image counts twice: with all subsets on the list, and at 1 / subsets of the weight with its own taken off, so
-    that "none of them" weighs as much as each subset.
+    Every image counts twice: with all S subsets on the list, and at S / (S^2 - 1) of the weight with its own taken off.
+    Then "none of them" is as likely as each subset where signals say nothing.
     """
     mean, scale = standardisation(values, made_from)
     z = (values - mean) / scale
@@ -71,7 +72,8 @@ def fit(values: np.ndarray, made_from: np.ndarray, ridge: float, weight: np.ndar
     listed = z - z.mean(1, keepdims=True)
     left = z - np.where(off[:, :, None], 0.0, z).sum(1, keepdims=True) / (subsets - 1)
     share = np.ones(images) if weight is None else np.asarray(weight, np.float64)
-    share = share / share.sum() / (1 + 1 / subsets)
+    hidden = subsets / (subsets**2 - 1)
+    share = share / share.sum() / (1 + hidden)
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
         none, weights = theta[0], theta[1:]
@@ -79,11 +81,11 @@ def fit(values: np.ndarray, made_from: np.ndarray, ridge: float, weight: np.ndar
         odds = np.column_stack([listed @ weights, constant])
         rest = np.column_stack([np.where(off, -np.inf, left @ weights), constant])
         total, total_rest = special.logsumexp(odds, axis=1), special.logsumexp(rest, axis=1)
-        loss = share @ (total - odds[rows, own] + (total_rest - none) / subsets)
+        loss = share @ (total - odds[rows, own] + hidden * (total_rest - none))
         slope = np.exp(odds - total[:, None])
         slope[rows, own] -= 1
-        slope_rest = np.exp(rest - total_rest[:, None]) / subsets
-        slope_rest[:, subsets] -= 1 / subsets
+        slope_rest = hidden * np.exp(rest - total_rest[:, None])
+        slope_rest[:, subsets] -= hidden
         apart = weights - weights.mean()
         by_none = share @ (slope[:, subsets] + slope_rest[:, subsets])
         by_weight = np.einsum("i,is,isc->c", share, slope[:, :subsets], listed)

@@ -40,8 +40,8 @@ def worth(found: Attribution) -> str:
     )
     better = "more" if check.gain.value >= 0 else "less"
     return (
-        f"Of {on} {_of(check.accuracy)} are put to the right one of {len(found.subsets)} subsets; chance is "
-        f"{formats.percent(check.chance)}, and the subset of the nearest slice is right for {_of(check.nearest)} "
+        f"Of {on} {_of(check.accuracy)} are put to the right one of {len(found.subsets)} subsets; chance "
+        f"is {formats.percent(round(check.chance, 3))}, and the subset of the nearest slice is right for {_of(check.nearest)} "
         f"({better} by {formats.number(abs(check.gain.value), 3)} [{formats.number(check.gain.low, 3)}, "
         f"{formats.number(check.gain.high, 3)}])."
     )
@@ -68,7 +68,8 @@ def cautions(found: Attribution) -> list[str]:
     if near.outside:
         said.append(
             "The images that are asked about lie farther from all real slices than those of any shadow. Their "
-            "generator copied less than the shadows, or was trained on something else, and probabilities may be too sure."
+            "generator copied less than the shadows, or was trained on something else. The probabilities may be too "
+            "sure."
         )
     for one in found.shared:
         said.append(
