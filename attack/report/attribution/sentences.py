@@ -40,10 +40,10 @@ def worth(found: Attribution) -> str:
     )
     better = "more" if check.gain.value >= 0 else "less"
     return (
-        f"Of {on} {_of(check.accuracy)} are put to the right one of {len(found.subsets)} subsets; chance "
-        f"is {formats.percent(round(check.chance, 3))}, and the subset of the nearest slice is right for {_of(check.nearest)} "
-        f"({better} by {formats.number(abs(check.gain.value), 3)} [{formats.number(check.gain.low, 3)}, "
-        f"{formats.number(check.gain.high, 3)}])."
+        f"Of {on} {_of(check.accuracy)} are put to the right one of {len(found.subsets)} subsets. "
+        f"Chance is {formats.percent(round(check.chance, 3))}, and the subset of the nearest slice is right for "
+        f"{_of(check.nearest)} ({better} by {formats.number(abs(check.gain.value), 3)} "
+        f"[{formats.number(check.gain.low, 3)}, {formats.number(check.gain.high, 3)}])."
     )
 
 

@@ -32,7 +32,7 @@ def test_signals_of_an_image_against_a_loop(flipped):
         for c, (signal, embedding) in enumerate(plan.columns):
             mine = builtin.embed(embedding, image[None])[0].astype(float)
             for s in range(3):
-                own = real[np.flatnonzero(SUBSET == s)]
+                own = real[np.flatnonzero(s == SUBSET)]
                 other = [builtin.embed(embedding, x[None])[0].astype(float) for x in own]
                 if flipped:
                     other += [builtin.embed(embedding, x[None, :, ::-1])[0].astype(float) for x in own]
