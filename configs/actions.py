@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ def run(settle: bool = True) -> Any:
         from attack.pipeline import Run as Kind
     else:
         from attack.baselines.alone.run import QuickRun as Kind
+    if config.data.piles == "apart":
+        from attack.pipeline.piles_apart import RunOfPiles
+
+        Kind = functools.partial(RunOfPiles, Kind)
     return Kind(folder, config, options.EXECUTOR.value, [Path(name) for name in options.REUSE.value], settle)
 
 

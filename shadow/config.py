@@ -23,6 +23,7 @@ class DataConfig:
     root: str = ""  # folder of the challenge; empty: WORKDIR/challenge, made from `challenge.pool`
     edition: str = "2023"  # names of the role folders and the submission format
     roles: tuple[str, ...] = ()  # "ROLE=GLOB" of folders below root, where they have other names than the edition's
+    piles: str = "together"  # several folders of test piles: together (one pile) | apart (a run for each, one fleet)
     resolution: int = 32  # pixels a side at which shadows are trained and signals computed
     patients: str = ""  # csv `file,patient`; empty: patients.csv beside the data if there is one, else clusters
     group_distance: float = 0.5  # near-duplicates: RMS distance of standardised slices, complete linkage
@@ -234,7 +235,7 @@ class Config:
 
 
 _ADDED = (
-    *((DataConfig, "roles"), (Config, "submission"), (AttackConfig, "none")),
+    *((DataConfig, "roles"), (DataConfig, "piles"), (Config, "submission"), (AttackConfig, "none")),
     *((ChallengeConfig, "subsets"), (ChallengeConfig, "subset_slices")),
 )  # fields that older runs lack, and had by their defaults
 _REMOVED = ((AttackConfig, "proxy"),)  # fields that older runs have, and that nothing rests on any more

@@ -18,6 +18,7 @@ from shadow.errors import UserError
 _CHOICES = {
     "denoiser.kind": ("dit", "unet2d"),
     "denoiser.dtype": ("float32", "bfloat16"),
+    "data.piles": ("together", "apart"),
     "membership.unit": ("auto", "image", "group", "mixed"),
     "challenge.split": ("slice", "group"),
     "attack.objective": ("f1", "kappa", "accuracy"),
@@ -220,6 +221,13 @@ def _validate_attack(config: Config) -> None:
     attack = config.attack
     if config.data.edition == "own" and not config.data.root:
         raise UserError("data.edition = 'own': give the folder of your data, --config.data.root=FOLDER")
+    if config.data.piles == "apart" and (config.data.edition == SUBSETS or not config.data.root):
+        why = (
+            "needs the folder of your data, data.root"
+            if not config.data.root
+            else f"{SUBSETS} answers each pile anyway"
+        )
+        raise UserError(f"data.piles = 'apart': {why}; leave it 'together'")
     if config.data.edition == SUBSETS:
         _validate_subsets(config)
     if config.data.edition == "own" and attack.same_generator == "true":

@@ -33,7 +33,8 @@ class Role:
     role needs a sibling folder of that name (two folders `generated` are told apart by it). `count` 0: any number is
     as good. `prefix` is put before the file stem to make an id, where two roles use the same file names. An `optional`
     role may have no folder. `parts`: the folder may hold folders of images in the place of images, each a part of its
-    own (a subset, a pile); the name of an image's folder is then put before its id.
+    own (a subset, a pile); the name of an image's folder is then put before its id. `piles`: the folder may hold
+    folders, too, each a pile that is asked about in a run of its own.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Role:
     prefix: str = ""
     optional: bool = False
     parts: bool = False
+    piles: bool = False
 
     def fits(self, name: str, siblings: list[str]) -> bool:
         return _matches(self.folder, name) and (
@@ -72,7 +74,7 @@ EDITIONS = {
             "2023",
             (
                 Role("generated_dev", r"generated", 500),
-                Role("generated_test", r"generated_\d+", 10_000),
+                Role("generated_test", r"generated_\d+", 10_000, piles=True),
                 Role("not_used", r"not_?used", 80),
                 Role("used", r"used", 80),
                 Role("unknown", r"real_unknown(_\d+)?", 200),
@@ -82,7 +84,7 @@ EDITIONS = {
             "2025",
             (
                 Role("generated_dev", r"generated", 5_000, beside=r"real_(not_?)?used"),
-                Role("generated_test", r"generated", 2_000, beside=r"real_unknown(_\d+)?", prefix="test_"),
+                Role("generated_test", r"generated", 2_000, beside=r"real_unknown(_\d+)?", prefix="test_", piles=True),
                 Role("not_used", r"real_not_?used", 100),
                 Role("used", r"real_used", 100),
                 Role("unknown", r"real_unknown(_\d+)?", 500),
@@ -91,7 +93,7 @@ EDITIONS = {
         Edition(  # data of one's own: of `not_used` it is known, of `reference` nothing is
             "own",
             (
-                Role("generated_test", r"generated", 0, prefix="generated_"),
+                Role("generated_test", r"generated", 0, prefix="generated_", piles=True),
                 Role("not_used", r"not_?used", 0, optional=True),
                 Role("reference", r"reference", 0, optional=True),
                 Role("unknown", r"candidates", 0),
@@ -187,12 +189,12 @@ def _search(root: Path, edition: Edition) -> tuple[dict[str, Path], bool]:
 
 
 def parts_in(role: Role, folder: Path) -> list[Path]:
-    """The folders that hold the images of a role: those in its folder where it has `parts`, else the folder itself.
+    """The folders that hold the images of a role: those in its folder where it has `parts` or `piles`, else itself.
 
     Raises UserError as `images_in`, and where images lie beside the folders of parts.
     """
     folders, files = listing.listing(folder)
-    if not role.parts or not folders:
+    if not (role.parts or role.piles) or not folders:
         return [folder]
     if files:
         raise UserError(f"{folder / files[0]}: lies beside folders of images; move it into one of them")
