@@ -69,7 +69,7 @@ def rows_of(path):
 def test_one_fleet_is_asked_about_every_pile(tiny, data, tmp_path):
     folder = tmp_path / "run"
     asked = (*OWN, f"--config.data.root={data}")
-    assert "needs the folder of your data" in fails(tiny("run", folder, *OWN))
+    assert "the folder of your data" in fails(tiny("run", folder, *OWN))
     result = tiny("run", folder, *asked)
     assert result.returncode == 0, result.stderr
     assert "reuse: 2 packs taken" in result.stdout

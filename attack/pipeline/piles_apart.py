@@ -13,6 +13,7 @@ from shadow import files
 from shadow.config import Config
 from shadow.data import mapping
 from shadow.errors import UserError
+from shadow.validate import validate
 
 TABLE = "piles.csv"
 _COLUMNS = ("score", "probability", "decision")  # of predictions.csv, as far as they are there
@@ -34,6 +35,7 @@ class RunOfPiles:
         reuse: Sequence[Path] = (),
         settle: bool = True,
     ) -> None:
+        validate(config)
         root, self.folder, self.config = Path(config.data.root), folder, config
         if (folder / "config.json").exists():
             raise UserError(f"--workdir={folder} holds a run about one pile; name another folder")
