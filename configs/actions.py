@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,29 @@ def run(settle: bool = True) -> Any:
     folder, config, pack = options.folder(options.WORKDIR), options.CONFIG.value, options.PACK.value
     if worker.is_worker() or (pack is not None and config.fleet.shadows):
         return worker.Worker(folder, config, pack)
-    # the floor above, which a worker has no time to wait for
-    if config.data.edition == SUBSETS:
-        from attack.pipeline.attributing import AttributionRun as Kind
-    elif config.fleet.shadows:
-        from attack.pipeline import Run as Kind
-    else:
-        from attack.baselines.alone.run import QuickRun as Kind
+    kind, reuse = _kind(), [Path(name) for name in options.REUSE.value]
     if config.data.piles == "apart":
         from attack.pipeline.piles_apart import RunOfPiles
 
-        Kind = functools.partial(RunOfPiles, Kind)
-    return Kind(folder, config, options.EXECUTOR.value, [Path(name) for name in options.REUSE.value], settle)
+        return RunOfPiles(kind, folder, config, options.EXECUTOR.value, reuse, settle)
+    return kind(folder, config, options.EXECUTOR.value, reuse, settle)
+
+
+def _kind() -> Any:
+    """The class of runs for the question that the config asks: the floor above, which a worker has no time to wait
+    for."""
+    config = options.CONFIG.value
+    if config.data.edition == SUBSETS:
+        from attack.pipeline.attributing import AttributionRun
+
+        return AttributionRun
+    if config.fleet.shadows:
+        from attack.pipeline import Run
+
+        return Run
+    from attack.baselines.alone.run import QuickRun
+
+    return QuickRun
 
 
 def status() -> None:

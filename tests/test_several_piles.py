@@ -66,7 +66,7 @@ def rows_of(path):
 
 
 @pytest.mark.slow
-def test_one_fleet_is_asked_about_every_pile(tiny, data, tmp_path):
+def test_one_fleet_is_asked_about_every_pile(tiny, launch, data, tmp_path):
     folder = tmp_path / "run"
     asked = (*OWN, f"--config.data.root={data}")
     assert "the folder of your data" in fails(tiny("run", folder, *OWN))
@@ -91,5 +91,5 @@ def test_one_fleet_is_asked_about_every_pile(tiny, data, tmp_path):
     said = tiny("status", folder, *asked).stdout
     assert said.count("6 of 6 steps done") + said.count("5 of 5 steps done") == 2
     assert "name the run of a pile" in fails(tiny("images", folder, *asked, f"--to={tmp_path / 'out'}"))
-    alone = tiny("report", first)
+    alone = launch("report", f"--workdir={first}")  # a run like any other, which keeps its config
     assert alone.returncode == 0, alone.stderr

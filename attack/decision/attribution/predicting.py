@@ -118,7 +118,9 @@ def _labelled(asker: _Asker, subset: np.ndarray) -> Checked | None:
 
 def _write_predictions(workdir: Path, asker: _Asker, asked: Sequence[int]) -> None:
     """Writes predictions.csv with a row for each image of the piles `asked`, and submission.csv."""
-    evidence, rows, ids, labels = asker.evidence, [], [], []
+    evidence, rows = asker.evidence, []
+    ids: list[str] = []
+    labels: list[int] = []
     names = (*evidence.names, subsets.NONE)
     for number in asked:
         pile = evidence.piles[number]
