@@ -1,4 +1,4 @@
-"""The table of stages: what each reads, what it makes, and which function does it.
+"""The tables of stages, one for each question: what each reads, what it makes, and which function does it.
 
 The fleet comes before (`shadow.fleet`): it makes `membership.npy` and the piles of the shadows.
 """
@@ -15,7 +15,7 @@ from attack import results
 from shadow.config import Config
 from shadow.data.manifest import Manifest
 
-DOCUMENTS = ("fit.json", "evaluation.json")  # typed results, see `attack.results`
+DOCUMENTS = ("fit.json", "evaluation.json", "attribution.json")  # typed results, see `attack.results`
 
 
 @dataclass(frozen=True)
@@ -74,5 +74,26 @@ STAGES = (
         reads=("predictions.csv", "attack/evaluation.json", "attack/heldout.npz", "config.json", "sealed/truth.csv"),
         makes=("report.html",),
         function="attack.report.write:write_report",
+    ),
+)
+ATTRIBUTION = (
+    Stage(
+        *("signals", "signals"),
+        reads=("shadows/*/piles/*.npy", "membership.npy"),
+        makes=("signals/by_subset.npz", "signals/names.json"),
+        function="attack.evidence.by_subset:measure",
+    ),
+    Stage(
+        *("predict", "attack"),
+        reads=("signals/by_subset.npz", "signals/names.json"),
+        makes=("predictions.csv", "piles.csv", "submission.csv", "attack/attribution.json"),
+        function="attack.decision.attribution.predicting:predict",
+        one_thread=True,
+    ),
+    Stage(
+        *("report", "attack"),
+        reads=("predictions.csv", "attack/attribution.json", "config.json", "sealed/truth.csv"),
+        makes=("report.html",),
+        function="attack.report.attribution.write:write_report",
     ),
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import flag, inspecting, options
+from shadow.data.editions import SUBSETS
 
 
 def run(settle: bool = True) -> Any:
@@ -15,12 +16,29 @@ def run(settle: bool = True) -> Any:
     folder, config, pack = options.folder(options.WORKDIR), options.CONFIG.value, options.PACK.value
     if worker.is_worker() or (pack is not None and config.fleet.shadows):
         return worker.Worker(folder, config, pack)
-    # the floor above, which a worker has no time to wait for
+    kind, reuse = _kind(), [Path(name) for name in options.REUSE.value]
+    if config.data.piles == "apart":
+        from attack.pipeline.piles_apart import RunOfPiles
+
+        return RunOfPiles(kind, folder, config, options.EXECUTOR.value, reuse, settle)
+    return kind(folder, config, options.EXECUTOR.value, reuse, settle)
+
+
+def _kind() -> Any:
+    """The class of runs for the question that the config asks: the floor above, which a worker has no time to wait
+    for."""
+    config = options.CONFIG.value
+    if config.data.edition == SUBSETS:
+        from attack.pipeline.attributing import AttributionRun
+
+        return AttributionRun
     if config.fleet.shadows:
-        from attack.pipeline import Run as Kind
-    else:
-        from attack.baselines.alone.run import QuickRun as Kind
-    return Kind(folder, config, options.EXECUTOR.value, [Path(name) for name in options.REUSE.value], settle)
+        from attack.pipeline import Run
+
+        return Run
+    from attack.baselines.alone.run import QuickRun
+
+    return QuickRun
 
 
 def status() -> None:
@@ -46,14 +64,15 @@ def validate() -> None:
     from shadow.config import Config
 
     path, config, ids = options.given(options.SUBMISSION), options.CONFIG.value, None
+    layout = None
     if options.WORKDIR.value:
         opened = run()
-        config, ids = opened.config, opened.candidate_ids()
+        config, ids, layout = opened.config, opened.candidate_ids(), opened.submission_format()
         if options.is_given("edition") and options.EDITION.value != config.data.edition:
-            config = Config()  # another edition's rules, and not the run's own
+            config, layout = Config(), None  # another edition's rules, and not the run's own
     if options.is_given("edition") or not options.WORKDIR.value:
         config.data.edition = options.EDITION.value
-    print(submission.check(path, submission.of_config(config), ids))
+    print(submission.check(path, layout or submission.of_config(config), ids))
 
 
 def compare() -> None:

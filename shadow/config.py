@@ -23,6 +23,7 @@ class DataConfig:
     root: str = ""  # folder of the challenge; empty: WORKDIR/challenge, made from `challenge.pool`
     edition: str = "2023"  # names of the role folders and the submission format
     roles: tuple[str, ...] = ()  # "ROLE=GLOB" of folders below root, where they have other names than the edition's
+    piles: str = "together"  # several folders of test piles: together (one pile) | apart (a run for each, one fleet)
     resolution: int = 32  # pixels a side at which shadows are trained and signals computed
     patients: str = ""  # csv `file,patient`; empty: patients.csv beside the data if there is one, else clusters
     group_distance: float = 0.5  # near-duplicates: RMS distance of standardised slices, complete linkage
@@ -144,6 +145,8 @@ class ChallengeConfig:
     test_generated: int = 250
     test_used: int = 30
     test_not_used: int = 30
+    subsets: int = 5  # data.edition = 2025-2: generators, each trained on a subset of its own
+    subset_slices: int = 20  # data.edition = 2025-2: slices of each subset
     denoiser: DenoiserConfig = field(default_factory=lambda: DenoiserConfig(width=128, depth=3))
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=3000, batch_size=16))
     threads: int = 2  # CPU threads of the target's training
@@ -167,6 +170,7 @@ class AttackConfig:
     ridge: float = 1.0  # pull of the logistic weights towards equal weights
     ablation: bool = False  # also measure what each part of the attack is worth: signals, embeddings, number of shadows
     prior: float = 0.5  # probability of membership before looking
+    none: float = 0.1  # data.edition = 2025-2: probability before looking that no subset made an image; 0: one did
     fpr: float = 0.1  # false positive rate of the decision `used`
     redraws: int = 19  # memberships redrawn for the control: two-way AUCs of an answer that means nothing
     bootstrap: int = 100  # resamples of shadows and groups behind probability_low/high
@@ -230,7 +234,10 @@ class Config:
     compare: CompareConfig = field(default_factory=CompareConfig)
 
 
-_ADDED = ((DataConfig, "roles"), (Config, "submission"))  # fields that older runs lack, and had by their defaults
+_ADDED = (
+    *((DataConfig, "roles"), (DataConfig, "piles"), (Config, "submission"), (AttackConfig, "none")),
+    *((ChallengeConfig, "subsets"), (ChallengeConfig, "subset_slices")),
+)  # fields that older runs lack, and had by their defaults
 _REMOVED = ((AttackConfig, "proxy"),)  # fields that older runs have, and that nothing rests on any more
 _ONCE_BOOLS = ((AttackConfig, "same_generator"), (ReportConfig, "gallery"))
 

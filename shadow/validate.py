@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shadow.config import SEEDS, SUPPLIED, Config, DenoiserConfig, FamilyConfig
+from shadow.data.editions import SUBSETS
 from shadow.denoisers import unet2d_config
 from shadow.diffusion import rules
 from shadow.errors import UserError
@@ -17,6 +18,7 @@ from shadow.errors import UserError
 _CHOICES = {
     "denoiser.kind": ("dit", "unet2d"),
     "denoiser.dtype": ("float32", "bfloat16"),
+    "data.piles": ("together", "apart"),
     "membership.unit": ("auto", "image", "group", "mixed"),
     "challenge.split": ("slice", "group"),
     "attack.objective": ("f1", "kappa", "accuracy"),
@@ -198,11 +200,36 @@ def _validate_networks(config: Config) -> None:
             )
 
 
+def _validate_subsets(config: Config) -> None:
+    """Refuses options that have no place in the question whose data images were made from."""
+    edition = f"data.edition = {SUBSETS!r}"
+    if not config.fleet.shadows:
+        raise UserError(f"fleet.shadows = 0: {edition} needs shadows, two or more of each subset")
+    if config.membership.candidates:
+        raise UserError(f"membership.candidates: {edition} has no candidates; leave it false")
+    if config.attack.embeddings_from or not config.attack.embeddings:
+        raise UserError(f"attack.embeddings_from: {edition} takes attack.embeddings alone; name one there")
+    if not 0 <= config.attack.none < 1:
+        raise UserError(f"attack.none = {config.attack.none}: must be 0 or more, and below 1")
+    for name, least in (("subsets", 2), ("subset_slices", 2)):
+        if getattr(config.challenge, name) < least:
+            raise UserError(f"challenge.{name} = {getattr(config.challenge, name)}: use {least} or more")
+
+
 def _validate_attack(config: Config) -> None:
     """Refuses attacks that do not fit the data or the fleet, or contradict themselves."""
     attack = config.attack
     if config.data.edition == "own" and not config.data.root:
         raise UserError("data.edition = 'own': give the folder of your data, --config.data.root=FOLDER")
+    if config.data.piles == "apart" and (config.data.edition == SUBSETS or not config.data.root):
+        why = (
+            "needs the folder of your data, data.root"
+            if not config.data.root
+            else f"{SUBSETS} answers each pile anyway"
+        )
+        raise UserError(f"data.piles = 'apart': {why}; leave it 'together'")
+    if config.data.edition == SUBSETS:
+        _validate_subsets(config)
     if config.data.edition == "own" and attack.same_generator == "true":
         raise UserError(
             "attack.same_generator: data.edition = 'own' has no dev pile and no used slices; leave it false, or use "

@@ -43,6 +43,10 @@ _NAMED = 6  # changed fields that an error names
 _SINCE: dict[str, Any] = {
     "fleet.families": [],
     "membership.candidates": False,
+    "data.piles": "together",
+    "attack.none": 0.1,
+    "challenge.subsets": 5,
+    "challenge.subset_slices": 20,
     "submission.header": [],
     "submission.extension": "",
     "submission.delimiter": ",",

@@ -119,7 +119,7 @@ def _piles(workdir: Path, manifest: Manifest, config: Config, shadows: Sequence[
     for step in fleet.pile_steps(config):
         for k in shadows:
             for n in sorted(set(sizes.values())):
-                read = functools.partial(_of_shadow, workdir, k, step, n)
+                read = functools.partial(of_shadow, workdir, k, step, n)
                 found.append(Pile(pile_name(k, step, n), k, step, n, read, n, read))
     for role, seen in seen_of(manifest, config).items():
         read, whole = (functools.partial(pile_of_target, manifest, config, role, n) for n in (sizes[role], seen))
@@ -138,7 +138,8 @@ def pile_of_target(manifest: Manifest, config: Config, role: str, count: int) ->
     return manifest.images_at(ids, side)
 
 
-def _of_shadow(workdir: Path, shadow: int, step: int, count: int) -> np.ndarray:
+def of_shadow(workdir: Path, shadow: int, step: int, count: int) -> np.ndarray:
+    """The first `count` images of a shadow's pile of a step, uint8 [image, side, side]."""
     return piles.open_pile(piles.pile_path(fleet.shadow_folder(workdir, shadow), step))[:count]
 
 

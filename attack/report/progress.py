@@ -32,13 +32,13 @@ def progress(steps: Sequence[Step]) -> str:
     return f"{'progress':10} {len(steps) - len(todo)} of {len(steps)} steps done{following}"
 
 
-def following(folder: Path, steps: Sequence[Step], flags: str) -> list[str]:
-    """Says what to do next; flags: those that the next command is to have."""
+def following(folder: Path, steps: Sequence[Step], flags: str, scored: bool = True) -> list[str]:
+    """Says what to do next; flags: those that the next command is to have; scored: `score` knows such predictions."""
     if not all(step.done for step in steps):
         return [f"{'next':10} python launch.py run {flags}"]
     lines = [f"{'next':10} open {folder / 'report.html'} in a browser"]
     truth = folder / "challenge" / "sealed" / "truth.csv"
-    if truth.exists():
+    if scored and truth.exists():
         files = f"--predictions={folder / 'predictions.csv'}", f"--truth={truth}"
         lines.append(f"{'then':10} python launch.py score {shlex.join(files)}")
     return lines

@@ -35,13 +35,20 @@ def phantom_pool(config: ChallengeConfig) -> Pool:
     roles = [config.dev_used, config.test_used, config.dev_not_used, config.test_not_used]
     if config.split != "group":  # else each role needs whole patients
         roles = [sum(roles)]
-    patients = range(sum(-(-role // count) for role in roles))
+    return phantoms(config, sum(-(-role // count) for role in roles))
+
+
+def phantoms(config: ChallengeConfig, patients: int) -> Pool:
+    """The first `patients` phantom patients of the population `challenge.seed`."""
+    count = config.slices_a_patient
     rng = keys.generator(config.seed, "challenge/heights")
-    start = rng.uniform(0.05, 0.55, len(patients))
+    start = rng.uniform(0.05, 0.55, patients)
     positions = start[:, None] + np.linspace(0, 0.4, count)[None]
-    images = phantom.slices(config.seed, list(patients), positions)
-    names = [f"patient {p} slice {s}" for p in patients for s in range(count)]
-    return Pool(images.reshape(-1, *images.shape[2:]), [f"p{p:04d}" for p in patients for _ in range(count)], names)
+    images = phantom.slices(config.seed, range(patients), positions)
+    names = [f"patient {p} slice {s}" for p in range(patients) for s in range(count)]
+    return Pool(
+        images.reshape(-1, *images.shape[2:]), [f"p{p:04d}" for p in range(patients) for _ in range(count)], names
+    )
 
 
 def split_pool(pool: Pool, config: ChallengeConfig) -> dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ GENERATED = ("generated_dev", "generated_test")
 DEV = ("used", "not_used", "reference")  # shadows are trained on them; of a reference slice no label is known
 REAL = (*DEV, "unknown")
 LABELS = {"used": 1, "not_used": 0}
+SUBSETS = "2025-2"  # the edition that asks from which subset of real slices images were generated (sub-task 2 of 2025)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Role:
     `folder` and `beside` are regular expressions for a whole folder name, whatever its case. `beside`: the
     role needs a sibling folder of that name (two folders `generated` are told apart by it). `count` 0: any number is
     as good. `prefix` is put before the file stem to make an id, where two roles use the same file names. An `optional`
-    role may have no folder.
+    role may have no folder. `parts`: the folder may hold folders of images in the place of images, each a part of its
+    own (a subset, a pile); the name of an image's folder is then put before its id. `piles`: the folder may hold
+    folders, too, each a pile that is asked about in a run of its own.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Role:
     beside: str = ""
     prefix: str = ""
     optional: bool = False
+    parts: bool = False
+    piles: bool = False
 
     def fits(self, name: str, siblings: list[str]) -> bool:
         return _matches(self.folder, name) and (
@@ -69,7 +74,7 @@ EDITIONS = {
             "2023",
             (
                 Role("generated_dev", r"generated", 500),
-                Role("generated_test", r"generated_\d+", 10_000),
+                Role("generated_test", r"generated_\d+", 10_000, piles=True),
                 Role("not_used", r"not_?used", 80),
                 Role("used", r"used", 80),
                 Role("unknown", r"real_unknown(_\d+)?", 200),
@@ -79,7 +84,7 @@ EDITIONS = {
             "2025",
             (
                 Role("generated_dev", r"generated", 5_000, beside=r"real_(not_?)?used"),
-                Role("generated_test", r"generated", 2_000, beside=r"real_unknown(_\d+)?", prefix="test_"),
+                Role("generated_test", r"generated", 2_000, beside=r"real_unknown(_\d+)?", prefix="test_", piles=True),
                 Role("not_used", r"real_not_?used", 100),
                 Role("used", r"real_used", 100),
                 Role("unknown", r"real_unknown(_\d+)?", 500),
@@ -88,13 +93,21 @@ EDITIONS = {
         Edition(  # data of one's own: of `not_used` it is known, of `reference` nothing is
             "own",
             (
-                Role("generated_test", r"generated", 0, prefix="generated_"),
+                Role("generated_test", r"generated", 0, prefix="generated_", piles=True),
                 Role("not_used", r"not_?used", 0, optional=True),
                 Role("reference", r"reference", 0, optional=True),
                 Role("unknown", r"candidates", 0),
             ),
             refused=r"(real_)?used",
             unfit="",
+        ),
+        Edition(  # whose data: a folder for each subset of real slices, and for what was generated from it
+            SUBSETS,
+            (
+                Role("generated_dev", r"generated", 0, prefix="generated/", optional=True, parts=True),
+                Role("generated_test", r"generated_unknown", 0, parts=True),
+                Role("reference", r"real", 0, prefix="real/", parts=True),
+            ),
         ),
     )
 }
@@ -127,7 +140,7 @@ def find_roles(root: Path | str, edition: str) -> dict[str, Path]:
                 f"no folder for the role {role.name}: edition {edition} needs a folder named {role.wanted()} "
                 f"below data.root={root}{hint if others else ''}"
             )
-        count = len(images_in(found[role.name]))
+        count = sum(len(images_in(folder)) for folder in parts_in(role, found[role.name]))
         if role.count and count != role.count and not ours:
             logging.warning(
                 "%s holds %d images; edition %s has %d of the role %s",
@@ -173,6 +186,19 @@ def _search(root: Path, edition: Edition) -> tuple[dict[str, Path], bool]:
                 )
             found[role.name] = parent / name
     return {name: _innermost(folder, root, edition) for name, folder in found.items()}, ours
+
+
+def parts_in(role: Role, folder: Path) -> list[Path]:
+    """The folders that hold the images of a role: those in its folder where it has `parts` or `piles`, else itself.
+
+    Raises UserError as `images_in`, and where images lie beside the folders of parts.
+    """
+    folders, files = listing.listing(folder)
+    if not (role.parts or role.piles) or not folders:
+        return [folder]
+    if files:
+        raise UserError(f"{folder / files[0]}: lies beside folders of images; move it into one of them")
+    return [folder / name for name in folders]
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -33,10 +33,17 @@ def image_id(name: str) -> str:
     return name
 
 
+def _file_id(name: str, folders: bool) -> str:
+    """`image_id` of a file, with the name of its folder and a slash before it where ids have those."""
+    above = PurePosixPath(name.replace("\\", "/")).parent.name if folders else ""
+    return f"{tables.normal(above)}/{image_id(name)}" if above else image_id(name)
+
+
 def patients_from_csv(path: Path, names: Sequence[str]) -> dict[str, str]:
     """The patient of every image id in `names`, from a csv with columns `file,patient` (others are ignored).
 
-    `file` may carry a folder and `.png`; files that are not among `names` are passed over. Raises UserError
+    `file` may carry a folder and `.png`, and must carry its folder where the ids do ("t1/real_7"); files that are not
+    among `names` are passed over. Raises UserError
     if the csv cannot be read, lacks a column or a patient, names a file twice, or leaves out one of `names`.
     """
     lines = tables.read(path)
@@ -44,7 +51,8 @@ def patients_from_csv(path: Path, names: Sequence[str]) -> dict[str, str]:
     if header.count("file") != 1 or header.count("patient") != 1:
         raise UserError(f"{path}: the first line must be the header file,patient{tables.separator_hint(header)}")
     place = header.index("file"), header.index("patient")
-    wanted = {image_id(name): name for name in names}  # ids of a manifest of before names had one form
+    folders = any("/" in name for name in names)
+    wanted = {_file_id(name, folders): name for name in names}  # ids of a manifest of before names had one form
     patients: dict[str, str] = {}
     for line in lines:
         if not line.fields:
@@ -55,7 +63,7 @@ def patients_from_csv(path: Path, names: Sequence[str]) -> dict[str, str]:
                 "around a name with a comma"
             )
         file, patient = (line.fields[column] if column < len(line.fields) else "" for column in place)
-        name = wanted.get(image_id(file))
+        name = wanted.get(_file_id(file, folders))
         if name is None:
             continue
         if not patient:

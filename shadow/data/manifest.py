@@ -163,12 +163,12 @@ def build(
     """
     root = Path(root)
     folders = mapping.find_folders(root, edition, mapped)
-    prefixes = {role.name: role.prefix for role in editions.get(edition).roles}
+    known_roles = {role.name: role for role in editions.get(edition).roles}
     rows: list[dict[str, Any]] = []
     known: dict[str, Path] = {}
     for role in folders:
         for path in [path for folder in folders[role] for path in editions.images_in(folder)]:
-            name = _checked_id(path, role, edition, prefixes[role])
+            name = _checked_id(path, known_roles[role], edition)
             if name in known:
                 raise UserError(f"{known[name]} and {path} have the same id {name}; rename one of them")
             known[name] = path
@@ -253,13 +253,15 @@ def _from_rows(root: Path, rows: list[dict[str, Any]]) -> Manifest:
     return Manifest(root, **columns)
 
 
-def _checked_id(path: Path, role: str, edition: str, prefix: str) -> str:
+def _checked_id(path: Path, role: editions.Role, edition: str) -> str:
     """The id of an image. Raises UserError where its name leaves none, or one that no submission of it could hold."""
+    prefix = role.prefix + (f"{tables.normal(path.parent.name)}/" if role.parts else "")
     name = groups.image_id(path.name)
     if not name:
         raise UserError(f"{path}: its name has nothing but blanks before the ending; rename it")
     mark = next((mark for mark in editions.get(edition).unfit if mark in name), None)
-    if role == "unknown" and mark:
+    asked = "generated_test" if edition == editions.SUBSETS else "unknown"  # what submissions have lines about
+    if role.name == asked and mark:
         raise UserError(f"{path}: a submission of edition {edition} cannot hold the {mark} in its name; rename it")
     return prefix + name
 

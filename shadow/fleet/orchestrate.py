@@ -15,18 +15,17 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from absl import logging
 
 from shadow import files
-from shadow.config import Config, DenoiserConfig, MembershipConfig
+from shadow.config import Config, DenoiserConfig
 from shadow.data import manifest as manifests
 from shadow.denoisers.build import build
 from shadow.errors import UserError
-from shadow.fleet import autotune, compile_cache, families, local, progress, reuse, slurm, worker
+from shadow.fleet import autotune, compile_cache, families, local, members, progress, reuse, slurm, worker
 from shadow.fleet import plan as plans
 from shadow.fleet.packs import Fleet, read_membership
 from shadow.fleet.plan import Plan, dev_ids, pile_steps, pool_ids
-from shadow.training import checkpoint, membership
+from shadow.training import checkpoint
 
 EXECUTORS = ("local", "slurm")
 _COPIES = 4  # of the parameters in a checkpoint: themselves, their average, and two moments of Adam
@@ -47,7 +46,7 @@ def plan(workdir: Path, data_root: Path, config: Config) -> None:
         Fleet(workdir, data_root, config).check_members()
         if old.shadows >= config.fleet.shadows:
             return
-        drawn = _draw(found, config, plans.with_unit(old.unit, config))
+        drawn = members.draw(found, config, plans.with_unit(old.unit, config))
         before = read_membership(workdir / "membership.npy", old.shadows, len(pool_ids(found, config)))
         if not np.array_equal(drawn[: old.shadows], before):
             raise UserError(f"{workdir / 'membership.npy'} is not what its seed draws; use a new workdir")
@@ -60,49 +59,13 @@ def plan(workdir: Path, data_root: Path, config: Config) -> None:
                 f"{data_root}: no real slices but candidates: add a folder 'not_used' or 'reference', or do without "
                 "shadows (--config.fleet.shadows=0)"
             )
-        choice = _choose_unit(found, config)
-        settled = plans.with_unit(choice, config)
-        # slices of which some are no candidates: the units of the target's pile are theirs
-        membership.checked_units(_groups(found, dev_ids(found)), settled, config.seed)
-        print(unit_line(choice, config), flush=True)
-        if choice.warning:
-            logging.warning("%s", choice.warning)
+        choice, settled = members.settled_unit(found, config)
+        drawn = members.draw(found, config, settled)
         found.write(workdir / "manifest.csv")
-        drawn = _draw(found, config, settled)
-        membership.warn_of_large_units(_groups(found, pool_ids(found, config)), settled, config.seed)
         layout = _layout(workdir, config, len(pool_ids(found, config)))
         grown = plans.make_plan(config, found, drawn, *layout, choice)
     files.write_array(workdir / "membership.npy", drawn)
     grown.write(path)
-
-
-def _groups(manifest: manifests.Manifest, names: Sequence[str]) -> list[str]:
-    group = dict(zip(manifest.id.tolist(), manifest.group.tolist(), strict=True))
-    return [str(group[name]) for name in names]
-
-
-def _choose_unit(manifest: manifests.Manifest, config: Config) -> membership.UnitChoice:
-    dev, test = dev_ids(manifest), manifest.id[manifest.rows("unknown")].tolist()
-    label = dict(zip(manifest.id.tolist(), manifest.label.tolist(), strict=True))
-    return membership.choose_unit(
-        _groups(manifest, dev),
-        _groups(manifest, test),
-        np.array([label[name] for name in dev]),
-        config.membership.unit,
-        config.membership.candidates,
-        config.seed,
-    )
-
-
-def unit_line(choice: membership.UnitChoice | None, config: Config) -> str:
-    """Says which unit of membership a plan has, and why; None stands for a plan of before that was written down."""
-    if choice is None:
-        return f"membership.unit = {plans.with_unit(None, config).unit}"
-    return f"membership.unit = {choice.unit}: {choice.why}"
-
-
-def _draw(manifest: manifests.Manifest, config: Config, settled: MembershipConfig) -> np.ndarray:
-    return membership.draw(_groups(manifest, pool_ids(manifest, config)), config.fleet.shadows, settled, config.seed)
 
 
 def _layout(workdir: Path, config: Config, images: int) -> tuple[int, int, int]:
@@ -280,7 +243,7 @@ def describe(workdir: Path, data_root: Path, config: Config) -> list[str]:
     queued = slurm.states(workdir)
     lines = [
         f"plan       done ({_shape(fleet.plan)})",
-        f"unit       {unit_line(fleet.plan.unit, config)}",
+        f"unit       {members.unit_line(fleet.plan.unit, config)}",
         f"packs      {progress.counts(states, 'packs')}",
     ]
     for pack, state in enumerate(states):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shadow import workdir
 from shadow.config import Config
-from shadow.data import challenge
+from shadow.data import challenge, editions, subset_challenge
 from shadow.errors import UserError
 from shadow.fleet import compile_cache, local, progress
 from shadow.fleet.local import is_worker
@@ -79,5 +79,7 @@ class Worker:
         report = progress.Reporter(self.folder / ".challenge.json")
         busy = f"{self.folder} is being worked on by another process"
         with patient_lock(self.folder / ".challenge.lock", busy), compile_cache.cache(self.folder):
-            challenge.make(self.folder, self.config, report.stage, stopping)
+            whose = self.config.data.edition == editions.SUBSETS
+            make = subset_challenge.make if whose else challenge.make
+            make(self.folder, self.config, report.stage, stopping)
             report.end()

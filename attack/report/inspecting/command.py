@@ -26,6 +26,10 @@ def inspect(config: Config, given: Mapping[str, object], workdir: Path | None, o
         private = True
     if not config.data.root:
         raise UserError("data.root is missing: name the folder with --config.data.root=DIR")
+    if config.data.piles == "apart":
+        raise UserError(
+            "data.piles = 'apart': a page is about one pile; name it in data.roles, and leave data.piles out"
+        )
     path = out or (workdir or Path()) / PAGE
     if path.is_dir():
         raise UserError(f"--out={path} is a folder: name the file to write")

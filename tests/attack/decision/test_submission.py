@@ -227,3 +227,29 @@ def test_2025_refuses_what_no_reader_of_it_would_take(tmp_path, text, said):
 def test_a_challenge_of_ones_own_is_pointed_to_its_run(tmp_path):
     with pytest.raises(UserError, match=r"3 of 200 ids, 'real_unknown_0004' is missing; --workdir=RUN"):
         submission.validate(put(tmp_path, "\n".join(GOOD[:3])), "2023")
+
+
+def test_a_submission_about_subsets_names_one_for_every_image(tmp_path):
+    path, config = tmp_path / "submission.csv", Config()
+    config.data.edition = "2025-2"
+    layout = submission.of_subsets(config, ("north", "south"))
+    ids = submission.ids_of_piles([f"generated_unknown/generated_{i}" for i in (1, 2, 10)])
+    submission.write(path, ids, [1, 0, 1], layout)
+    lines = ["image_path,predicted_class", "generated_1.png,south", "generated_2.png,north", "generated_10.png,south"]
+    assert path.read_text().splitlines() == lines
+    assert submission.validate(path, layout, ids) == 3
+    for wrong, why in (
+        ("generated_1.png,t1", "wrong label 't1', it must be one of north, south"),
+        ("generated_3.png,north", "'generated_3' is not in the test set"),
+        ("generated_2.png,north", "stands on line 3"),
+    ):
+        path.write_text("\n".join([*lines[:1], "generated_10.png,south", "generated_2.png,north", wrong]))
+        with pytest.raises(UserError, match=why):
+            submission.validate(path, layout, ids)
+    path.write_text("\n".join(lines[1:]).replace(".png", ""))  # without a header and endings, as others wrote theirs
+    assert submission.validate(path, layout, ids) == 3
+
+
+def test_piles_stay_in_the_ids_where_there_are_several():
+    assert submission.ids_of_piles(["a/1", "b/1"]) == ["a/1", "b/1"]
+    assert submission.ids_of_piles(["a/1", "a/2"]) == ["1", "2"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from attack.baselines.alone.run import QuickRun
-from attack.decision import submission
+from attack.decision import submission, submission_formats
 from attack.pipeline import Run
 from configs import baselines
 from shadow.config import Config
@@ -78,7 +78,7 @@ def test_every_format_that_is_taken_is_read_back(tmp_path_factory, delimiter, ex
     submission.write(path, ids, labels, layout)
     assert submission.validate(path, layout, ids) == len(ids)
     assert submission.read_labels(path, layout) == labels
-    mark = submission._DELIMITERS[delimiter]
+    mark = submission_formats.DELIMITERS[delimiter]
     found = list(csv.reader(io.StringIO(path.read_text(), newline=""), delimiter=mark))[int(header) :]
     assert [row[1] for row in found] == [(words[1], words[0])[label] for label in labels]
 

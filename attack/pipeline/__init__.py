@@ -42,6 +42,7 @@ class Run:
 
     stages: tuple[Stage, ...] = STAGES
     commands: tuple[str, ...] = ("plan", "sample", "signals", "fit", "predict", "report")  # of `run`, in order
+    scored: bool = True  # whether `score` knows its predictions
 
     def __init__(
         self,
@@ -117,7 +118,9 @@ class Run:
             print(line)
         steps = [*([] if self.config.data.root else [challenge]), *self._fleet_steps(), *stages]
         print(progress.progress(steps))
-        for line in progress.following(self.folder, steps, flags or shlex.join([f"--workdir={self.folder}"])):
+        for line in progress.following(
+            self.folder, steps, flags or shlex.join([f"--workdir={self.folder}"]), self.scored
+        ):
             print(line)
 
     def _results(self, stage: Stage) -> tuple[Path, ...]:
@@ -202,6 +205,10 @@ class Run:
         """Ids of the candidates, in the order of the manifest."""
         found = self._manifest()
         return found.id[found.rows("unknown")].tolist()
+
+    def submission_format(self) -> submission.Format:
+        """How its submission is written."""
+        return submission.of_config(self.config)
 
     def _headline(self) -> str:
         evaluation = Evaluation.read(self.folder / "attack" / "evaluation.json")

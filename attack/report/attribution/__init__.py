@@ -1,0 +1,1 @@
+"""The page about whose data generated images were made from."""
