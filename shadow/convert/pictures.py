@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 
-from shadow.convert.values import Slice, check_size
+from shadow.convert.values import MOST_PIXELS, Slice, check_size
 from shadow.data import decoding, png
 from shadow.errors import UserError
 
 _KINDS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP"}
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "F")
-_PIXELS = 1 << 26  # of one page, as in PNG files of a run
 
 
 def kind(start: bytes) -> str:
@@ -34,8 +33,8 @@ def read(path: Path, content: bytes) -> Iterator[Slice]:
         content = parts.content
     try:
         with Image.open(io.BytesIO(content), formats=[name]) as image:
-            if image.width * image.height > _PIXELS:
-                raise UserError(f"{path}: {image.width} x {image.height} pixels, more than any slice has")
+            if image.width * image.height > MOST_PIXELS:
+                raise UserError(f"{path}: {image.width} x {image.height} pixels, more than any slice has; save it anew")
             check_size((getattr(image, "n_frames", 1), image.height, image.width), str(path))
             for page in ImageSequence.Iterator(image):
                 yield _page(path, ImageOps.exif_transpose(page), name)

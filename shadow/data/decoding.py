@@ -67,7 +67,9 @@ def decode(content: bytes, path: Path) -> tuple[np.ndarray, str]:
         raise UserError(f"{path}: {_TRANSPARENT}")
     gray = channels[..., 0]
     if (gray != channels[..., 1]).any() or (gray != channels[..., 2]).any():
-        raise ColourError(f"{path}: has colours; slices must be gray")
+        raise ColourError(
+            f"{path}: has colours, slices must be gray; `launch.py convert --colour=luminance` makes them so"
+        )
     return gray.copy(), mode
 
 

@@ -303,9 +303,10 @@ def test_mutated_files_are_read_or_refused(seeds, capfd, kind, data):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            for piece in folders._read(path, bytes(content)):
+            rule = Rule((0, 100), "pad", "luminance")
+            for piece in folders._read(path, bytes(content), rule):
                 if isinstance(piece, Slice):
-                    show(piece, Rule((0, 100), "pad", "luminance"), str(path))
+                    show(piece, rule, str(path))
         except UserError as error:
             assert str(path) in str(error)  # noqa: PT017
     assert capfd.readouterr() == ("", "")
