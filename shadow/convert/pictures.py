@@ -15,6 +15,8 @@ from shadow.errors import UserError
 
 _KINDS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP"}
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "F")
+_DEEP_GRAY = "save it as gray without transparency, or with 8 bits"
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 
 
 def kind(start: bytes) -> str:
@@ -24,20 +26,22 @@ def kind(start: bytes) -> str:
 
 def read(path: Path, content: bytes) -> Iterator[Slice]:
     """Every page of a picture. Raises UserError naming the file where it cannot be read or is transparent."""
-    name = kind(content)
+    name, transparent = kind(content), None
     if name == "PNG":
         parts = png.read(content, path)
         if parts.depth < 16:
             yield _of_png(path, content, parts)
             return
-        content = parts.content
+        if parts.colour != png.GRAY:
+            raise UserError(f"{path}: 16 bits a pixel, with colours or transparency; {_DEEP_GRAY}")
+        content, transparent = parts.content, parts.transparent
     try:
         with Image.open(io.BytesIO(content), formats=[name]) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise UserError(f"{path}: {image.width} x {image.height} pixels, more than any slice has; save it anew")
             check_size((getattr(image, "n_frames", 1), image.height, image.width), str(path))
             for page in ImageSequence.Iterator(image):
-                yield _page(path, ImageOps.exif_transpose(page), name)
+                yield _page(path, page, name, transparent)
     except UserError:
         raise
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
@@ -54,15 +58,23 @@ def _of_png(path: Path, content: bytes, parts: png.Png) -> Slice:
     return Slice(gray, (f"PNG {mode}",))
 
 
-def _page(path: Path, page: Image.Image, name: str) -> Slice:
-    said = (f"{name} {page.mode}",)
+def _page(path: Path, page: Image.Image, name: str, transparent: int | None) -> Slice:
+    """`transparent`: the level that is clear, of 16 bits."""
+    said, tags = (f"{name} {page.mode}",), getattr(page, "tag_v2", {})
+    page = ImageOps.exif_transpose(page)
     if page.mode in _DEEP:
-        return Slice(np.array(page), said)
+        values = np.array(page)
+        if transparent is not None and (values == transparent).any():
+            raise UserError(f"{path}: {decoding.TRANSPARENT}")
+        # Pillow turns white on black round in 8 bits alone
+        return Slice(values, said, inverted=tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
+    if max(np.ravel(tags.get(_BITS, 8))) > 8:  # which Pillow would drop
+        raise UserError(f"{path}: more than 8 bits a pixel in mode {page.mode}; {_DEEP_GRAY}")
     if page.mode in ("L", "1"):
         return Slice(np.array(page.convert("L")), said)
     if page.mode in ("P", "RGB", "RGBA", "LA", "PA", "YCbCr"):
         channels = np.asarray(page.convert("RGBA"))
         if (channels[..., 3] != 255).any():
-            raise UserError(f"{path}: has transparent pixels, whose gray value is anyone's guess; flatten it first")
+            raise UserError(f"{path}: {decoding.TRANSPARENT}")
         return Slice(channels[..., :3].copy(), said)
     raise UserError(f"{path}: a {name} of mode {page.mode} has no rule here; save it as gray PNG")
