@@ -67,23 +67,24 @@ def of_dicom(content: bytes) -> np.ndarray | None:
     """Of 16 bits, uncompressed, that lies as it should."""
     import pydicom
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            data = pydicom.dcmread(io.BytesIO(content))
-            data.decode()
-    except NotImplementedError:  # a damaged type of an element that pixels do not depend on
-        return None
+    names = ("ImageOrientationPatient", "Modality", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns")
     wanted = {"BitsAllocated": 16, "BitsStored": 16, "HighBit": 15, "SamplesPerPixel": 1, "PixelRepresentation": 0}
-    usual = all(data.get(name) == value for name, value in wanted.items())
-    lies = list(data.get("ImageOrientationPatient") or [1, 0, 0, 0, 1, 0]) == [1, 0, 0, 0, 1, 0]
-    plain = data.file_meta.get("TransferSyntaxUID") == "1.2.840.10008.1.2.1" and data.get("Modality") == "CT"
-    if not usual or not lies or not plain or data.get("PhotometricInterpretation") != "MONOCHROME2":
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read = pydicom.dcmread(io.BytesIO(content))
+        try:
+            data = {name: read.get(name) for name in (*names, *wanted, "RescaleSlope", "RescaleIntercept", "PixelData")}
+        except NotImplementedError:  # a damaged type of an element that pixels do not depend on
+            return None
+    usual = all(data[name] == value for name, value in wanted.items())
+    lies = list(data["ImageOrientationPatient"] or [1, 0, 0, 0, 1, 0]) == [1, 0, 0, 0, 1, 0]
+    plain = read.file_meta.get("TransferSyntaxUID") == "1.2.840.10008.1.2.1" and data["Modality"] == "CT"
+    if not usual or not lies or not plain or data["PhotometricInterpretation"] != "MONOCHROME2":
         return None
-    shape = (int(data.get("NumberOfFrames") or 1), data.Rows, data.Columns)
-    values = np.frombuffer(data.PixelData, "<u2")
+    shape = (int(data["NumberOfFrames"] or 1), data["Rows"], data["Columns"])
+    values = np.frombuffer(data["PixelData"], "<u2")
     assert values.size == np.prod(shape), "more or fewer pixels than the header says"
-    slope, intercept = data.get("RescaleSlope"), data.get("RescaleIntercept")
+    slope, intercept = data["RescaleSlope"], data["RescaleIntercept"]
     if slope is None or intercept is None:
         return None
     return windowed(values.reshape(shape) * float(slope) + float(intercept))

@@ -148,7 +148,9 @@ def opened(path: Path, stream: IO[bytes], folder: Path, budget: Budget) -> Itera
                 raise UserError(f"{where}: is there twice; pack the archive again")
             seen.add(member.parts)
             if member.size > (MOST_IN_ALL if suffix(member.parts[-1]) else MOST_BYTES):
-                raise UserError(f"{where}: declares {member.size} bytes, more than any file of slices has; save it anew")
+                raise UserError(
+                    f"{where}: declares {member.size} bytes, more than any file of slices has; save it anew"
+                )
             declared += member.size
             budget.check(declared, where)
         yield Archive(path, tuple(m for m in found if not any(map(listing.is_junk, m.parts))), budget)
@@ -194,7 +196,9 @@ def _chunks(stream: IO[bytes], where: Path, most: int, budget: Budget) -> Iterat
             return
         count += len(chunk)
         if count > most:
-            raise UserError(f"{where}: unpacks to more than {most} bytes, more than any file of slices has; save it anew")
+            raise UserError(
+                f"{where}: unpacks to more than {most} bytes, more than any file of slices has; save it anew"
+            )
         budget.spend(len(chunk), where)
         yield chunk
 

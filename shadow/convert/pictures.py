@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,11 +43,26 @@ def read(path: Path, content: bytes) -> Iterator[Slice]:
                 raise UserError(f"{path}: {image.width} x {image.height} pixels, more than any slice has; save it anew")
             check_size((getattr(image, "n_frames", 1), image.height, image.width), str(path))
             for page in ImageSequence.Iterator(image):
+                with _silent():
+                    page.load()
                 yield _page(path, page, name, transparent)
     except UserError:
         raise
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise UserError(f"{path}: damaged {name} file; copy it again, or save it anew") from error
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Without what libtiff writes to stderr, past Python, of damage that our own line names."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _of_png(path: Path, content: bytes, parts: png.Png) -> Slice:
