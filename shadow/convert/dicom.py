@@ -57,8 +57,10 @@ def read(path: Path, content: bytes) -> Iterator[Slice | LeftOut]:
     if isinstance(found, LeftOut):
         yield found
         return
-    for number, frame in enumerate(found.frames if found else ()):
-        lies = found.planes[min(number, len(found.planes) - 1)] if found and found.planes else None
+    if found is None:
+        return
+    for number, frame in enumerate(found.frames):
+        lies = found.planes[min(number, len(found.planes) - 1)] if found.planes else None
         if lies is not None and lies.name != "axial":
             yield LeftOut(_not_axial(lies))
             continue

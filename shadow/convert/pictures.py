@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image, ImageOps
 
 from shadow.convert.values import MOST_PIXELS, Slice, check_size
 from shadow.data import decoding, png
@@ -38,14 +39,20 @@ def read(path: Path, content: bytes) -> Iterator[Slice]:
             raise UserError(f"{path}: 16 bits a pixel, with colours or transparency; {_DEEP_GRAY}")
         content, transparent = parts.content, parts.transparent
     try:
-        with Image.open(io.BytesIO(content), formats=[name]) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise UserError(f"{path}: {image.width} x {image.height} pixels, more than any slice has; save it anew")
-            check_size((getattr(image, "n_frames", 1), image.height, image.width), str(path))
-            for page in ImageSequence.Iterator(image):
-                with _silent():
-                    page.load()
-                yield _page(path, page, name, transparent)
+        with _heard(name):
+            image = Image.open(io.BytesIO(content), formats=[name])
+            pages = int(getattr(image, "n_frames", 1))
+        with image:
+            for number in range(pages):
+                with _heard(name):
+                    image.seek(number)
+                    if image.width * image.height > MOST_PIXELS:
+                        size = f"{image.width} x {image.height} pixels"
+                        raise UserError(f"{path}: {size}, more than any slice has; save it anew")
+                    check_size((pages, image.height, image.width), str(path))
+                    image.load()
+                    piece = _page(path, image, name, transparent)
+                yield piece
     except UserError:
         raise
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
@@ -53,12 +60,19 @@ def read(path: Path, content: bytes) -> Iterator[Slice]:
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Without what libtiff writes to stderr, past Python, of damage that our own line names."""
+def _heard(name: str) -> Iterator[None]:
+    """Takes warnings of TIFF tags that cannot be read for damage, since they say what the numbers are; all others pass.
+
+    What libtiff writes to stderr, past Python, is not shown: our own line names it.
+    """
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if name == "TIFF":
+                warnings.filterwarnings("error", "Tag |Corrupt EXIF|Truncated|Possibly corrupt")
+            yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
