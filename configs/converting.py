@@ -17,6 +17,9 @@ _SOURCE = flags.DEFINE_string("source", "", "the folder or archive of DICOM, NIf
 _WINDOW = flags.DEFINE_list("window", [], "values that become black and white, LOW,HIGH")
 _SHAPE = flags.DEFINE_enum("shape", "refuse", ["refuse", "pad", "crop"], "what becomes of oblong slices")
 _COLOUR = flags.DEFINE_enum("colour", "refuse", ["refuse", "luminance"], "what becomes of colours")
+_UNREADABLE = flags.DEFINE_enum(
+    "unreadable", "refuse", ["refuse", "leave_out"], "what becomes of files that are images by their names alone"
+)
 _SALT = flags.DEFINE_string("salt", "", "words to hash patients' ids with; else random, and kept nowhere")
 
 
@@ -42,4 +45,4 @@ def rule() -> Rule:
         if not -1e30 < low < high < 1e30:
             raise UserError(f"--window={','.join(_WINDOW.value)}: the first number must be below the second")
         window = low, high
-    return Rule(window, _SHAPE.value, _COLOUR.value, _SALT.value)
+    return Rule(window, _SHAPE.value, _COLOUR.value, _SALT.value, _UNREADABLE.value)

@@ -148,7 +148,9 @@ def opened(path: Path, stream: IO[bytes], folder: Path, budget: Budget) -> Itera
                 raise UserError(f"{where}: is there twice; pack the archive again")
             seen.add(member.parts)
             if member.size > (MOST_IN_ALL if suffix(member.parts[-1]) else MOST_BYTES):
-                raise UserError(f"{where}: declares {member.size} bytes, more than any file of slices has")
+                raise UserError(
+                    f"{where}: declares {member.size} bytes, more than any file of slices has; save it anew"
+                )
             declared += member.size
             budget.check(declared, where)
         yield Archive(path, tuple(m for m in found if not any(map(listing.is_junk, m.parts))), budget)
@@ -194,17 +196,22 @@ def _chunks(stream: IO[bytes], where: Path, most: int, budget: Budget) -> Iterat
             return
         count += len(chunk)
         if count > most:
-            raise UserError(f"{where}: unpacks to more than {most} bytes, more than any file of slices has")
+            raise UserError(
+                f"{where}: unpacks to more than {most} bytes, more than any file of slices has; save it anew"
+            )
         budget.spend(len(chunk), where)
         yield chunk
 
 
-def _parts(path: Path, name: str) -> tuple[str, ...]:
-    """A member's folders and name. Raises UserError where they lead out of the archive, or cannot be names."""
+def _parts(path: Path, name: str, folder: bool) -> tuple[str, ...]:
+    """A member's folders and name. Raises UserError where they lead out of the archive, or cannot be names, and where
+    what is no folder has none."""
     name = name.replace("\\", "/")  # as some programs of Windows write
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if name.startswith("/") or re.match("[A-Za-z]:", name) or ".." in parts:
         raise UserError(f"{path}: the member {name!r} lies outside of the archive; pack the folder again")
+    if not parts and not folder:
+        raise UserError(f"{path}: damaged (a member without a name); copy the archive again")
     for part in parts:
         if flaw := listing.flaw(part):
             raise UserError(f"{path}: the member {name!r} {flaw}; rename it and pack the folder again")
@@ -223,12 +230,12 @@ def _zip_members(path: Path, stream: IO[bytes], budget: Budget, held: contextlib
     found = []
     for entry in entries:
         budget.count(path)
-        parts = _parts(path, entry.filename)
+        parts = _parts(path, entry.filename, entry.filename.endswith("/"))
         where = path.joinpath(*parts)
         _check_kind(where, stat.S_IFMT(entry.external_attr >> 16))
         if entry.flag_bits & 0x41:
             raise UserError(f"{where}: is encrypted; pack it without a password, or unpack it yourself")
-        if entry.is_dir() or not parts:
+        if entry.filename.endswith("/"):
             continue
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # those unpack without measure
             raise UserError(f"{where}: is packed by method {entry.compress_type}; pack it by Deflate, as usual")
@@ -297,13 +304,13 @@ def _tar_members(path: Path, stream: IO[bytes], budget: Budget, held: contextlib
             if entry.size < 0:  # tarfile would go back, and round and round
                 raise ValueError("a size below 0")
         budget.count(path)
-        parts = _parts(path, entry.name)
+        parts = _parts(path, entry.name, entry.isdir())
         where = path.joinpath(*parts)
         if entry.islnk() or entry.issym():
             _check_kind(where, stat.S_IFLNK)
         if entry.issparse() or not (entry.isreg() or entry.isdir()):
             _check_kind(where, stat.S_IFBLK)
-        if entry.isdir() or not parts:
+        if entry.isdir():
             continue
 
         def open_it(entry: tarfile.TarInfo = entry) -> IO[bytes]:

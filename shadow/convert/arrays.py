@@ -38,7 +38,7 @@ def _array(path: Path, content: bytes) -> np.ndarray:
     try:
         if content.startswith(b"\x93NUMPY"):
             _check_header(path, io.BytesIO(content))
-            return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+            return _only(io.BytesIO(content))
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             if len(names) != 1:
@@ -46,11 +46,19 @@ def _array(path: Path, content: bytes) -> np.ndarray:
             with archive.open(names[0]) as stream:
                 _check_header(path, stream)
             with archive.open(names[0]) as stream:
-                return np.lib.format.read_array(stream, allow_pickle=False)
+                return _only(stream)
     except UserError:
         raise
     except Exception as error:  # of a damaged header, a pickle, or an archive that another program packed
         raise UserError(f"{path}: no readable array of numbers ({error}); save it with numpy.save") from error
+
+
+def _only(stream: IO[bytes]) -> np.ndarray:
+    """The array in a stream. Raises ValueError where something follows it: `numpy.save` writes one after the other."""
+    array = np.lib.format.read_array(stream, allow_pickle=False)
+    if stream.read(1):
+        raise ValueError("more follows than its header says; one array a file")
+    return array
 
 
 def _check_header(path: Path, stream: IO[bytes]) -> None:

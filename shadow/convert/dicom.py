@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,16 @@ from shadow.convert.values import LeftOut, Slice, check_size
 from shadow.errors import UserError
 
 LUNG = (-1350.0, 150.0)  # Hounsfield units: centre -600, width 1500
-_MARK = slice(128, 132)  # of a file's bytes
+_MARK, _FIRST = slice(128, 132), slice(132, 136)  # of a file's bytes: its mark, and the first element's tag
+_STANDARD = "1.2.840.10008."  # how the kinds of the standard start; what makers add does not
 _SHOWN_AS_IS = 8  # bits
 _JPEG_2000 = "1.2.840.10008.1.2.4.9"  # how its transfer syntaxes start; all other compressed ones are JPEG's
 _HIGH_THROUGHPUT = "1.2.840.10008.1.2.4.20"
 
 
 def is_dicom(content: bytes) -> bool:
-    return content[_MARK] == b"DICM"
+    """By its mark, or by what follows it where the mark is damaged."""
+    return content[_MARK] == b"DICM" or content[_FIRST] == b"\2\0\0\0"
 
 
 def read(path: Path, content: bytes) -> Iterator[Slice | LeftOut]:
@@ -40,35 +44,23 @@ def read(path: Path, content: bytes) -> Iterator[Slice | LeftOut]:
     if importlib.util.find_spec("pydicom") is None:
         raise UserError(f"{path}: DICOM needs a package: pip install 'shadowprint[dicom]'")
     import pydicom
-    from pydicom import pixels
 
+    pydicom.config.logger.setLevel(logging.CRITICAL + 1)  # it would say on stderr what it warns of, too
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of headers that break small rules, as nearly all do
         try:
-            data = pydicom.dcmread(io.BytesIO(content))
-            if "PixelData" not in data:
-                return
-            planes = _planes(data, path)
-            left_out = _why_left_out(data, planes)
-            if not left_out:
-                check_size((int(data.get("NumberOfFrames") or 1), data.Rows, data.Columns), str(path))
-                stored = pixels.pixel_array(data)
-                colours = data.SamplesPerPixel == 3
-                values = stored if colours else pixels.apply_rescale(stored, data)
-                window = _window(data.get("Modality", ""), data.get("WindowCenter"), data.get("WindowWidth"))
+            found = _stored(pydicom.dcmread(io.BytesIO(content)), path)
         except UserError:
             raise
         except Exception as error:  # a damaged file makes pydicom raise nearly anything
             raise UserError(f"{path}: cannot read this DICOM file: {_reason(error, content)}") from error
-    if left_out:
-        yield LeftOut(left_out)
+    if isinstance(found, LeftOut):
+        yield found
         return
-    said = (f"DICOM {data.get('Modality', '')}".strip(),)
-    if not colours and data.BitsStored == _SHOWN_AS_IS and np.array_equal(values, stored) and values.min() >= 0:
-        values = values.astype(np.uint8)
-    inverted, patient = data.PhotometricInterpretation == "MONOCHROME1", str(data.get("PatientID") or "")
-    for number, frame in enumerate(values if values.ndim == (4 if colours else 3) else values[None]):
-        lies = planes[min(number, len(planes) - 1)] if planes else None
+    if found is None:
+        return
+    for number, frame in enumerate(found.frames):
+        lies = found.planes[min(number, len(found.planes) - 1)] if found.planes else None
         if lies is not None and lies.name != "axial":
             yield LeftOut(_not_axial(lies))
             continue
@@ -76,7 +68,98 @@ def read(path: Path, content: bytes) -> Iterator[Slice | LeftOut]:
         if lies is not None:
             seen = orientation.standard(frame, lies)
             how = "" if seen is frame else "turned to the standard view"
-        yield Slice(np.array(seen), (*said, how) if how else said, window, patient, inverted)
+        said = (*found.said, how) if how else found.said
+        yield Slice(np.array(seen), said, found.window, found.patient, found.inverted)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """frames: [frame, height, width], or [frame, height, width, 3] of colours; the rest as in `Slice`. planes: one a
+    frame, one for all, or none."""
+
+    frames: np.ndarray
+    planes: Sequence[orientation.Plane]
+    window: tuple[float, float] | None
+    patient: str
+    inverted: bool
+    said: tuple[str, ...]
+
+
+def _stored(data: Any, path: Path) -> _Stored | LeftOut | None:
+    """What is read of a file; None where it is of a kind without pixels. Raises UserError, and what pydicom raises."""
+    from pydicom import pixels
+
+    if "PixelData" not in data:
+        _check_none(path, data)
+        return None
+    planes = _planes(data, path)
+    if why := _why_left_out(data, planes):
+        return LeftOut(why)
+    check_size((int(data.get("NumberOfFrames") or 1), data.Rows, data.Columns), str(path))
+    stored = pixels.pixel_array(data)
+    _check_end(path, data)
+    said = f"DICOM {data.get('Modality', '')}".strip()
+    by_palette = data.PhotometricInterpretation == "PALETTE COLOR"
+    if by_palette:
+        stored, said = pixels.apply_color_lut(stored, data), f"{said}, by its palette"
+        stored = (stored >> 8).astype(np.uint8) if stored.dtype == np.uint16 else stored
+    colours = by_palette or data.SamplesPerPixel == 3
+    if colours and stored.dtype != np.uint8:
+        raise UserError(f"{path}: holds colours of {data.BitsStored} bits; export it with 8")
+    frames = stored if stored.ndim == (4 if colours else 3) else stored[None]
+    values = frames if colours else _rescaled(frames, data, path)
+    if not colours and data.BitsStored == _SHOWN_AS_IS and np.array_equal(values, frames) and values.min() >= 0:
+        values = values.astype(np.uint8)
+    return _Stored(
+        values,
+        planes,
+        _window(data.get("Modality", ""), data.get("WindowCenter"), data.get("WindowWidth")),
+        str(data.get("PatientID") or ""),
+        data.PhotometricInterpretation == "MONOCHROME1",
+        (said,),
+    )
+
+
+def _rescaled(frames: np.ndarray, data: Any, path: Path) -> np.ndarray:
+    """Values [frame, height, width] by the slope and intercept of the file, or of each of its frames."""
+    from pydicom import pixels
+
+    shared = _scales(_several(data.get("SharedFunctionalGroupsSequence")))
+    own = _scales(_several(data.get("PerFrameFunctionalGroupsSequence")))
+    if "RescaleSlope" in data or "ModalityLUTSequence" in data or not (shared or own):
+        return pixels.apply_rescale(frames, data)
+    scales = np.array(own or shared * len(frames))
+    if len(scales) != len(frames):
+        raise UserError(f"{path}: {len(scales)} of {len(frames)} frames say what their numbers mean; export it again")
+    return frames * scales[:, 0, None, None] + scales[:, 1, None, None]
+
+
+def _scales(groups: Sequence[Any]) -> list[tuple[float, float]]:
+    """(slope, intercept) of those functional groups that have them."""
+    places = [place for group in groups for place in _several(group.get("PixelValueTransformationSequence"))]
+    return [(float(place.RescaleSlope), float(place.RescaleIntercept)) for place in places]
+
+
+def _check_none(path: Path, data: Any) -> None:
+    """Refuses a file without pixels whose kind has some: pydicom takes one that is cut off for whole."""
+    from pydicom.uid import UID
+
+    kind = UID(str(data.file_meta.get("MediaStorageSOPClassUID") or ""))
+    known = kind.name != str(kind) and "Image Storage" not in kind.name  # a directory, a report, a structure
+    private = kind.is_valid and not kind.startswith(_STANDARD) and data.get("SOPClassUID") == kind
+    if data.get("Rows") or not (known or private):
+        raise UserError(f"{path}: this DICOM file has no pixels, it is cut off or damaged; copy or export it again")
+
+
+def _check_end(path: Path, data: Any) -> None:
+    """Refuses more pixels than the header says, which pydicom takes for padding: they are out of place. Zeros pass."""
+    from pydicom.pixels.utils import get_expected_length
+
+    if data.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    expected = get_expected_length(data)
+    if data.PixelData[expected + expected % 2 :].strip(b"\0"):  # an odd length is filled up by a byte
+        raise UserError(f"{path}: holds more pixels than its header says; export it again")
 
 
 def _why_left_out(data: Any, planes: Sequence[orientation.Plane]) -> str:

@@ -21,6 +21,12 @@ from shadow.convert.values import LeftOut, Rule, Slice, show
 from shadow.errors import UserError
 
 _HEAD = 512  # bytes that tell a file's kind
+_FORMATS = "PNG, JPEG, TIFF, BMP, NPY, NPZ, DICOM or NIfTI"
+# Names by which a file holds images, of a format that is read here or of another: none is passed over in silence.
+_NAMED = (
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".npz", ".dcm", ".dicom", ".ima", ".nii", ".nii.gz"),
+    *(".gif", ".webp", ".jp2", ".j2k", ".heic", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".hdr", ".img"),
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def convert(source: Path, folder: Path, rule: Rule) -> str:
                     ]
         _warn(passed)
         if not written:
-            raise UserError(f"--source={source}: no slice there (PNG, JPEG, TIFF, BMP, NPY, NPZ, DICOM or NIfTI)")
+            raise UserError(f"--source={source}: no slice there ({_FORMATS}){_first(passed)}; name another folder")
         rows = [(w.name, w.source, w.number, w.said, w.sha256) for w in written]
         files.write_csv(part / "conversions.csv", ("file", "source", "slice", "conversion", "sha256"), rows)
         if passed:
@@ -87,6 +93,11 @@ def convert(source: Path, folder: Path, rule: Rule) -> str:
     made = f"{folder}: {len(written)} slices of {len({piece.source for piece in written})} files"
     left = f"; {len(passed)} are left out: left_out.csv" if passed else ""
     return f"{made}, {who}; conversions.csv says what was done to each{left}"
+
+
+def _first(passed: Sequence[_Passed]) -> str:
+    """What was left out first, as a part of a sentence."""
+    return f": {passed[0].path} {passed[0].why}" if passed else ""
 
 
 def _warn(passed: Sequence[_Passed]) -> None:
@@ -102,7 +113,7 @@ def _converted(file: sources.File, part: Path, rule: Rule, salt: str, first: int
     sha, kept = hashlib.sha256(file.content).hexdigest(), _kept(file.folder)
     (part / kept).mkdir(exist_ok=True, parents=True)
     made = 0
-    for number, piece in enumerate(_read(file.path, file.content)):
+    for number, piece in enumerate(_read(file.path, file.content, rule)):
         if isinstance(piece, LeftOut):
             yield piece
             continue
@@ -124,8 +135,11 @@ def _kept(folder: Sequence[str]) -> Path:
     return Path(*folder[:1])
 
 
-def _read(path: Path, content: bytes) -> Iterator[Slice | LeftOut]:
-    """The slices of a file, by its content and not by its name; none of a file of another kind."""
+def _read(path: Path, content: bytes, rule: Rule) -> Iterator[Slice | LeftOut]:
+    """The slices of a file, by its content and not by its name; none of a file of another kind.
+
+    Raises UserError as its reader, and where the name says that it holds images and the content does not.
+    """
     if dicom.is_dicom(content):
         return dicom.read(path, content)
     if pictures.kind(content[:_HEAD]):
@@ -134,9 +148,19 @@ def _read(path: Path, content: bytes) -> Iterator[Slice | LeftOut]:
         return arrays.read(path, content)
     if nifti.is_nifti(content):
         return nifti.read(path, content)
-    if content.startswith((b"PK\3\4", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")):
+    named = path.name.casefold().endswith(_NAMED)
+    if content.startswith((b"PK\3\4", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")) and not named:
         raise UserError(f"{path}: an archive, read here only as {', '.join(archives.SUFFIXES)}; unpack it first")
-    return iter(())
+    if not named:
+        return iter(())
+    if rule.unreadable == "leave_out":
+        return iter((LeftOut("holds no slice that can be read, whatever its name says"),))
+    if path.suffix.casefold() in (".hdr", ".img"):
+        raise UserError(f"{path}: one of a pair .hdr and .img; save the volume as .nii, or move the pair elsewhere")
+    raise UserError(
+        f"{path}: its name says that it holds images, its content is no {_FORMATS}; "
+        "copy or save it again, or leave such files out with --unreadable=leave_out"
+    )
 
 
 def _write_patients(part: Path, written: list[Written]) -> int:

@@ -7,9 +7,11 @@ import hashlib
 import importlib.util
 import io
 import logging
+import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +54,7 @@ def read(path: Path, content: bytes) -> Iterator[Slice]:
         check_size(shape, str(path))
         if len(shape) != 3:
             raise UserError(f"{path}: holds {len(shape)} axes; save each volume alone")
+        _check_end(path, content, stored)
         volume = np.asarray(image.dataobj).reshape(shape)
     except UserError:
         raise
@@ -65,9 +68,16 @@ def read(path: Path, content: bytes) -> Iterator[Slice]:
         yield Slice(np.array(volume[::-1, ::-1, plane].T), (said,), patient=patient)
 
 
+def _check_end(path: Path, content: bytes, stored: Any) -> None:
+    """Refuses more voxels than the header says: it is not of this volume, and all of them are out of place."""
+    size = stored.header.get_data_dtype().itemsize * math.prod(map(int, stored.shape))
+    if content[int(stored.dataobj.offset) + size :].strip(b"\0"):
+        raise UserError(f"{path}: holds more voxels than its header says; copy it again, or save it anew")
+
+
 def _unpacked(path: Path, content: bytes) -> bytes:
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
         unpacked = stream.read(_MOST_BYTES + 1)
     if len(unpacked) > _MOST_BYTES:
-        raise UserError(f"{path}: unpacks to more than any volume holds")
+        raise UserError(f"{path}: unpacks to more than any volume holds; save it anew")
     return unpacked

@@ -9,6 +9,7 @@ import numpy as np
 from shadow.errors import UserError
 
 MOST_VALUES = 1 << 31  # of one file, all slices together: a bigger header is damage, or an attack
+MOST_PIXELS = 1 << 26  # of one slice, as in PNG files of a run
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 
 
@@ -18,12 +19,14 @@ class Rule:
 
     window: the values that become black and white; None: those of the file's kind, where it has a habit. shape: refuse
     | pad | crop of oblong slices. colour: refuse | luminance. salt: words that patients' names are hashed with.
+    unreadable: refuse | leave_out of files that hold images by their names and by their content none that is read here.
     """
 
     window: tuple[float, float] | None = None
     shape: str = "refuse"
     colour: str = "refuse"
     salt: str = ""
+    unreadable: str = "refuse"
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,10 @@ def _squared(gray: np.ndarray, how: str, where: str) -> np.ndarray:
         return gray[top : top + side, left : left + side]
     if how == "pad":
         side = max(height, width)
+        if side * side > MOST_PIXELS:
+            raise UserError(
+                f"{where}: {width} x {height} pixels, too long to be made square; --shape=crop, or save it anew"
+            )
         result = np.zeros((side, side), np.uint8)
         top, left = (side - height) // 2, (side - width) // 2
         result[top : top + height, left : left + width] = gray
@@ -110,4 +117,6 @@ def _squared(gray: np.ndarray, how: str, where: str) -> np.ndarray:
 def check_size(shape: tuple[int, ...], where: str) -> None:
     """Refuses what no file of slices holds, before it is unpacked. Raises UserError."""
     if np.prod([int(side) for side in shape], dtype=object) > MOST_VALUES:
-        raise UserError(f"{where}: {' x '.join(map(str, shape))} values, more than any file of slices has")
+        raise UserError(
+            f"{where}: {' x '.join(map(str, shape))} values, more than any file of slices has; save it anew"
+        )

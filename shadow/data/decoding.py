@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from shadow.data import png
 from shadow.errors import UserError
 
-_TRANSPARENT = "has transparent pixels, whose gray value is anyone's guess; flatten it first"
+TRANSPARENT = "has transparent pixels, whose gray value is anyone's guess; flatten it first"
 _CHUNK_PIXELS = 1 << 24  # of the input, resized at a time
 
 
@@ -59,15 +59,17 @@ def decode(content: bytes, path: Path) -> tuple[np.ndarray, str]:
         raise UserError(f"{path}: damaged PNG file: {error}; copy it again, or save it anew") from error
     if channels is None:
         if png.is_clear(parts, stored):
-            raise UserError(f"{path}: {_TRANSPARENT}")
+            raise UserError(f"{path}: {TRANSPARENT}")
         return stored, mode
     if parts.colour == png.PALETTE and stored.max(initial=0) >= parts.entries:
         raise UserError(f"{path}: damaged PNG file: a pixel has a colour that its palette lacks; save it anew")
     if (channels[..., 3] != 255).any():
-        raise UserError(f"{path}: {_TRANSPARENT}")
+        raise UserError(f"{path}: {TRANSPARENT}")
     gray = channels[..., 0]
     if (gray != channels[..., 1]).any() or (gray != channels[..., 2]).any():
-        raise ColourError(f"{path}: has colours; slices must be gray")
+        raise ColourError(
+            f"{path}: has colours, slices must be gray; `launch.py convert --colour=luminance` makes them so"
+        )
     return gray.copy(), mode
 
 

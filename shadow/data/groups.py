@@ -49,7 +49,9 @@ def patients_from_csv(path: Path, names: Sequence[str]) -> dict[str, str]:
     lines = tables.read(path)
     header = next(lines, tables.Line(1, [])).fields
     if header.count("file") != 1 or header.count("patient") != 1:
-        raise UserError(f"{path}: the first line must be the header file,patient{tables.separator_hint(header)}")
+        raise UserError(
+            f"{path}: the first line must be the header file,patient: write it so{tables.separator_hint(header)}"
+        )
     place = header.index("file"), header.index("patient")
     folders = any("/" in name for name in names)
     wanted = {_file_id(name, folders): name for name in names}  # ids of a manifest of before names had one form
@@ -67,13 +69,15 @@ def patients_from_csv(path: Path, names: Sequence[str]) -> dict[str, str]:
         if name is None:
             continue
         if not patient:
-            raise UserError(f"{path}, line {line.number}: no patient for {name}")
+            raise UserError(f"{path}, line {line.number}: no patient for {name}; give one")
         if name in patients:
-            raise UserError(f"{path}, line {line.number}: {name} is listed twice")
+            raise UserError(f"{path}, line {line.number}: {name} is listed twice; remove one of the lines")
         patients[name] = patient
     missing = [name for name in names if name not in patients]
     if missing:
-        raise UserError(f"{path}: no patient for {len(missing)} of {len(names)} images, the first is {missing[0]}")
+        raise UserError(
+            f"{path}: no patient for {len(missing)} of {len(names)} images, the first is {missing[0]}; add them"
+        )
     return {name: patients[name] for name in names}
 
 

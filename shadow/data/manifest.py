@@ -276,7 +276,7 @@ def _check_sizes(root: Path, rows: list[dict[str, Any]]) -> None:
             if (row["width"], row["height"]) != (width, height):
                 raise UserError(
                     f"{root / row['path']}: {row['width']} x {row['height']} pixels, while the others are "
-                    f"{width} x {height}; all must have one size"
+                    f"{width} x {height}; save all in one size"
                 )
         if width != height:
             raise UserError(f"{root / members[0]['path']}: {width} x {height} pixels; slices must be square")

@@ -7,15 +7,12 @@ real image has its id of the manifest, image i of a pile `PILE/0000i`, with PILE
 from __future__ import annotations
 
 import hashlib
-import lzma
 import os
 import shutil
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 import numpy as np
 from PIL import Image
@@ -25,6 +22,7 @@ from shadow import files, tables
 from shadow.errors import UserError
 
 FIELD = "attack.embeddings_from"
+_SAVE = "save `id` and `vector` again with numpy.savez"
 _AGAIN = "write the images anew with `launch.py images` and embed those"
 _FARTHEST = 1e6  # of a vector, in standard deviations of the dev images: squares of float32 bear it
 
@@ -95,20 +93,25 @@ def read(path: Path, attack_data: AttackData) -> Supplied:
     )
     bad = np.flatnonzero(~np.isfinite(vectors).all(1))
     if len(bad):
-        _refuse(path, f"the vector of {names[bad[0]]} is not finite ({len(bad)} in all)")
+        _refuse(
+            path, f"the vector of {names[bad[0]]} is not finite ({len(bad)} in all); mend the encoder, and embed again"
+        )
     if "sha256" in arrays:
         _check_pixels(path, attack_data, dict(zip(names.tolist(), arrays["sha256"].tolist(), strict=True)))
     known = vectors[[row[name] for name in attack_data.ids[: attack_data.dev]]].astype(np.float64)
     mean = known.mean(0)
     scale = np.sqrt(((known - mean) ** 2).sum(1).mean())
     if not scale > 1e-6 * np.abs(mean).max():  # no more than rounding
-        _refuse(path, "all dev slices have the same vector, which tells nothing")
+        _refuse(path, "all dev slices have the same vector, which tells nothing; use another encoder")
 
     def taken(ids: list[str]) -> np.ndarray:
         found = (vectors[[row[name] for name in ids]] - mean) / scale
         far = np.flatnonzero((np.abs(found) > _FARTHEST).any(1))
         if len(far):
-            _refuse(path, f"the vector of {ids[far[0]]} lies more than {_FARTHEST:.0e} standard deviations away")
+            _refuse(
+                path,
+                f"the vector of {ids[far[0]]} lies more than {_FARTHEST:.0e} standard deviations away; embed it again",
+            )
         return found.astype(np.float32)
 
     return Supplied(taken(list(attack_data.ids)), {p.name: taken(_ids_of(p.name, p.seen)) for p in attack_data.piles})
@@ -121,34 +124,54 @@ def _refuse(path: Path, why: str) -> NoReturn:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of the file, of the right types and shapes."""
     try:
-        with path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                _refuse(path, "holds one array; save `id` and `vector` with numpy.savez")
-            found = {name: archive[name] for name in archive.files}
+        stream = path.open("rb")
     except OSError as error:
         _refuse(path, f"cannot read this file: {error.strerror or error}")
-    except (NotImplementedError, RuntimeError) as error:  # of zipfile, on entries that NumPy did not write
-        _refuse(path, f"was packed by another program ({error}); save it with numpy.savez")
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
-        if "allow_pickle" in str(error):
-            _refuse(path, "is or holds a pickle; save `id` as an array of str and `vector` as one of float32")
-        _refuse(path, f"is no readable NPZ file ({error})")
+    with stream:
+        try:
+            found = _loaded(path, stream)
+        except UserError:
+            raise
+        except (NotImplementedError, RuntimeError) as error:  # of zipfile, on entries that NumPy did not write
+            _refuse(path, f"was packed by another program ({error}); {_SAVE}")
+        except Exception as error:  # a damaged file makes zipfile and NumPy raise nearly anything
+            if "allow_pickle" in str(error):
+                _refuse(path, "is or holds a pickle; save `id` as an array of str and `vector` as one of float32")
+            _refuse(path, f"is no readable NPZ file ({error}); {_SAVE}")
     for name in ("id", "vector"):
         if name not in found:
-            _refuse(path, f"has no array {name!r}")
+            _refuse(path, f"has no array {name!r}; {_SAVE}")
     if extra := sorted(found.keys() - {"id", "vector", "sha256"}):
-        _refuse(path, f"has an array {extra[0]!r}; known are id, vector and sha256")
-    for name in sorted(found.keys() & {"id", "sha256"}):
-        if found[name].ndim != 1 or found[name].dtype.kind != "U":
-            _refuse(path, f"{name} is {found[name].dtype} {found[name].shape}, not str [image]")
-        if len(found[name]) != len(found["vector"]):
-            _refuse(path, f"has {len(found[name])} {name} and {len(found['vector'])} vectors")
+        _refuse(path, f"has an array {extra[0]!r}; known are id, vector and sha256; {_SAVE}")
     vectors = found["vector"]
     if vectors.ndim != 2 or not vectors.shape[1] or vectors.dtype.kind != "f":
-        _refuse(path, f"vector is {vectors.dtype} {vectors.shape}, not float32 [image, feature]")
+        _refuse(path, f"vector is {vectors.dtype} {vectors.shape}, not float32 [image, feature]; {_SAVE}")
+    for name in sorted(found.keys() & {"id", "sha256"}):
+        if found[name].ndim != 1 or found[name].dtype.kind != "U":
+            _refuse(path, f"{name} is {found[name].dtype} {found[name].shape}, not str [image]; {_SAVE}")
+        if len(found[name]) != len(vectors):
+            _refuse(path, f"has {len(found[name])} {name} and {len(vectors)} vectors; {_SAVE}")
     with np.errstate(over="ignore"):  # what float32 does not hold is not finite, and named
         found["vector"] = vectors.astype(np.float32)
+    return found
+
+
+def _loaded(path: Path, stream: IO[bytes]) -> dict[str, np.ndarray]:
+    """All arrays of the file. Raises UserError, and whatever a damaged file makes NumPy raise."""
+    archive = np.load(stream, allow_pickle=False)
+    if isinstance(archive, np.ndarray):
+        _refuse(path, f"holds one array; {_SAVE}")
+    if len(set(archive.files)) < len(archive.files):
+        _refuse(path, f"holds an array twice; {_SAVE}")
+    found = {}
+    for name in archive.files:
+        try:
+            array = archive[name]
+        except MemoryError:  # of a header that is damaged, or of an attack
+            _refuse(path, f"{name} says that it is larger than the memory; {_SAVE}")
+        if not isinstance(array, np.ndarray):
+            _refuse(path, f"{name} is no array; {_SAVE}")
+        found[name] = array
     return found
 
 

@@ -232,6 +232,11 @@ def negative():
     return bytes(header) + bytes(1024)
 
 
+def nameless():
+    """A name that is as long as before, and begins with a zero, where names end."""
+    return zipped({"1.png": png(1), "2.png": png(2)}).replace(b"1.png", b"\0.png")
+
+
 BAD = {
     "leads out": ("zip", zipped({"a/../../1.png": png()}), r"the member 'a/\.\./\.\./1\.png' lies outside"),
     "leads out of windows": ("zip", zipped({"..\\1.png": png()}), r"the member '\.\./1\.png' lies outside"),
@@ -270,6 +275,8 @@ BAD = {
     "negative": ("tar", negative(), "damaged .*a size below 0"),
     "picture": ("zip", zipped({"1.png": png()[:-9]}), r"a\.zip/1\.png: the PNG file is cut off"),
     "in it": ("zip", zipped({"a.tar": b"words"}), r"a\.zip/a\.tar: damaged"),
+    "no name": ("tar", tarred({"": png(), "1.png": png(1)}), r"a\.tar: damaged \(a member without a name\)"),
+    "no name in a zip": ("zip", nameless(), r"a\.zip: damaged \(a member without a name\)"),
     "nothing": ("zip", zipped({}), "no slice there"),
 }
 
