@@ -106,8 +106,8 @@ def text(
 ) -> str:
     """The card, in Markdown with the front matter that the Hub reads.
 
-    kind: the pipeline's class; images: what it draws; call: what it is called with for the images that are drawn here; trained: None of a
-    generator of others.
+    kind: the pipeline's class; images: what it draws; call: what it is called with for the images that are drawn here;
+    trained: None of a generator of others.
     """
     size = images.size
     what = "gray" if images.channels == 1 else f"{images.channels}-channel"

@@ -38,6 +38,7 @@ class DenoiserConfig:
     width: int = 96  # dit: features of a token
     depth: int = 4  # dit: blocks
     heads: int = 4  # dit: attention heads; divides width
+    overlap: bool = False  # dit: a token sees and writes half a patch beyond its own on every side, against seams
     block: int = 1  # unet2d: pixels a side of the blocks that it sees as channels; 8 where slices are 256 x 256
     unet: UNet2DConfig = field(default_factory=UNet2DConfig)  # unet2d
 
@@ -234,7 +235,7 @@ class Config:
 
 _ADDED = (  # fields that older runs lack, and had by their defaults
     *((DataConfig, "roles"), (Config, "submission")),
-    *((DenoiserConfig, "block"), (DiffusionConfig, "min_weight")),
+    *((DenoiserConfig, "block"), (DenoiserConfig, "overlap"), (DiffusionConfig, "min_weight")),
 )
 _REMOVED = ((AttackConfig, "proxy"),)  # fields that older runs have, and that nothing rests on any more
 _ONCE_BOOLS = ((AttackConfig, "same_generator"), (ReportConfig, "gallery"))

@@ -108,6 +108,8 @@ def _validate_denoiser(prefix: str, denoiser: DenoiserConfig, size: int, timeste
     if denoiser.block < 1:
         raise UserError(f"{prefix}.block = {denoiser.block}: must be 1 or more")
     if denoiser.kind == "unet2d":
+        if denoiser.overlap:
+            raise UserError(f"{prefix}.overlap = True: is for {prefix}.kind = 'dit'; leave it False")
         unet2d_config.check(denoiser.unet, f"{prefix}.unet")
         unet2d_config.check_trained(denoiser.unet, f"{prefix}.unet", timesteps)
         halvings, block = len(denoiser.unet.block_out_channels) - 1, denoiser.block
@@ -122,6 +124,7 @@ def _validate_denoiser(prefix: str, denoiser: DenoiserConfig, size: int, timeste
             ("data.resolution", size, f"{prefix}.patch", denoiser.patch),
             (f"{prefix}.width", denoiser.width, f"{prefix}.heads", denoiser.heads),
             (f"{prefix}.width", denoiser.width, "4", 4),
+            (f"{prefix}.patch", denoiser.patch, f"2 ({prefix}.overlap)", 2 if denoiser.overlap else 1),
         ]
     for name, value, by, divisor in divisions:
         if divisor < 1 or value < 1 or value % divisor:

@@ -64,6 +64,7 @@ def build(config: DenoiserConfig, size: int) -> Network:
                 width=config.width,
                 depth=config.depth,
                 heads=config.heads,
+                overlap=config.overlap,
                 rngs=rngs,
             )
         return UNet2D(blocks.inner(config), rngs=rngs)
