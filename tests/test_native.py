@@ -42,4 +42,5 @@ def test_a_run_at_256(tiny, launch, tmp_path):
     small = ("--config.pile.count=2", "--config.pile.batch_size=2", "--config.pile.sampler_steps=2")
     said = launch("import", f"--pipeline={tmp_path / 'out'}", f"--to={tmp_path / 'audit'}", *small)
     assert said.returncode == 0, said.stderr
-    assert [Image.open(path).size for path in sorted((tmp_path / "audit" / "pile").iterdir())] == [(256, 256)] * 2
+    images = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "audit" / "pile").iterdir())]
+    assert [image.shape for image in images] == [(256, 256)] * 2

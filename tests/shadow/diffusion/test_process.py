@@ -171,7 +171,7 @@ def test_weights_of_min_snr_with_a_floor(schedule, kind):
     wanted = [max(0.05, min(s, 5.0)) / (s + 1 if kind == "v" else 1) for s in snr]
     np.testing.assert_allclose(process.weights(fields), wanted, rtol=1e-9)
     assert (process.weights(fields) >= bare).all()
-    if schedule != "linear":
+    if schedule == "cosine":  # 40 of the others' betas leave much signal
         assert process.weights(fields)[-1] > 10 * bare[-1]
 
 
