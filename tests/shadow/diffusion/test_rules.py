@@ -95,6 +95,7 @@ READ = {
     "diffusion.beta_start": (LINEAR, 0.001),
     "diffusion.beta_end": (LINEAR, 0.01),
     "diffusion.weighting": ({}, "min_snr"),
+    "diffusion.min_weight": ({"diffusion_weighting": "min_snr"}, 0.1),
     "pile.eta": ({}, 0.5),
     "pile.set_alpha_to_one": ({}, False),
     "pile.use_clipped_model_output": ({}, False),
