@@ -44,6 +44,16 @@ _PHANTOMS = "\nIts slices are phantoms, which a program drew: no patient is in t
 
 
 @dataclass(frozen=True)
+class Images:
+    """What a generator draws. size: pixels a side; block: pixels a side of the blocks that its network has as channels,
+    1 where it has none."""
+
+    channels: int
+    size: int
+    block: int
+
+
+@dataclass(frozen=True)
 class Training:
     """How a shadow was trained. members: training slices, None where that is not known; averaged: its weights are an
     average over training; phantoms: nobody's slices."""
@@ -88,8 +98,7 @@ def _members(shadow: Path) -> int | None:
 
 def text(
     kind: str,
-    channels: int,
-    size: int,
+    images: Images,
     diffusion: DiffusionConfig,
     pile: PileConfig,
     call: dict[str, int | float | bool],
@@ -97,10 +106,11 @@ def text(
 ) -> str:
     """The card, in Markdown with the front matter that the Hub reads.
 
-    kind: the pipeline's class; call: what it is called with for the images that are drawn here; trained: None of a
-    generator of others.
+    kind: the pipeline's class; images: what it draws; call: what it is called with for the images that are drawn here;
+    trained: None of a generator of others.
     """
-    what = "gray" if channels == 1 else f"{channels}-channel"
+    size = images.size
+    what = "gray" if images.channels == 1 else f"{images.channels}-channel"
     made = "a shadow of shadowprint" if trained else "a generator that shadowprint read and wrote again"
     lines = [
         f"{_HEAD}\n# A generator of {what} images of {size} x {size} pixels",
@@ -108,9 +118,9 @@ def text(
         + (_FOR if trained else "It is made for no diagnosis."),
         _WARNING.format(trained=_OF_SHADOW if trained else _OF_OTHERS)
         + (_PHANTOMS if trained and trained.phantoms else ""),
-        _snippet(kind, call),
+        _snippet(kind, images, call),
         "## How it was trained",
-        _table(_rows(size, diffusion, trained)),
+        _table(_rows(images, diffusion, trained)),
         "## How it draws",
         _table(_drawing(pile, call)),
     ]
@@ -121,18 +131,33 @@ def _table(rows: Iterable[tuple[str, object]]) -> str:
     return "\n".join(f"| {name} | {value} |" for name, value in (("", ""), ("---", "---"), *rows))
 
 
-def _snippet(kind: str, call: dict[str, int | float | bool]) -> str:
+def _snippet(kind: str, images: Images, call: dict[str, int | float | bool]) -> str:
     options = "".join(f", {name}={value}" for name, value in call.items())
+    drawn, said = f"images = pipeline(batch_size=4{options}).images", ""
+    if images.block > 1:
+        side, block, channels = images.size // images.block, images.block, images.channels
+        drawn = (
+            f'blocks = pipeline(batch_size=4{options}, output_type="np").images\n'
+            f"blocks = blocks.reshape(-1, {side}, {side}, {channels}, {block}, {block}).transpose(0, 1, 4, 2, 5, 3)\n"
+            f"images = pipeline.numpy_to_pil(blocks.reshape(-1, {images.size}, {images.size}, {channels}))"
+        )
+        said = (
+            f"The network has blocks of {block} x {block} pixels as channels (`torch.pixel_unshuffle`), so that it "
+            f"works on {side} x {side} places. The pipeline draws such blocks, and the last two lines make pixels of "
+            "them. To read an image, give `pipeline.unet` its `pixel_unshuffle`.\n\n"
+        )
     return (
         "## Open it\n\nIn the folder around this one, named `FOLDER` here:\n\n"
         f'```python\nfrom diffusers import {kind}\n\npipeline = {kind}.from_pretrained("FOLDER")\n'
-        f"images = pipeline(batch_size=4{options}).images\n```\n\n"
+        f"{drawn}\n```\n\n{said}"
         "With these options images are drawn as shadowprint draws them."
     )
 
 
-def _rows(size: int, diffusion: DiffusionConfig, trained: Training | None) -> Iterator[tuple[str, object]]:
-    yield "resolution", f"{size} x {size} pixels"
+def _rows(images: Images, diffusion: DiffusionConfig, trained: Training | None) -> Iterator[tuple[str, object]]:
+    yield "resolution", f"{images.size} x {images.size} pixels"
+    if images.block > 1:
+        yield "blocks that the network has as channels", f"{images.block} x {images.block} pixels"
     if trained is None:
         yield "steps, batch, training slices", "not known here"
     else:
@@ -149,7 +174,8 @@ def _rows(size: int, diffusion: DiffusionConfig, trained: Training | None) -> It
     rescaled = ", rescaled to zero terminal SNR" if diffusion.zero_terminal_snr else ""
     yield "schedule", f"{diffusion.schedule}, {diffusion.timesteps} times{rescaled}"
     if trained is not None:
-        yield "weight of the loss", f"{diffusion.weighting}, at most {diffusion.max_weight:g}"
+        least = f", at least {diffusion.min_weight:g}" if diffusion.min_weight else ""
+        yield "weight of the loss", f"{diffusion.weighting}{least}, at most {diffusion.max_weight:g}"
 
 
 def _drawing(pile: PileConfig, call: dict[str, int | float | bool]) -> Iterator[tuple[str, object]]:

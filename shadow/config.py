@@ -39,6 +39,8 @@ class DenoiserConfig:
     width: int = 96  # dit: features of a token
     depth: int = 4  # dit: blocks
     heads: int = 4  # dit: attention heads; divides width
+    overlap: bool = False  # dit: a token sees and writes half a patch beyond its own on every side, against seams
+    block: int = 1  # unet2d: pixels a side of the blocks that it sees as channels; 8 where slices are 256 x 256
     unet: UNet2DConfig = field(default_factory=UNet2DConfig)  # unet2d
 
 
@@ -53,6 +55,7 @@ class DiffusionConfig:
     zero_terminal_snr: bool = False  # shift and stretch the schedule until the last time holds noise alone
     prediction: str = "sample"  # sample | v | epsilon; "sample" memorises soonest (docs/results.md)
     max_weight: float = 4.0  # cap of the weight of the error of x_0 in the loss; gamma of min-SNR
+    min_weight: float = 0.0  # min_snr: floor of that weight
     weighting: str = "min_snr_plus_1"  # what is capped: min_snr_plus_1 (1 + SNR; SNR for epsilon) | min_snr (SNR)
 
 
@@ -234,10 +237,11 @@ class Config:
     compare: CompareConfig = field(default_factory=CompareConfig)
 
 
-_ADDED = (
+_ADDED = (  # fields that older runs lack, and had by their defaults
     *((DataConfig, "roles"), (DataConfig, "piles"), (Config, "submission"), (AttackConfig, "none")),
     *((ChallengeConfig, "subsets"), (ChallengeConfig, "subset_slices")),
-)  # fields that older runs lack, and had by their defaults
+    *((DenoiserConfig, "block"), (DenoiserConfig, "overlap"), (DiffusionConfig, "min_weight")),
+)
 _REMOVED = ((AttackConfig, "proxy"),)  # fields that older runs have, and that nothing rests on any more
 _ONCE_BOOLS = ((AttackConfig, "same_generator"), (ReportConfig, "gallery"))
 

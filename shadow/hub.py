@@ -3,7 +3,8 @@
 A pipeline folder holds `model_index.json`, `unet/config.json`, `unet/diffusion_pytorch_model.safetensors` and
 `scheduler/scheduler_config.json`; older ones hold the last three beside the first. What is written here opens with
 `diffusers.DDPMPipeline.from_pretrained`, which overlooks the `shadowprint.json` beside: what our sampler does and a
-scheduler's config has no word for. It overlooks `README.md` too, the model card.
+scheduler's config has no word for. It overlooks `README.md` too, the model card. A network on blocks of pixels
+(`denoiser.block`) has them as channels there, and its images are made of them as the card says.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 
 from shadow import astray, card, files, workdir
 from shadow.config import Config, DenoiserConfig, DiffusionConfig, PileConfig, from_dict
-from shadow.denoisers import unet2d_config, weights
+from shadow.denoisers import blocks, unet2d_config, weights
 from shadow.denoisers.build import Network, Params, build
 from shadow.diffusion import dialect, rules
 from shadow.errors import UserError
@@ -58,7 +59,7 @@ class Generator:
     def network(self) -> Network:
         """Its two functions."""
         levels = len(self.denoiser.unet.block_out_channels) if self.denoiser.kind == "unet2d" else 1
-        return build(self.denoiser, self.size or 2 ** (levels - 1))
+        return build(self.denoiser, self.size or self.denoiser.block * 2 ** (levels - 1))
 
 
 def load_denoiser(folder: Path | str) -> Callable[..., jax.Array]:
@@ -199,8 +200,8 @@ def read_config(folder: Path | str) -> Generator:
     halvings = len(config.block_out_channels) - 1
     if size is not None and size % 2**halvings:
         raise UserError(f"{path}: sample_size = {size} cannot be halved {halvings} times, as block_out_channels ask")
-    denoiser = DenoiserConfig(kind="unet2d", unet=config)
-    return Generator(folder.resolve().name, denoiser, size or 0, {}, diffusion, pile, tuple(notes))
+    denoiser = blocks.outer(config, content, str(path))
+    return Generator(folder.resolve().name, denoiser, (size or 0) * denoiser.block, {}, diffusion, pile, tuple(notes))
 
 
 def read_pipeline(folder: Path) -> Generator:
@@ -359,6 +360,9 @@ def export(reference: str, run: Path | None, folder: Path) -> str:
     generator = read_place(place)
     write_pipeline(generator, folder, trained)
     lines = [f"{folder}: open it with diffusers.DDPMPipeline.from_pretrained({str(folder)!r})"]
+    block = generator.denoiser.block
+    if block > 1:
+        lines.append(f"it draws blocks of {block} x {block} pixels as channels; {card.NAME} there makes pixels of them")
     pile, diffusion = generator.pile, generator.diffusion
     if pile is not None and diffusion is not None:
         named = ", ".join(f"{name}={value}" for name, value in _call(pile).items())
@@ -435,7 +439,9 @@ def write_pipeline(generator: Generator, folder: Path, trained: card.Training | 
     try:
         parts = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", scheduler]}
         _write_config(part, _kind(generator.pile), "model_index.json", parts)
-        unet = unet2d_config.to_diffusers(generator.denoiser.unet, generator.size)
+        block = generator.denoiser.block
+        unet = unet2d_config.to_diffusers(blocks.inner(generator.denoiser), generator.size // block)
+        unet |= {blocks.KEY: block} if block > 1 else {}
         _write_config(part / "unet", "UNet2DModel", "config.json", unet)
         _write_config(part / "scheduler", scheduler, "scheduler_config.json", fields)
         tensors = save(weights.to_diffusers(generator.params), {"format": "pt"})
@@ -448,8 +454,8 @@ def write_pipeline(generator: Generator, folder: Path, trained: card.Training | 
 
 
 def _card(generator: Generator, diffusion: DiffusionConfig, pile: PileConfig, trained: card.Training | None) -> str:
-    channels = generator.denoiser.unet.in_channels
-    return card.text(_kind(pile), channels, generator.size, diffusion, pile, _call(pile), trained)
+    images = card.Images(generator.denoiser.unet.in_channels, generator.size, generator.denoiser.block)
+    return card.text(_kind(pile), images, diffusion, pile, _call(pile), trained)
 
 
 def _write_config(folder: Path, kind: str, name: str, fields: dict[str, Any]) -> None:

@@ -107,16 +107,26 @@ def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _validate_denoiser(prefix: str, denoiser: DenoiserConfig, size: int, timesteps: int) -> None:
     """Refuses a network that cannot be, or that cannot take images of `size` x `size`."""
+    if denoiser.block < 1:
+        raise UserError(f"{prefix}.block = {denoiser.block}: must be 1 or more")
     if denoiser.kind == "unet2d":
+        if denoiser.overlap:
+            raise UserError(f"{prefix}.overlap = True: is for {prefix}.kind = 'dit'; leave it False")
         unet2d_config.check(denoiser.unet, f"{prefix}.unet")
         unet2d_config.check_trained(denoiser.unet, f"{prefix}.unet", timesteps)
-        halvings = len(denoiser.unet.block_out_channels) - 1
-        divisions = [("data.resolution", size, f"2 ** {halvings} ({prefix}.unet.block_out_channels)", 2**halvings)]
+        halvings, block = len(denoiser.unet.block_out_channels) - 1, denoiser.block
+        by = f"2 ** {halvings} ({prefix}.unet.block_out_channels)"
+        if block != 1:
+            by = f"{by} times {prefix}.block = {block}, which is"
+        divisions = [("data.resolution", size, by, 2**halvings * block)]
     else:
+        if denoiser.block != 1:
+            raise UserError(f"{prefix}.block = {denoiser.block}: is for {prefix}.kind = 'unet2d'; leave it at 1")
         divisions = [
             ("data.resolution", size, f"{prefix}.patch", denoiser.patch),
             (f"{prefix}.width", denoiser.width, f"{prefix}.heads", denoiser.heads),
             (f"{prefix}.width", denoiser.width, "4", 4),
+            (f"{prefix}.patch", denoiser.patch, f"2 ({prefix}.overlap)", 2 if denoiser.overlap else 1),
         ]
     for name, value, by, divisor in divisions:
         if divisor < 1 or value < 1 or value % divisor:

@@ -21,9 +21,9 @@ MODEL = "diffusion_pytorch_model.safetensors"
 UNET = UNet2DConfig(block_out_channels=(8, 8), norm_num_groups=4)
 
 
-def generator(unet=UNET, size=SIZE, diffusion=None, pile=None, seed=0) -> Generator:
+def generator(unet=UNET, size=SIZE, diffusion=None, pile=None, seed=0, block=1) -> Generator:
     """Random weights, also where both sides start at constants."""
-    denoiser = DenoiserConfig(kind="unet2d", unet=unet)
+    denoiser = DenoiserConfig(kind="unet2d", unet=unet, block=block)
     params = jax.tree.map(lambda leaf: leaf, _weights(denoiser, size, seed))  # a tree of the caller's own
     return Generator("made", denoiser, size, params, diffusion or DiffusionConfig(), pile or PileConfig())
 

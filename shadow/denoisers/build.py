@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from shadow.config import DenoiserConfig
-from shadow.denoisers import unet2d_config
+from shadow.denoisers import blocks, unet2d_config
 from shadow.denoisers.dit import DiT
 from shadow.denoisers.unet2d import UNet2D
 from shadow.errors import UserError
@@ -64,9 +64,10 @@ def build(config: DenoiserConfig, size: int) -> Network:
                 width=config.width,
                 depth=config.depth,
                 heads=config.heads,
+                overlap=config.overlap,
                 rngs=rngs,
             )
-        return UNet2D(config.unet, rngs=rngs)
+        return UNet2D(blocks.inner(config), rngs=rngs)
 
     if config.kind not in ("dit", "unet2d"):
         raise UserError(f"denoiser.kind = {config.kind!r}: use 'dit' or 'unet2d'")
@@ -75,9 +76,12 @@ def build(config: DenoiserConfig, size: int) -> Network:
     if config.kind == "unet2d":
         unet2d_config.check(config.unet, "denoiser.unet")
         halvings = len(config.unet.block_out_channels) - 1
-        if size % 2**halvings:
+        if config.block < 1 or size % config.block:
+            raise UserError(f"data.resolution = {size}: must be divisible by denoiser.block = {config.block}")
+        if size // config.block % 2**halvings:
+            each = f", blocks of denoiser.block = {config.block}," if config.block > 1 else ""
             raise UserError(
-                f"data.resolution = {size} cannot be halved {halvings} times (denoiser.unet.block_out_channels)"
+                f"data.resolution = {size}{each} cannot be halved {halvings} times (denoiser.unet.block_out_channels)"
             )
     try:
         graph, shapes = nnx.split(nnx.eval_shape(lambda: module(nnx.Rngs(0))))
@@ -104,7 +108,10 @@ def build(config: DenoiserConfig, size: int) -> Network:
         model = nnx.merge(graph, state)
         if config.kind == "dit" and class_labels is not None:
             raise ValueError("class_labels are not asked for: denoiser.kind = 'dit' has no classes")
-        out = model(x, t, class_labels, key) if config.kind == "unet2d" else model(x, t)
+        if config.kind == "unet2d":
+            out = blocks.from_blocks(model(blocks.to_blocks(x, config.block), t, class_labels, key), config.block)
+        else:
+            out = model(x, t)
         return out if dtype == jnp.float32 else out.astype(jnp.float32)
 
     return Network(init, apply)

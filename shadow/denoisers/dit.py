@@ -23,6 +23,40 @@ def position_features(side: int, width: int) -> np.ndarray:
     return np.concatenate([rows, columns], axis=1).astype(np.float32)
 
 
+def windows(x: jax.Array, patch: int) -> jax.Array:
+    """Overlapping windows of 2 patch x 2 patch pixels, one around each patch, zeros beyond the image.
+
+    x [image, side * patch, side * patch] -> [image, side, side, 4 * patch ** 2], `patch` even.
+    """
+    batch, half, side = x.shape[0], patch // 2, x.shape[1] // patch
+    x = jnp.pad(x, ((0, 0), (half, half), (half, half)))
+    x = x.reshape(batch, 2 * side + 2, half, 2 * side + 2, half)
+    rows = jnp.stack([x[:, a : a + 2 * side : 2] for a in range(4)], axis=2)  # [image, side, 4, half, column, half]
+    both = jnp.stack([rows[:, :, :, :, a : a + 2 * side : 2] for a in range(4)], axis=5)
+    return both.transpose(0, 1, 4, 2, 3, 5, 6).reshape(batch, side, side, 4 * patch**2)
+
+
+def overlap_add(y: jax.Array, patch: int) -> jax.Array:
+    """The transpose of `windows`: each pixel is the sum of what the four windows over it hold there."""
+    batch, side, half = y.shape[0], y.shape[1], patch // 2
+    y = y.reshape(batch, side, side, 4, half, 4, half).transpose(0, 1, 3, 4, 2, 5, 6)
+    for axis in (4, 1):  # columns, then rows: [.., side, 4, half, ..] -> [.., side * patch, ..]
+        y = _merged(y, axis)
+    return y
+
+
+def _merged(y: jax.Array, axis: int) -> jax.Array:
+    """Windows of 4 half patches along the axes [side, 4, half] from `axis` on, added up as one line of pixels."""
+    ends = [(0, 0)] * y.ndim
+    ends[axis] = (0, 1)
+    early = jnp.pad(jax.lax.slice_in_dim(y, 0, 2, axis=axis + 1), ends)
+    ends[axis] = (1, 0)
+    late = jnp.pad(jax.lax.slice_in_dim(y, 2, 4, axis=axis + 1), ends)
+    total, half = early + late, y.shape[axis + 2]
+    line = total.reshape(*y.shape[:axis], -1, *y.shape[axis + 3 :])
+    return jax.lax.slice_in_dim(line, half, line.shape[axis] - half, axis=axis)
+
+
 def _normalise(x: jax.Array) -> jax.Array:
     """Layer norm without learned scale: adaLN supplies scale and shift."""
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -62,33 +96,42 @@ class DiT(nnx.Module):
     Raises ValueError where `patch` does not divide `size`, `heads` not `width`, or 4 not `width`.
     """
 
-    def __init__(self, *, size: int, patch: int, width: int, depth: int, heads: int, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, *, size: int, patch: int, width: int, depth: int, heads: int, overlap: bool = False, rngs: nnx.Rngs
+    ) -> None:
         for value, divisor, what in (
             (size, patch, "data.resolution by denoiser.patch"),
             (width, heads, "denoiser.width by denoiser.heads"),
             (width, 4, "denoiser.width by 4"),
+            (patch, 1 + overlap, "denoiser.patch by 2 (denoiser.overlap)"),
         ):
             if min(value, divisor) < 1 or value % divisor:
                 raise ValueError(f"{what} must divide without rest: {value} / {divisor}")
-        self.side, self.patch, self.width = size // patch, patch, width
-        self.embed = nnx.Linear(patch * patch, width, rngs=rngs)
+        self.side, self.patch, self.width, self.overlap = size // patch, patch, width, overlap
+        pixels = patch * patch * (4 if overlap else 1)  # that a token sees and writes
+        self.embed = nnx.Linear(pixels, width, rngs=rngs)
         self.time1 = nnx.Linear(width, width, rngs=rngs)
         self.time2 = nnx.Linear(width, width, rngs=rngs)
         self.blocks = nnx.List([TransformerBlock(width, heads, rngs=rngs) for _ in range(depth)])
         zeros = nnx.initializers.zeros_init()
         self.last_modulation = nnx.Linear(width, 2 * width, kernel_init=zeros, rngs=rngs)
-        self.unembed = nnx.Linear(width, patch * patch, kernel_init=zeros, rngs=rngs)
+        self.unembed = nnx.Linear(width, pixels, kernel_init=zeros, rngs=rngs)
 
     def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
         """The prediction for noisy images x [image, side, side, 1] at steps t [image]; shape of x."""
         batch, side, patch = x.shape[0], self.side, self.patch
-        tokens = x.reshape(batch, side, patch, side, patch).transpose(0, 1, 3, 2, 4)
-        h = self.embed(tokens.reshape(batch, side * side, patch * patch))
+        if self.overlap:
+            tokens = windows(x[..., 0], patch)
+        else:
+            tokens = x.reshape(batch, side, patch, side, patch).transpose(0, 1, 3, 2, 4)
+        h = self.embed(tokens.reshape(batch, side * side, -1))
         h = h + position_features(side, self.width).astype(h.dtype)
         condition = self.time2(nnx.silu(self.time1(time_features(t, self.width).astype(h.dtype))))
         for block in self.blocks:
             h = block(h, condition)
         shift, scale = jnp.split(self.last_modulation(nnx.silu(condition))[:, None], 2, axis=-1)
         out = self.unembed(_normalise(h) * (1 + scale) + shift)
+        if self.overlap:
+            return overlap_add(out.reshape(batch, side, side, -1), patch)[..., None]
         out = out.reshape(batch, side, side, patch, patch).transpose(0, 1, 3, 2, 4)
         return out.reshape(batch, side * patch, side * patch, 1)

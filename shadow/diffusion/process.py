@@ -101,14 +101,15 @@ def weights(config: DiffusionConfig) -> np.ndarray:
 
     `min_snr` is min-SNR-gamma (Hang et al. 2023, arXiv 2303.09556) with gamma = c: min(SNR, c) for sample,
     min(SNR, c) / SNR for epsilon, min(SNR, c) / (1 + SNR) for v. `min_snr_plus_1` is the same for epsilon; for sample
-    and v it does not fade as SNR goes to 0, and with c = inf it is the plain loss of v.
+    and v it does not fade as SNR goes to 0, and with c = inf it is the plain loss of v. For sample and v the error of
+    x_0 weighs `min_weight` at least under `min_snr`.
     """
     abar = alpha_bar(config)
     snr = abar / (1 - abar)
-    kind, cap = config.prediction, config.max_weight
+    kind, floor, cap = config.prediction, config.min_weight, config.max_weight
     if kind == "epsilon":
         return np.minimum(snr, cap) / snr
-    wanted = np.minimum(snr if config.weighting == "min_snr" else 1 + snr, cap)
+    wanted = np.clip(snr, floor, cap) if config.weighting == "min_snr" else np.minimum(1 + snr, cap)
     return wanted / (1 + snr) if kind == "v" else wanted
 
 

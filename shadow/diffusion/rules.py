@@ -36,6 +36,8 @@ def idle(diffusion: DiffusionConfig, pile: PileConfig) -> dict[str, str]:
         (diffusion.schedule != "cosine", linear, ("diffusion.beta_start", "diffusion.beta_end")),
         # for epsilon the two weightings are one
         (diffusion.prediction != "epsilon", "diffusion.prediction = 'sample' or 'v'", ("diffusion.weighting",)),
+        # the other weighting has a floor of its own; and for epsilon, a floor would weigh noise alone without bound
+        (diffusion.weighting == "min_snr", "diffusion.weighting = 'min_snr'", ("diffusion.min_weight",)),
         (pile.sampler == "ddim", "pile.sampler = 'ddim'", _OF_DDIM),
         (pile.sampler == "ddpm", "pile.sampler = 'ddpm'", ("pile.variance_type",)),
         (pile.sampler == "dpmpp_2m", "pile.sampler = 'dpmpp_2m'", _OF_SOLVER),
@@ -61,6 +63,11 @@ def check_process(config: DiffusionConfig) -> None:
         )
     if not config.beta_end < 1:
         raise UserError(f"diffusion.beta_end = {config.beta_end}: must be below 1")
+    if not 0 <= config.min_weight <= config.max_weight:
+        raise UserError(
+            f"diffusion.min_weight = {config.min_weight}: must lie between 0 and diffusion.max_weight = "
+            f"{config.max_weight}"
+        )
     if not config.zero_terminal_snr:
         return
     if config.prediction == "epsilon":
@@ -68,10 +75,10 @@ def check_process(config: DiffusionConfig) -> None:
             "diffusion.zero_terminal_snr = True: x_0 cannot be had from diffusion.prediction = 'epsilon' where x_t is "
             "nothing but noise; use 'v' or 'sample'"
         )
-    if config.weighting == "min_snr":
+    if config.weighting == "min_snr" and not config.min_weight:
         raise UserError(
             "diffusion.weighting = 'min_snr': weighs the last time by 0 under diffusion.zero_terminal_snr = True, and "
-            "the network would never see it; use 'min_snr_plus_1'"
+            "the network would never see it; use 'min_snr_plus_1', or diffusion.min_weight above 0"
         )
     if config.timesteps < 2:
         raise UserError(

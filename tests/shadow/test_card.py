@@ -95,11 +95,11 @@ def test_options_of_every_kind_have_words(tmp_path, sampler):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpmpp_2m"])
-def test_its_snippet_draws(tmp_path, monkeypatch, sampler):
+@pytest.mark.parametrize(("sampler", "block"), [("ddim", 1), ("ddpm", 1), ("dpmpp_2m", 1), ("ddim", 2), ("ddpm", 4)])
+def test_its_snippet_draws(tmp_path, monkeypatch, sampler, block):
     """As it stands in the card, from the folder around."""
     pytest.importorskip("torch")
-    hub.write_pipeline(generator(pile=PileConfig(sampler=sampler, sampler_steps=3)), tmp_path / "FOLDER")
+    hub.write_pipeline(generator(pile=PileConfig(sampler=sampler, sampler_steps=3), block=block), tmp_path / "FOLDER")
     monkeypatch.chdir(tmp_path)
     (snippet,) = re.findall(r"```python\n(.*?)```", (tmp_path / "FOLDER" / card.NAME).read_text(), re.DOTALL)
     names: dict[str, list] = {}

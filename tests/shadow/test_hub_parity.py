@@ -72,6 +72,42 @@ def theirs(pipeline, given, monkeypatch, **options):
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+@pytest.mark.parametrize("block", [2, 4])
+def test_a_network_on_blocks_draws_the_same_there(tmp_path, monkeypatch, sampler, block, caplog):
+    """From the noise of the pixels in blocks, and by PyTorch's way from blocks to pixels. Written again by diffusers,
+    the folder still says what its channels are, and diffusers has no word to say about it."""
+    from diffusers import DDIMPipeline, DDPMPipeline
+    from diffusers.utils import logging
+
+    made = generator(pile=PileConfig(sampler=sampler, sampler_steps=STEPS), block=block)
+    hub.write_pipeline(made, tmp_path / "out")
+    kind = DDIMPipeline if sampler == "ddim" else DDPMPipeline
+    logging.enable_propagation()
+    try:
+        with caplog.at_level("WARNING"):
+            pipeline = kind.from_pretrained(tmp_path / "out")
+    finally:
+        logging.disable_propagation()
+    assert "space_to_depth" not in caplog.text
+    assert pipeline.unet.config.in_channels == block**2
+
+    def shuffled(images, way):
+        return way(torch.from_numpy(np.asarray(images)).permute(0, 3, 1, 2), block).permute(0, 2, 3, 1).numpy()
+
+    given = np.stack([shuffled(noise, torch.nn.functional.pixel_unshuffle) for noise in noises()])
+    options = {"eta": 0.0, "use_clipped_model_output": True} if sampler == "ddim" else {}
+    found = shuffled(theirs(pipeline, given, monkeypatch, **options), torch.nn.functional.pixel_shuffle)
+    expected = ours(tmp_path / "out", noises())
+    assert expected.std() > 0.05
+    assert np.abs(found - expected).max() < 1e-4
+    pipeline.save_pretrained(tmp_path / "again")
+    assert hub.read_config(tmp_path / "again").denoiser == hub.read_config(tmp_path / "out").denoiser
+    np.testing.assert_array_equal(
+        ours(tmp_path / "again", noises(), use_clipped_model_output=made.pile.use_clipped_model_output), expected
+    )
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 @pytest.mark.parametrize("prediction", ["sample", "epsilon", "v"])
 def test_an_exported_folder_gives_the_same_images_there(tmp_path, monkeypatch, sampler, prediction):
     from diffusers import DDIMPipeline, DDPMPipeline

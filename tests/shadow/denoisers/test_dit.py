@@ -28,8 +28,11 @@ def awake(**shape):
     return model, nnx.to_pure_dict(state)
 
 
-def naive(p, x, t, size, patch, width, depth, heads):
-    """One image, float64, token by token."""
+def naive(p, x, t, size, patch, width, depth, heads, overlap=False):
+    """One image, float64, token by token. With overlap a token has half a patch more on every side."""
+    margin = patch // 2 if overlap else 0
+    x = np.pad(x, ((margin, margin), (margin, margin), (0, 0)))
+    window = patch + 2 * margin
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), p)
 
     def linear(layer, v):
@@ -54,7 +57,7 @@ def naive(p, x, t, size, patch, width, depth, heads):
     tokens = []
     for row in range(side):
         for column in range(side):
-            inside = x[row * patch : (row + 1) * patch, column * patch : (column + 1) * patch, 0]
+            inside = x[row * patch : row * patch + window, column * patch : column * patch + window, 0]
             place = np.concatenate([*wave(row, width // 4), *wave(column, width // 4)])
             tokens.append(linear(p["embed"], inside.astype(np.float64).ravel()) + place)
     for b in range(depth):
@@ -75,12 +78,12 @@ def naive(p, x, t, size, patch, width, depth, heads):
             for h in tokens
         ]
     shift, scale = np.split(linear(p["last_modulation"], condition), 2)
-    out = np.zeros((size, size, 1))
+    out = np.zeros((size + 2 * margin, size + 2 * margin, 1))
     for i, h in enumerate(tokens):
         row, column = divmod(i, side)
-        patch_out = linear(p["unembed"], norm(h) * (1 + scale) + shift).reshape(patch, patch)
-        out[row * patch : (row + 1) * patch, column * patch : (column + 1) * patch, 0] = patch_out
-    return out
+        patch_out = linear(p["unembed"], norm(h) * (1 + scale) + shift).reshape(window, window)
+        out[row * patch : row * patch + window, column * patch : column * patch + window, 0] += patch_out
+    return out[margin : margin + size, margin : margin + size]
 
 
 def test_output_is_zero_at_the_start():
@@ -97,7 +100,17 @@ def test_blocks_are_the_identity_at_the_start():
     assert np.array_equal(model.blocks[0](tokens, condition), tokens)
 
 
-@pytest.mark.parametrize("shape", [{}, {"patch": 2, "depth": 2, "heads": 4}, {"size": 12, "depth": 0}])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {},
+        {"patch": 2, "depth": 2, "heads": 4},
+        {"size": 12, "depth": 0},
+        {"overlap": True},
+        {"size": 12, "patch": 2, "overlap": True},
+        {"patch": 8, "overlap": True},
+    ],
+)
 def test_forward_pass_against_numpy(shape):
     model, params = awake(**shape)
     full = {**SHAPE, **shape}
@@ -118,6 +131,21 @@ def test_patches_come_back_to_their_place():
         own = np.zeros((8, 8), bool)
         own[y // 4 * 4 : y // 4 * 4 + 4, x // 4 * 4 : x // 4 * 4 + 4] = True
         assert np.array_equal(holds_relative[y, x], own)
+
+
+def test_overlapping_windows_reach_half_a_patch_further():
+    """Without blocks a pixel is written by four tokens: by those within whose windows it lies, and by all of them."""
+    model, _ = awake(size=16, depth=0, overlap=True)
+    image = np.random.default_rng(4).standard_normal((16, 16, 1)).astype(np.float32)
+    jacobian = jax.jit(jax.jacrev(lambda x: model(x[None], jnp.array([5]))[0]))(jnp.asarray(image))
+    seen = np.abs(np.asarray(jacobian)).reshape(16, 16, 16, 16) > 0
+    for y, x in np.ndindex(16, 16):
+        wanted = np.zeros((16, 16), bool)
+        for row, column in np.ndindex(4, 4):
+            top, left = 4 * row - 2, 4 * column - 2
+            if top <= y < top + 8 and left <= x < left + 8:
+                wanted[max(top, 0) : top + 8, max(left, 0) : left + 8] = True
+        assert np.array_equal(seen[y, x], wanted)
 
 
 def test_images_of_a_batch_do_not_meet():
@@ -142,6 +170,7 @@ def test_features():
         ({"patch": 3}, "data.resolution by denoiser.patch"),
         ({"patch": 0}, "data.resolution by denoiser.patch"),
         ({"patch": 16}, "data.resolution by denoiser.patch"),
+        ({"patch": 1, "overlap": True}, "denoiser.patch by 2"),
         ({"heads": 3}, "denoiser.width by denoiser.heads"),
         ({"heads": 0}, "denoiser.width by denoiser.heads"),
         ({"heads": -2}, "denoiser.width by denoiser.heads"),

@@ -160,6 +160,21 @@ def test_weights_of_min_snr(schedule, gamma):
         np.testing.assert_allclose(actual, [min(s, gamma) / of_snr(s) for s in snr], rtol=1e-9)
 
 
+@every_schedule
+@pytest.mark.parametrize("kind", ["sample", "v"])
+def test_weights_of_min_snr_with_a_floor(schedule, kind):
+    """The error of x_0 weighs no less; without a floor the last times weigh next to nothing."""
+    fields = config(schedule, prediction=kind, weighting="min_snr", max_weight=5.0)
+    bare = process.weights(fields)
+    fields.min_weight = 0.05
+    snr = [a / (1 - a) for a in naive_alpha_bar(schedule, 40)]
+    wanted = [max(0.05, min(s, 5.0)) / (s + 1 if kind == "v" else 1) for s in snr]
+    np.testing.assert_allclose(process.weights(fields), wanted, rtol=1e-9)
+    assert (process.weights(fields) >= bare).all()
+    if schedule == "cosine":  # 40 of the others' betas leave much signal
+        assert process.weights(fields)[-1] > 10 * bare[-1]
+
+
 def test_uncapped_weights_are_the_plain_losses():
     for kind in ("v", "epsilon"):
         np.testing.assert_allclose(process.weights(config(prediction=kind, max_weight=math.inf)), 1)

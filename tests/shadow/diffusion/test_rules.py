@@ -54,6 +54,8 @@ SOLVER = {"pile_sampler": "dpmpp_2m"}
         ({**SOLVER, "pile_timestep_spacing": "linspace", "pile_sampler_steps": 1000}, "pile.sampler_steps"),
         ({"diffusion_zero_terminal_snr": True, "diffusion_prediction": "epsilon"}, "diffusion.zero_terminal_snr"),
         ({"diffusion_zero_terminal_snr": True, "diffusion_weighting": "min_snr"}, "diffusion.weighting"),
+        *(({"diffusion_weighting": "min_snr", "diffusion_min_weight": v}, "diffusion.min_weight") for v in (-0.1, 4.1)),
+        ({"diffusion_min_weight": 0.1}, "diffusion.min_weight"),
         (
             {"diffusion_zero_terminal_snr": True, "diffusion_timesteps": 1, "pile_sampler_steps": 1},
             "diffusion.timesteps",
@@ -75,6 +77,8 @@ def test_bad_values_are_refused_by_name(fields, named):
         {**SOLVER, "pile_timestep_spacing": "linspace", "pile_sampler_steps": 999},
         {**LINEAR, "diffusion_beta_start": 0.02},
         {"diffusion_zero_terminal_snr": True, "diffusion_prediction": "v"},
+        {"diffusion_weighting": "min_snr", "diffusion_min_weight": 4.0},
+        {"diffusion_zero_terminal_snr": True, "diffusion_weighting": "min_snr", "diffusion_min_weight": 0.1},
     ],
 )
 def test_values_at_the_edge_pass_and_make_a_sampler(fields):
@@ -91,6 +95,7 @@ READ = {
     "diffusion.beta_start": (LINEAR, 0.001),
     "diffusion.beta_end": (LINEAR, 0.01),
     "diffusion.weighting": ({}, "min_snr"),
+    "diffusion.min_weight": ({"diffusion_weighting": "min_snr"}, 0.1),
     "pile.eta": ({}, 0.5),
     "pile.set_alpha_to_one": ({}, False),
     "pile.use_clipped_model_output": ({}, False),

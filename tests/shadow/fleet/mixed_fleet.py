@@ -15,8 +15,8 @@ def three():
     """The first is `tiny_fleet`'s own."""
     return (
         FamilyConfig("coarse", DenoiserConfig(patch=4, width=8, depth=1, heads=2), 2, 4e-3),
-        FamilyConfig("fine", DenoiserConfig(patch=2, width=4, depth=1, heads=2), 4, 2e-3),
-        FamilyConfig("unet", DenoiserConfig(kind="unet2d", unet=copy.deepcopy(UNET)), 2, 1e-3),
+        FamilyConfig("fine", DenoiserConfig(patch=2, width=4, depth=1, heads=2, overlap=True), 4, 2e-3),
+        FamilyConfig("unet", DenoiserConfig(kind="unet2d", block=2, unet=copy.deepcopy(UNET)), 2, 1e-3),
     )
 
 
