@@ -23,6 +23,16 @@ def run(settle: bool = True) -> Any:
     return Kind(folder, config, options.EXECUTOR.value, [Path(name) for name in options.REUSE.value], settle)
 
 
+def plan() -> None:
+    """Plans the run, or says what it will cost."""
+    if not options.DRY_RUN.value:
+        run().plan()
+        return
+    from attack.costs import command
+
+    print(command.dry_run(options.folder(options.WORKDIR), options.CONFIG.value))
+
+
 def status() -> None:
     """Says how far a run is, and what comes next."""
     run(settle=False).status(options.words_after("status"))

@@ -68,10 +68,11 @@ _TABLE = (
         "plan",
         STEPS,
         "check the data; write the manifest, the membership matrix and the plan",
-        "Nothing is trained. From now on, options that training depends on are fixed in this workdir.",
+        "Nothing is trained. From now on, options that training depends on are fixed in this workdir. With --dry_run "
+        "nothing is written: a few steps are timed, and what the run costs is printed by stage and by number of shadows.",
         "plan --config=configs/small.py --workdir=runs/clef --config.data.root=DATA",
-        lambda: actions.run().plan(),
-        _RUN,
+        actions.plan,
+        (*_RUN, "dry_run"),
         ("data", "membership", "fleet"),
     ),
     Command(
