@@ -3,9 +3,9 @@
 python benchmarks/rehearsal.py [--root=runs/rehearsal] [--config=configs/imageclef2023.py] [--seed=0] [--whole]
     [--scale=.1] [--side=64] [--set=fleet.shadows=8 --set=train.steps=400]
 
-500 / 80 / 80 dev images and 10,000 / 200 test images of 256 x 256 pixels, of phantoms. The target is small: a transformer
-that trains and draws at 32 x 32 pixels, whose images are then enlarged (bicubic) to the size of the real slices. So
-every file is read at its full size, and no detail below 8 pixels is in a generated one.
+500 / 80 / 80 dev images and 10,000 / 200 test images of 256 x 256 pixels, of phantoms. The target is small: a
+transformer that trains and draws at 32 x 32 pixels. Its images are then enlarged (bicubic) to the size of the real
+slices. So every file is read at its full size, and no generated image has detail below 8 pixels.
 
 Every stage is a command of `launch.py`, timed. Three of them, in different stages, are killed (SIGKILL) at moments that
 the seed decides, and given again. Then a second run beside it does anew, without a kill, the packs that were under way
@@ -217,7 +217,10 @@ def main(_: list[str]) -> None:
     repeat(root / "again", root / "killed", common, state, path)
     wrong = differing(root / "killed", root / "again")
     stages = [state.times[stage] for stage in STAGES]
-    say("in all", Times(*(sum(getattr(t, n) for t in stages) for n in ("wall", "processor")), max(t.memory for t in stages)))
+    say(
+        "in all",
+        Times(*(sum(getattr(t, n) for t in stages) for n in ("wall", "processor")), max(t.memory for t in stages)),
+    )
     print(f"kills: {', '.join(f'{stage}: {said}' for stage, said in state.kills.items())}")
     print(f"packs done anew: {'all' if _WHOLE.value else state.packs}")
     if wrong:

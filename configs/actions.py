@@ -13,8 +13,9 @@ def run(settle: bool = True) -> Any:
     from shadow.fleet import worker
 
     folder, config, pack = options.folder(options.WORKDIR), options.CONFIG.value, options.PACK.value
-    if worker.is_worker() or (pack is not None and config.fleet.shadows):
-        return worker.Worker(folder, config, pack)
+    hosts = options.MULTIHOST.value
+    if worker.is_worker() or ((pack is not None or hosts) and config.fleet.shadows):
+        return worker.Worker(folder, config, pack, hosts)
     # the floor above, which a worker has no time to wait for
     if config.fleet.shadows:
         from attack.pipeline import Run as Kind

@@ -69,7 +69,7 @@ _TABLE = (
         STEPS,
         "check the data; write the manifest, the membership matrix and the plan",
         "Nothing is trained. From now on, options that training depends on are fixed in this workdir. With --dry_run "
-        "nothing is written: a few steps are timed, and what the run costs is printed by stage and by number of shadows.",
+        "nothing is written: a few steps are timed, and the cost is printed by stage and by number of shadows.",
         "plan --config=configs/small.py --workdir=runs/clef --config.data.root=DATA",
         actions.plan,
         (*_RUN, "dry_run"),
@@ -82,7 +82,7 @@ _TABLE = (
         "All packs that are missing, or --pack=I alone, in this process. May be stopped and started at any time.",
         f"train {_DEMO}",
         lambda: actions.run().train(),
-        (*_FLEET, "pack"),
+        (*_FLEET, "pack", "multihost"),
         _TRAINING,
     ),
     Command(
@@ -92,7 +92,7 @@ _TABLE = (
         "All packs that are missing, or --pack=I alone, in this process.",
         f"sample {_DEMO} --pack=0",
         lambda: actions.run().sample(),
-        (*_FLEET, "pack"),
+        (*_FLEET, "pack", "multihost"),
         (*_TRAINING, "pile"),
     ),
     Command(
@@ -237,4 +237,6 @@ def carry_out(command: Command) -> None:
             raise UserError(f"--{name} is not for {command.name}, which takes {taken}; leave it out")
     if options.PACK.value is not None and (options.is_given("reuse") or options.EXECUTOR.value != "local"):
         raise UserError("--pack does one pack in this process: leave out --reuse and --executor")
+    if options.MULTIHOST.value and (options.is_given("reuse") or options.EXECUTOR.value != "local"):
+        raise UserError("--multihost does packs in these processes: leave out --reuse and --executor")
     command.action()

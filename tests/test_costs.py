@@ -59,7 +59,7 @@ def test_it_is_for_plan_alone(launch, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="processor time of another process")
 def test_it_foretells_a_run(tmp_path, environment):
-    """In processor time, since a busy machine stretches the clock. What is compiled anew here is compiled anew there."""
+    """In processor time, since a busy machine stretches the clock. Both compile everything anew."""
     variables = {name: value for name, value in environment.items() if not name.startswith("JAX_")}
     folder = tmp_path / "run"
     words = [sys.executable, "-c", _ESTIMATE, str(TINY.parent), str(LAUNCH.parent), str(folder), *_OVERRIDES]

@@ -55,7 +55,8 @@ def dry_run(workdir: Path, config: Config) -> str:
 def estimate(workdir: Path, config: Config) -> Estimate:
     """Measures, and works out the cost of each stage."""
     with tempfile.TemporaryDirectory(prefix="shadowprint-") as name:
-        place, made = Path(name), ()
+        place = Path(name)
+        made: tuple[Cost, ...] = ()
         root = Path(config.data.root) if config.data.root else workdir / "challenge"
         if not config.data.root and not root.is_dir():
             root, made = place / "challenge", (_challenge(place, config),)

@@ -126,9 +126,10 @@ def _evidence(here: _Miniature) -> Evidence:
 
 
 def plan(began: float, folder: str, root: str, fields: dict[str, Any], shadows: int) -> dict[str, Any]:
-    """In a process of its own: plans a run in `folder`, which is new, and makes the piles of its stand-ins. took, start:
-    [wall, processor] of the plan and of what comes before it; images: in the target's piles, by role; pool: images of
-    the membership matrix."""
+    """In a process of its own: plans a run in `folder`, which is new, and makes the piles of its stand-ins.
+
+    took, start: [wall, processor] of the plan and of what comes before it; images: in the target's piles, by role;
+    pool: images of the membership matrix."""
     import attack.pipeline  # noqa: F401 (as `launch.py plan` does)
 
     config, place = from_dict(fields), Path(folder)
@@ -164,8 +165,8 @@ def stages(began: float, folder: str, root: str, fields: dict[str, Any], shadows
 
 
 def signals(began: float, folder: str, root: str, fields: dict[str, Any], shadows: int) -> dict[str, Any]:
-    """In a process of its own: the stage `signals` for the stand-in with a pile of full size (shadows = 1), or for none.
-    took: [wall, processor]; seen: images of the target's piles, by role; memory: bytes."""
+    """In a process of its own: the stage `signals` for the stand-in with a pile of full size (shadows = 1), or for
+    none. took: [wall, processor]; seen: images of the target's piles, by role; memory: bytes."""
     _on_cpu()
     config, place = from_dict(fields), Path(folder)
     found = manifest.read(place / "manifest.csv", root)

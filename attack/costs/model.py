@@ -1,8 +1,8 @@
 """The cost of a run in closed form, from rates that were measured (`timing`, `miniature`).
 
-A pack costs its steps, its saves and its batches of images; packs are taken in turn by whoever is free. The attack costs
-a fixed part and one that grows with the shadows: linearly where piles are measured, with the square where every shadow
-is held out in turn and the others are fitted.
+A pack costs its steps, its saves and its batches of images. Whoever is free takes the next pack. The attack costs a
+fixed part and one that grows with the shadows: linearly where piles are measured, and with the square where every
+shadow is held out in turn while the others are fitted.
 """
 
 from __future__ import annotations

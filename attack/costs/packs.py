@@ -26,8 +26,8 @@ _SMALL = 4096  # bytes that result.json and key.json take
 
 
 def rates(config: Config, pack: int, workers: int, threads: int, images: int) -> PackRates:
-    """Of a pack of `pack` shadows by the config of one family, where `workers` processes with `threads` CPU threads each
-    work at once. images: of the membership matrix. The slowest of them counts."""
+    """Of a pack of `pack` shadows by the config of one family, where `workers` processes with `threads` CPU threads
+    each work at once. images: of the membership matrix. The slowest of them counts."""
     question = {
         "fields": dataclasses.asdict(config),
         "pack": pack,
@@ -145,8 +145,8 @@ def _pair(took: Took) -> list[float]:
 
 
 def pack_work(config: Config, asked: int, workers: int, threads: int, images: int) -> tuple[PackWork, ...]:
-    """What each pack of the fleet has to do, in order; packs of one family and size are measured once. asked: shadows of
-    a pack. A pack at a family's end may be smaller: it is charged as a whole one."""
+    """What each pack of the fleet has to do, in order; packs of one family are measured once. asked: shadows of a
+    pack. A pack at a family's end may be smaller: it is charged as a whole one."""
     known: dict[int, PackWork] = {}
     found = []
     for shadows in families.packs(config, 0, config.fleet.shadows, asked):
