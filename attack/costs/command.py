@@ -48,7 +48,7 @@ def dry_run(workdir: Path, config: Config) -> str:
     if not config.fleet.shadows:
         raise UserError("plan --dry_run: fleet.shadows = 0 trains nothing: leave --dry_run out")
     found = estimate(workdir, config)
-    said = [by_stage(found.costs), "", by_size(config, found)]
+    said = [by_stage(found.costs), "", by_size(config, found), *by_batch(config, found)]
     return "\n".join(said)
 
 
@@ -129,6 +129,22 @@ def by_size(config: Config, found: Estimate) -> str:
             f"{shadows:8,}{times}{size(attack[-1].memory):>12}{size(whole.stored.bytes):>12}{whole.stored.files:>12,}"
         )
     return "\n".join(rows)
+
+
+def by_batch(config: Config, found: Estimate) -> list[str]:
+    """A line that names the sampling batch that draws most images a second, where sizes were tried and it is another
+    than the config's for every family."""
+    tried = list(dict.fromkeys(work.rates.batches for work in found.packs if work.rates.batches))
+    best = [max(batches, key=lambda batch: batch.rate) for batches in tried]
+    if not best or any(batch.images == config.pile.batch_size for batch in best):
+        return []
+    images = min(batch.images for batch in best)
+    now = tried[0][0]
+    return [
+        "",
+        f"sampling: a batch of {now.images} draws {now.rate:,.0f} images/s, one of {best[0].images} draws "
+        f"{best[0].rate:,.0f}: --config.pile.batch_size={images} before the first command (it draws other images)",
+    ]
 
 
 def _wall(costs: Sequence[Cost]) -> float:

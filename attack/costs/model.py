@@ -71,12 +71,21 @@ def through(first: tuple[float, float], second: tuple[float, float], power: int)
 
 
 @dataclass(frozen=True)
+class Batch:
+    """images that one shadow draws together; rate: images a second of a pack, a shadow."""
+
+    images: int
+    rate: float
+
+
+@dataclass(frozen=True)
 class PackRates:
     """What one worker needs for a pack of one family.
 
     shadows: of a pack; start: from the start of the process to the end of its first step, compilation included; step: a
     step of training; save: the losses of all images and a checkpoint; compile: of sampling; batch: a batch of images
-    of every shadow; memory: bytes of the process at most; checkpoint: of one shadow.
+    of every shadow; memory: bytes of the process at most; checkpoint: of one shadow; batches: sizes of a sampling batch
+    that were tried, on accelerators alone.
     """
 
     shadows: int
@@ -87,6 +96,7 @@ class PackRates:
     batch: Took
     memory: int
     checkpoint: Stored
+    batches: tuple[Batch, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from attack.costs.asking import Stopwatch, ask, peak_memory, since_start
-from attack.costs.model import PackRates, PackWork, Stored, Took
+from attack.costs.model import Batch, PackRates, PackWork, Stored, Took
 from shadow.config import Config, from_dict
 from shadow.fleet import families, local
 from shadow.fleet.plan import pile_steps
@@ -21,6 +21,8 @@ _SECONDS = 3.0  # of timed training steps, at least
 _LEAST = 3  # timed steps, at least
 _SAMPLER_STEPS = 4  # of a batch that is timed
 _SPARE = 2  # checkpoints that stay beside those of piles
+_GAIN = 1.05  # of images a second, for which a batch of twice the size is worth its memory
+_LARGEST = 8192  # images of a batch
 _ROW = 512  # bytes of a row of metrics.jsonl at most
 _SMALL = 4096  # bytes that result.json and key.json take
 
@@ -37,7 +39,8 @@ def rates(config: Config, pack: int, workers: int, threads: int, images: int) ->
     answers = ask("packs:measure", question, local.environments(workers, config.fleet.devices))
     took = {name: _slowest([answer[name] for answer in answers]) for name in _TIMED}
     memory = max(answer["memory"] for answer in answers)
-    return PackRates(pack, **took, memory=memory, checkpoint=Stored(*answers[0]["checkpoint"]))
+    batches = tuple(Batch(*one) for one in answers[0]["batches"])
+    return PackRates(pack, **took, memory=memory, checkpoint=Stored(*answers[0]["checkpoint"]), batches=batches)
 
 
 _TIMED = ("start", "step", "save", "compile", "batch")
@@ -105,6 +108,15 @@ def measure(began: float, fields: dict[str, Any], pack: int, threads: int, image
     keys = jax.random.split(jax.random.key(0), pack)
     of_compile = _timed(lambda: np.asarray(sample(state.ema, keys)))
     of_few = _timed(lambda: np.asarray(sample(state.ema, keys)))
+
+    def seconds(batch: int) -> float:
+        asked = dataclasses.replace(drawing, batch_size=batch)
+        draw = piles.make_sampler(network, asked, spec.diffusion, config.data.resolution)
+        np.asarray(draw(state.ema, keys))  # compiles
+        return _timed(lambda: np.asarray(draw(state.ema, keys))).wall * config.pile.sampler_steps / few / pack
+
+    on_cpu = jax.default_backend() == "cpu"  # where cores are soon full, and memory is the machine's
+    batches = [] if on_cpu else doubled(seconds, config.pile.batch_size)
     return {
         "start": _pair(start + (of_first - of_save)),
         "step": _pair(of_step),
@@ -113,7 +125,28 @@ def measure(began: float, fields: dict[str, Any], pack: int, threads: int, image
         "batch": _pair(of_few * (config.pile.sampler_steps / few)),
         "memory": peak_memory(),
         "checkpoint": [stored.bytes, stored.files],
+        "batches": [[batch.images, batch.rate] for batch in batches],
     }
+
+
+def doubled(seconds: Callable[[int], float], first: int) -> list[Batch]:
+    """Sizes of a sampling batch from `first` on, each twice the one before, until one does not fit into memory or draws
+    hardly more images a second. seconds(images): of one batch of every shadow of a pack, a shadow."""
+    import jax
+
+    found: list[Batch] = []
+    images = first
+    while images <= _LARGEST:
+        try:
+            found.append(Batch(images, images / seconds(images)))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            break
+        if len(found) > 1 and found[-1].rate < _GAIN * found[-2].rate:
+            break
+        images *= 2
+    return found
 
 
 def _timed(work: Callable[[], object]) -> Took:

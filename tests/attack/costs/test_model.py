@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -106,6 +107,22 @@ def test_other_sizes_of_a_mixed_fleet_have_the_packs_of_each_family():
     slow = dataclasses.replace(WORK, steps=1000)
     grown = command.of_fleet(config, (WORK, slow), 32)
     assert [work.steps for work in grown] == [100, 1000] * 4
+
+
+def test_the_largest_batch_is_found_and_not_guessed():
+    def seconds(batch):
+        if batch > 500:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return 1.0 + batch / 1000
+
+    assert [batch.images for batch in packs.doubled(seconds, 50)] == [50, 100, 200, 400]
+    assert [batch.images for batch in packs.doubled(lambda batch: batch / 70, 50)] == [50, 100]  # as fast as before
+    rates = dataclasses.replace(RATES, batches=tuple(packs.doubled(seconds, 50)))
+    found = command.Estimate((), (dataclasses.replace(WORK, rates=rates),), ATTACK, 1)
+    config = Config()
+    assert "--config.pile.batch_size=400" in command.by_batch(config, found)[-1]
+    config.pile.batch_size = 400
+    assert command.by_batch(config, found) == []
 
 
 def test_the_table_names_every_size_and_number_of_devices():
