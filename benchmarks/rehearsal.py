@@ -43,6 +43,7 @@ _CONFIG = flags.DEFINE_string("config", "configs/imageclef2023.py", "Recipe.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments of the kills.", lower_bound=0)
 _SCALE = flags.DEFINE_float("scale", 1.0, "Share of the counts of 2023.", lower_bound=0.02, upper_bound=1.0)
 _SIDE = flags.DEFINE_integer("side", 256, "Pixels a side of every image.", lower_bound=64, upper_bound=256)
+_TARGET_STEPS = flags.DEFINE_integer("target_steps", 2000, "Training steps of the target.", lower_bound=1)
 _WHOLE = flags.DEFINE_bool("whole", False, "The second run trains every pack itself.")
 _SET = flags.DEFINE_multi_string("set", [], "Further overrides, e.g. --set=fleet.shadows=8 (repeatable).")
 
@@ -206,7 +207,11 @@ def main(_: list[str]) -> None:
     state = read(path)
     counts = [f"--config.challenge.{name}={max(8, round(n * _SCALE.value))}" for name, n in _COUNTS.items()]
     if "target" not in state.times:
-        target = ("--config.challenge.denoiser.depth=2", "--config.challenge.train.steps=2000", "--config.data.root=")
+        target = (
+            "--config.challenge.denoiser.depth=2",
+            f"--config.challenge.train.steps={_TARGET_STEPS.value}",
+            "--config.data.root=",
+        )
         command = ("challenge", f"--config={_CONFIG.value}", f"--workdir={root / 'target'}", *counts, *target)
         state.times["target"] = run(*command, "--config.pile.sampler_steps=10", "--config.pile.batch_size=250")
         state.write(path)
