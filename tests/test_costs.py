@@ -57,6 +57,7 @@ def test_it_is_for_plan_alone(launch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two runs' worth, on a machine that others use
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="processor time of another process")
 def test_it_foretells_a_run(tmp_path, environment):
     """In processor time, since a busy machine stretches the clock. Both compile everything anew."""

@@ -68,6 +68,7 @@ def weights(folder: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_two_processes_train_what_one_trains(tmp_path, images, environment):
     folders = [tmp_path / "one", tmp_path / "two"]
     options = [f"--config.data.root={images}", "--config.fleet.pack=8", "--config.fleet.devices=2"]
@@ -88,7 +89,7 @@ def test_two_processes_train_what_one_trains(tmp_path, images, environment):
         for number in range(2)
     ]
     try:
-        said = [process.communicate(timeout=500)[1] for process in both]
+        said = [process.communicate(timeout=900)[1] for process in both]
     finally:
         for process in both:
             process.kill()
