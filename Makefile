@@ -14,7 +14,7 @@ EXTRAS ?= test,lint
 # For the parity tests, which are skipped without it, and for benchmarks; nothing else needs it.
 TORCH ?= torch==2.13.0
 
-.PHONY: venv torch demo test test-slow test-slurm lint bench bench-unet2d bench-gpu bench-signals bench-attack bench-foreign bench-nulls clean
+.PHONY: venv torch demo test test-slow test-slurm lint bench bench-unet2d bench-gpu bench-signals bench-attack bench-foreign bench-nulls rehearsal clean
 
 venv: $(VENV)/.installed
 
@@ -72,6 +72,10 @@ bench-foreign: venv torch
 # A quarter of an hour: nulls without a generator, by the hundred.
 bench-nulls: venv
 	$(RUN) benchmarks/nulls.py
+
+# An hour or two: the 2023 task in its own counts and sizes, on phantoms, killed three times; it goes on where it was stopped.
+rehearsal: venv
+	$(RUN) benchmarks/rehearsal.py --root=$(ROOT)/rehearsal
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

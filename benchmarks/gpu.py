@@ -9,7 +9,7 @@ search for the fastest convolution (XLA searches too), and --mode of `torch.comp
 its own and they take turns. Printed are medians of images/s, of the ratio to PyTorch eager, with its range, and the
 model FLOP utilisation: operations in the matrix products, convolutions and attention of a training step as PyTorch
 counts them on its network, times images/s, as a share of --peak. Without a GPU it runs on the CPU, to try it: there
---batch=1 and --repeat=1 are enough.
+--models=tiny-unet2d --models=tiny-dit --repeat=1 --runs=1 are enough.
 """
 
 from __future__ import annotations
@@ -59,10 +59,15 @@ MODELS: dict[str, UNet | Transformer] = {
     "unet2d-256": UNet(256, 8, (128, 128, 256, 256, 512, 512), 2),
     "dit-64": Transformer(64, 256, 4),
     "dit-256": Transformer(256, 64, 8),
+    "tiny-unet2d": UNet(32, 2, (64, 64), 1),
+    "tiny-dit": Transformer(32, 2, 8, 64, 2, 1),
 }
+TINY = ("tiny-unet2d", "tiny-dit")
 SIDES = ("eager", "compiled", "ours")
 PEAKS = {"bfloat16": 989.0, "float32": 495.0}  # TFLOP/s, dense, of an H100 or H200 SXM (datasheet); float32 is TF32
-_MODELS = flags.DEFINE_multi_enum("models", list(MODELS), list(MODELS), "Models; repeat the flag for several.")
+_MODELS = flags.DEFINE_multi_enum(
+    "models", [name for name in MODELS if name not in TINY], list(MODELS), "Models; repeat the flag for several."
+)
 _RUNS = flags.DEFINE_integer("runs", 5, "Paired runs.", lower_bound=1)
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", list(PEAKS), "Of forward and backward pass.")
 _MODE = flags.DEFINE_enum("mode", "default", ["default", "reduce-overhead", "max-autotune"], "Of torch.compile.")

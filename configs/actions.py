@@ -14,8 +14,9 @@ def run(settle: bool = True) -> Any:
     from shadow.fleet import worker
 
     folder, config, pack = options.folder(options.WORKDIR), options.CONFIG.value, options.PACK.value
-    if worker.is_worker() or (pack is not None and config.fleet.shadows):
-        return worker.Worker(folder, config, pack)
+    hosts = options.MULTIHOST.value
+    if worker.is_worker() or ((pack is not None or hosts) and config.fleet.shadows):
+        return worker.Worker(folder, config, pack, hosts)
     kind, reuse = _kind(), [Path(name) for name in options.REUSE.value]
     if config.data.piles == "apart":
         from attack.pipeline.piles_apart import RunOfPiles
@@ -39,6 +40,16 @@ def _kind() -> Any:
     from attack.baselines.alone.run import QuickRun
 
     return QuickRun
+
+
+def plan() -> None:
+    """Plans the run, or says what it will cost."""
+    if not options.DRY_RUN.value:
+        run().plan()
+        return
+    from attack.costs import command
+
+    print(command.dry_run(options.folder(options.WORKDIR), options.CONFIG.value))
 
 
 def status() -> None:

@@ -68,10 +68,11 @@ _TABLE = (
         "plan",
         STEPS,
         "check the data; write the manifest, the membership matrix and the plan",
-        "Nothing is trained. From now on, options that training depends on are fixed in this workdir.",
+        "Nothing is trained. From now on, options that training depends on are fixed in this workdir. With --dry_run "
+        "nothing is written: a few steps are timed, and the cost is printed by stage and by number of shadows.",
         "plan --config=configs/small.py --workdir=runs/clef --config.data.root=DATA",
-        lambda: actions.run().plan(),
-        _RUN,
+        actions.plan,
+        (*_RUN, "dry_run"),
         ("data", "membership", "fleet"),
     ),
     Command(
@@ -81,7 +82,7 @@ _TABLE = (
         "All packs that are missing, or --pack=I alone, in this process. May be stopped and started at any time.",
         f"train {_DEMO}",
         lambda: actions.run().train(),
-        (*_FLEET, "pack"),
+        (*_FLEET, "pack", "multihost"),
         _TRAINING,
     ),
     Command(
@@ -91,7 +92,7 @@ _TABLE = (
         "All packs that are missing, or --pack=I alone, in this process.",
         f"sample {_DEMO} --pack=0",
         lambda: actions.run().sample(),
-        (*_FLEET, "pack"),
+        (*_FLEET, "pack", "multihost"),
         (*_TRAINING, "pile"),
     ),
     Command(
@@ -236,4 +237,6 @@ def carry_out(command: Command) -> None:
             raise UserError(f"--{name} is not for {command.name}, which takes {taken}; leave it out")
     if options.PACK.value is not None and (options.is_given("reuse") or options.EXECUTOR.value != "local"):
         raise UserError("--pack does one pack in this process: leave out --reuse and --executor")
+    if options.MULTIHOST.value and (options.is_given("reuse") or options.EXECUTOR.value != "local"):
+        raise UserError("--multihost does packs in these processes: leave out --reuse and --executor")
     command.action()

@@ -19,6 +19,10 @@ flags.disclaim_key_flags()  # they belong to the module that defines them, whose
 CONFIG = flag.define()
 WORKDIR = flags.DEFINE_string("workdir", "", "the folder of the run")
 PACK = flags.DEFINE_integer("pack", None, "this pack only, in this process", 0)
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "print what the run will cost, and write nothing")
+MULTIHOST = flags.DEFINE_string(
+    "multihost", "", "the batch of a pack over several processes: auto, or HOST:PORT,NUMBER,COUNT"
+)
 EXECUTOR = flags.DEFINE_enum("executor", "local", ["local", "slurm"], "who does the packs")
 REUSE = flags.DEFINE_list("reuse", [], "folders of runs whose packs are taken where they match")
 PREDICTIONS = flags.DEFINE_string("predictions", "", "predictions.csv of a run")

@@ -164,12 +164,13 @@ def answer(question: str) -> None:
             break
 
 
-def rate(config: Config, pack: int, images: int, seconds: float) -> float:
-    """Images a second in training, summed over a pack, on noise, by the config of a family."""
+def noise_spec(config: Config, pack: int, images: int) -> train.Spec:
+    """A pack that trains on noise as real ones do on slices, by the config of a family; images: of the dev set, half of
+    them members."""
     size = config.data.resolution
     data = np.random.default_rng(0).uniform(-1, 1, (images, size, size)).astype(np.float32)
     members = tuple(np.arange(max(1, images // 2)) for _ in range(pack))
-    spec = train.Spec(
+    return train.Spec(
         config.seed,
         "shadow",
         tuple(range(pack)),
@@ -180,9 +181,14 @@ def rate(config: Config, pack: int, images: int, seconds: float) -> float:
         config.train,
         config.fleet.devices,
     )
-    network = build(spec.denoiser, size)
+
+
+def rate(config: Config, pack: int, images: int, seconds: float) -> float:
+    """Images a second in training, summed over a pack, on noise, by the config of a family."""
+    spec = noise_spec(config, pack, images)
+    network = build(spec.denoiser, config.data.resolution)
     state, step = train.placed(spec, train.init_states(spec, network)), train.make_step(spec, network)
-    placed = train.placed(spec, jnp.asarray(data))
+    placed = train.placed(spec, jnp.asarray(spec.images))
     state, loss, _ = step(state, placed)
     jax.block_until_ready(loss)
     steps, started = 0, time.perf_counter()

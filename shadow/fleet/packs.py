@@ -27,9 +27,10 @@ from shadow.fleet import families, progress
 from shadow.fleet import plan as plans
 from shadow.fleet.locks import Lock
 from shadow.fleet.plan import Pack, Plan, pile_steps, shadow_folder
-from shadow.training import checkpoint, train
+from shadow.training import checkpoint, team, train
 
 COMMANDS = ("train", "sample")  # `sample` trains what is not trained yet, and draws the piles
+_DISPATCH = 16  # steps that an accelerator is given at once
 _HANDOVER_SECONDS = 10.0  # a worker whose parent was killed needs a moment to end
 
 
@@ -44,6 +45,7 @@ class Fleet:
         self.workdir, self.data_root, self.config = workdir, data_root, config
         self.plan: Plan = plans.read_plan(workdir / "plan.json")
         self.keep = pile_steps(config)
+        self.hosts = False  # whether other processes take part in every pack's training, and follow
         self._results: dict[Path, tuple[int, bool]] = {}  # time of each result.json, and whether it is the pack's
 
     def folders(self, pack: int) -> list[Path]:
@@ -119,7 +121,9 @@ class Fleet:
             undrawn = True
             while undrawn:
                 try:
-                    train.train_pack(spec, folders, keep, report.stage("train"), stop, self.config.fleet.tensorboard)
+                    together = team.Lead(pack) if self.hosts else team.ALONE
+                    events = self.config.fleet.tensorboard
+                    train.train_pack(spec, folders, keep, report.stage("train"), stop, events, together)
                     for step in keep if command == "sample" else ():
                         paths = [piles.pile_path(folder, step) for folder in folders]
                         piles.draw_piles(
@@ -139,6 +143,14 @@ class Fleet:
             raise
         report.end()
 
+    def follow(self) -> None:
+        """Takes part in the training of packs that another process leads, until it ends. Raises as `team.follow`."""
+
+        def begin(pack: int, step: int) -> Callable[[int], None]:
+            return train.follow_pack(self._spec(self.plan.packs[pack]), self.folders(pack), step)
+
+        team.follow(begin)
+
     def _spec(self, pack: Pack) -> train.Spec:
         """What the pack is trained on; UserError where that is not what was planned."""
         self.plan.check_versions()
@@ -156,6 +168,7 @@ class Fleet:
             config.diffusion,
             config.train,
             self.plan.devices,
+            1 if jax.default_backend() == "cpu" else _DISPATCH,
         )
 
     def check_members(self) -> None:

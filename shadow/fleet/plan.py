@@ -31,7 +31,7 @@ OLDER_UNIT = "mixed"  # membership.unit of plans that name none: it was the defa
 
 # The code that decides about the bits of a checkpoint, and of a pile on top of it.
 _TRAINER = (
-    *("keys.py", "training/train.py", "diffusion/process.py", "data/decoding.py", "data/png.py"),
+    *("keys.py", "training/train.py", "training/team.py", "diffusion/process.py", "data/decoding.py", "data/png.py"),
     *("denoisers/blocks.py", "denoisers/build.py", "denoisers/dit.py", "denoisers/layers.py"),
     *("denoisers/times.py", "denoisers/unet2d.py", "denoisers/unet2d_blocks.py", "denoisers/unet2d_config.py"),
 )

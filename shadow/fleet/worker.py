@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from shadow import workdir
@@ -13,6 +14,7 @@ from shadow.fleet import compile_cache, local, progress
 from shadow.fleet.local import is_worker
 from shadow.fleet.locks import patient_lock
 from shadow.fleet.packs import Fleet
+from shadow.training import team
 
 _stopping = False
 
@@ -35,15 +37,17 @@ def stopping() -> bool:
 class Worker:
     """One process of a run, started by the run or by whoever gives the packs out.
 
-    `pack` None: whatever pack is free, until all are done.
+    `pack` None: whatever pack is free, until all are done. hosts: how processes find each other that spread the batch
+    of every pack over all their devices (`team.join`); empty: this one works alone.
     """
 
-    def __init__(self, folder: Path, config: Config, pack: int | None) -> None:
-        self.folder, self.config, self.pack = folder, config, pack
+    def __init__(self, folder: Path, config: Config, pack: int | None, hosts: str = "") -> None:
+        self.folder, self.config, self.pack, self.hosts = folder, config, pack, hosts
         if is_worker():  # its parent has settled the config
             local.die_with_parent()
         elif not workdir.is_settled(folder, config):
-            raise UserError(f"--pack={pack}: {folder} is no run with this config: run `launch.py plan` with it first")
+            asked = "--multihost" if hosts else f"--pack={pack}"
+            raise UserError(f"{asked}: {folder} is no run with this config: run `launch.py plan` with it first")
         catch_sigterm()
 
     @property
@@ -68,10 +72,30 @@ class Worker:
                 share()
                 return stopping()
 
-            if self.pack is None:
+            if self.hosts:
+                self._together(fleet, command, stop)
+            elif self.pack is None:
                 fleet.work(command, local.since(), stop)
             elif not fleet.run(self.pack, command, stop, echo=True):
                 raise UserError(f"pack {self.pack} is being done by another process: run again when it has ended")
+
+    def _together(self, fleet: Fleet, command: str, stop: Callable[[], bool]) -> None:
+        """This process leads, or follows the one that does."""
+        team.join(self.hosts)
+        team.check_devices(fleet.plan.devices)
+        if not team.leads():
+            fleet.follow()
+            return
+        fleet.hosts, failure = True, None
+        try:
+            for pack in fleet.missing(command) if self.pack is None else [self.pack]:
+                if not fleet.run(pack, command, stop, echo=True):
+                    raise UserError(f"pack {pack} is being done by another process: run again when it has ended")
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            team.end(failure)
 
     def challenge(self) -> None:
         """Makes the run's own challenge."""

@@ -29,6 +29,7 @@ from shadow.denoisers.build import Network, Params, build
 from shadow.diffusion import process
 from shadow.errors import Stopped, UserError
 from shadow.training import checkpoint
+from shadow.training.team import ALONE, Team
 
 EVALUATION_TIMES = (0.05, 0.2, 0.5)  # shares of the diffusion's length at which IN and OUT losses are logged
 _EVALUATION_BATCH = 256  # images evaluated together: memory does not grow with the data set
@@ -71,6 +72,7 @@ class Spec(NamedTuple):
     diffusion: DiffusionConfig
     train: TrainConfig
     devices: int = 1  # over which each batch is spread
+    dispatch: int = 1  # steps handed to the device at once: on an accelerator Python is slower than a small step
 
 
 def optimizer(config: TrainConfig) -> optax.GradientTransformation:
@@ -186,18 +188,79 @@ def placed(spec: Spec, tree: Any) -> Any:
     """A tree of arrays, copied to each of the devices that share the batch."""
     if spec.devices == 1:
         return tree
-    return jax.device_put(tree, NamedSharding(mesh(spec.devices), PartitionSpec()))
+    everywhere = NamedSharding(mesh(spec.devices), PartitionSpec())
+    if jax.process_count() == 1:
+        return jax.device_put(tree, everywhere)
+
+    def spread(leaf: Any) -> jax.Array:
+        host = np.asarray(leaf)  # each process has all of it, and puts it on its own devices
+        return jax.make_array_from_callback(host.shape, everywhere, lambda index: host[index])
+
+    return jax.tree.map(spread, tree)
+
+
+def local(tree: Any) -> Any:
+    """What this process has of arrays that lie on devices of several: all of them, as `placed` copied them."""
+    if jax.process_count() == 1:
+        return tree
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf, tree)
+
+
+@functools.lru_cache(maxsize=8)
+def _repeated(step: _Step) -> Callable[..., tuple[State, jax.Array, jax.Array]]:
+    """The jitted (count, arguments of `step`) -> what the last of `count` steps gives, without a word to Python
+    between."""
+
+    def steps(count: jax.Array, state: State, *rest: jax.Array) -> tuple[State, jax.Array, jax.Array]:
+        def next_one(_: jax.Array, before: tuple[State, jax.Array, jax.Array]) -> Any:
+            return step(before[0], *rest)
+
+        shapes = jax.eval_shape(step, state, *rest)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[1:])
+        return jax.lax.fori_loop(0, count, next_one, (state, *nothing))  # type: ignore[no-any-return]
+
+    return jax.jit(steps, donate_argnums=1)
+
+
+def make_steps(spec: Spec, network: Network) -> Callable[[State, jax.Array, int], tuple[State, jax.Array, jax.Array]]:
+    """(state, images, count) -> (state, loss [shadow], gradient norm [shadow]) of the last of `count` steps: one
+    dispatch for up to `spec.dispatch` of them."""
+    one = make_step(spec, network)
+    if spec.dispatch == 1:
+        return lambda state, images, count: _in_turn(one, state, images, count)
+    compiled = _repeated(_compiled_step(spec.seed, spec.stream, spec.train, spec.diffusion, network, spec.devices))
+    shadows, members, lengths = _arguments(spec)
+
+    def some(state: State, images: jax.Array, count: int) -> tuple[State, jax.Array, jax.Array]:
+        for done in range(0, count, spec.dispatch):
+            few = jnp.int32(min(spec.dispatch, count - done))
+            state, loss, norm = compiled(few, state, shadows, members, lengths, images)
+        return state, loss, norm
+
+    return some
+
+
+def _in_turn(step: Callable[..., Any], state: State, images: jax.Array, count: int) -> Any:
+    for _ in range(count):
+        state, loss, norm = step(state, images)
+    return state, loss, norm
 
 
 def make_step(spec: Spec, network: Network) -> Callable[[State, jax.Array], tuple[State, jax.Array, jax.Array]]:
     """The jitted step of the pack: (state, images) -> (state, loss [shadow], gradient norm [shadow])."""
+    step = _compiled_step(spec.seed, spec.stream, spec.train, spec.diffusion, network, spec.devices)
+    shadows, members, lengths = _arguments(spec)
+    return lambda state, images: step(state, shadows, members, lengths, images)
+
+
+def _arguments(spec: Spec) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Of the jitted step, besides state and images: shadow ids, members and their numbers."""
     sizes = np.array([len(m) for m in spec.members], np.int32)
     if not sizes.all():
         raise UserError(f"generator {spec.ids[int(np.argmin(sizes))]} has no members: enlarge the set of dev images")
     table = np.stack([np.pad(m, (0, len(spec.images) - len(m))) for m in spec.members]).astype(np.int32)
-    step = _compiled_step(spec.seed, spec.stream, spec.train, spec.diffusion, network, spec.devices)
-    shadows, members, lengths = jnp.asarray(spec.ids, jnp.int32), jnp.asarray(table), jnp.asarray(sizes)
-    return lambda state, images: step(state, shadows, members, lengths, images)
+    found = jnp.asarray(spec.ids, jnp.int32), jnp.asarray(table), jnp.asarray(sizes)
+    return placed(spec, found) if jax.process_count() > 1 else found
 
 
 @functools.lru_cache(maxsize=8)
@@ -286,13 +349,14 @@ def train_pack(
     progress: Progress = silent,
     stop: Callable[[], bool] = never,
     tensorboard: bool = False,
+    team: Team = ALONE,
 ) -> None:
     """Trains the generators of `spec` to `spec.train.steps`, resuming from the newest good checkpoint they share.
 
     Generator i writes `folders[i]/checkpoints/STEP/` and `folders[i]/metrics.jsonl`. Checkpoints of the steps in
     `keep` (those from which piles are drawn) stay; of the others the two newest do. Raises UserError when the loss is
     no longer finite, DamagedError when no checkpoint can be read, and Stopped, with the state saved, when `stop()`
-    says so.
+    says so. `team`: who takes the same steps; they are stopped at a row of metrics.jsonl alone.
     """
     config = spec.train
     for folder in folders:
@@ -305,22 +369,31 @@ def train_pack(
     if restored >= config.steps:
         return
     state = found if restored else state
+    team.begin(restored)
     state, images = placed(spec, (state, jnp.asarray(spec.images)))
-    step_fn, evaluate = make_step(spec, network), make_evaluation(spec, network)
+    here = local(images)
+    take, evaluate = make_steps(spec, network), make_evaluation(spec, network)
     saves = {*range(config.checkpoint_every, config.steps, config.checkpoint_every), *keep, config.steps}
     with contextlib.ExitStack() as closing:
+        closing.callback(team.steps, 0)
         logs = [_Log(folder, restored, tensorboard) for folder in folders]
         for log in logs:
             closing.callback(log.close)
         since, started = restored, time.monotonic()
-        for step in range(restored + 1, config.steps + 1):
-            state, loss, norm = step_fn(state, images)
-            stopping = step not in saves and stop()
+        step, told = restored, restored  # a row or a save comes next at `told`
+        while step < config.steps:
+            if step == told:
+                told = next(s for s in range(step + 1, config.steps + 1) if not s % config.log_every or s in saves)
+                team.steps(told - step)
+            count = min(spec.dispatch, told - step)
+            state, loss, norm = take(state, images, count)
+            step += count
+            stopping = step not in saves and (team.alone or step == told) and stop()
             if step % config.log_every and step not in saves and not stopping:
                 continue
             values, norms = np.asarray(loss), np.asarray(norm)
             saving = step in saves or stopping
-            gaps = evaluate(state.ema, images) if saving else None
+            gaps = evaluate(local(state.ema), here) if saving else None
             finite = np.isfinite(values) & np.isfinite(norms)
             if gaps is not None:  # of the new weights: a step that ruins them must not be saved
                 finite &= np.isfinite(gaps).all(axis=(1, 2))
@@ -347,7 +420,25 @@ def train_pack(
                     row |= _gaps(gaps[i], spec.members[i])
                 log.write(row)
             if saving:
-                checkpoint.save_pack(folders, step, state, keep)
+                checkpoint.save_pack(folders, step, local(state), keep)
             progress(step, config.steps, rate, float(values.mean()))
             if stopping:
                 raise Stopped(f"stopped at step {step} of {config.steps}, which is saved")
+
+
+def follow_pack(spec: Spec, folders: Sequence[Path], step: int) -> Callable[[int], None]:
+    """Takes part in `train_pack`, which another process leads, from the state at `step`: gives what takes a number of
+    steps."""
+    network = build(spec.denoiser, spec.images.shape[-1])
+    state = init_states(spec, network)
+    if step:
+        state = checkpoint.restore_pack(folders, step, state)
+    state, images = placed(spec, (state, jnp.asarray(spec.images)))
+    some = make_steps(spec, network)
+
+    def take(count: int) -> None:
+        nonlocal state
+        state, loss, _ = some(state, images, count)
+        jax.block_until_ready(loss)
+
+    return take
