@@ -1,5 +1,7 @@
-"""What stages hand each other, as types: `FitSummary` from `fit` to `predict`, `Evaluation` on to the report."""
+"""What stages hand each other, as types: `FitSummary` from `fit` to `predict`, `Evaluation` on to the report, and
+`AgainstTruth` where labels are known."""
 
+from attack.results.against_truth import AgainstTruth, Estimate
 from attack.results.codec import SCHEMA_VERSION, Document, Mismatch, decode, encode, is_current
 from attack.results.evaluated import (
     CANNOT_TELL,
@@ -45,6 +47,7 @@ __all__ = [
     "LABELLED_ONLY",
     "LEAK",
     "SCHEMA_VERSION",
+    "AgainstTruth",
     "Auc",
     "Candidates",
     "Control",
@@ -52,6 +55,7 @@ __all__ = [
     "Decisions",
     "Dev",
     "Document",
+    "Estimate",
     "Evaluation",
     "Expected",
     "Families",

@@ -32,17 +32,37 @@ def named(name: str) -> Any:
     return dataclasses.field(metadata={"json": name})
 
 
+def noted() -> Any:
+    """A field that JSON holds only where there is something to say; else it is None. It comes after all others."""
+    return dataclasses.field(default=None, metadata={"noted": True})
+
+
+@dataclass(frozen=True)
+class _Field:
+    """name: the attribute; key: in JSON; noted: see `noted`."""
+
+    name: str
+    key: str
+    kind: Any
+    noted: bool
+
+
 @functools.cache
-def _fields(kind: type) -> tuple[tuple[str, str, Any], ...]:
-    """(attribute, key in JSON, type hint) of every field."""
+def _fields(kind: type) -> tuple[_Field, ...]:
     hints = get_type_hints(kind)
-    return tuple((f.name, f.metadata.get("json", f.name), hints[f.name]) for f in dataclasses.fields(kind))
+    found = [
+        _Field(f.name, f.metadata.get("json", f.name), hints[f.name], "noted" in f.metadata)
+        for f in dataclasses.fields(kind)
+    ]
+    return tuple(sorted(found, key=lambda field: field.noted))
 
 
 def encode(value: object) -> Any:
-    """The value in dicts and lists, as the `json` module writes it. Fields that are None become null."""
+    """The value in dicts and lists, as the `json` module writes it. Fields that are None become null, or are left out
+    (`noted`)."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {key: encode(getattr(value, name)) for name, key, _ in _fields(type(value))}
+        rows = [(field, getattr(value, field.name)) for field in _fields(type(value))]
+        return {field.key: encode(one) for field, one in rows if one is not None or not field.noted}
     if isinstance(value, tuple):
         return [encode(one) for one in value]
     if isinstance(value, dict):
@@ -74,13 +94,14 @@ def _decode(kind: Any, value: Any, at: str) -> Any:
 def _decode_fields(kind: type, value: Any, at: str) -> Any:
     content, fields = _checked(value, dict, "an object", at), _fields(kind)
     before = f"{at}." if at else ""
-    for _, key, _ in fields:
-        if key not in content:
-            raise Mismatch(f"field {before}{key} is missing")
-    unknown = sorted(content.keys() - {key for _, key, _ in fields})
+    for field in fields:
+        if field.key not in content and not field.noted:
+            raise Mismatch(f"field {before}{field.key} is missing")
+    unknown = sorted(content.keys() - {field.key for field in fields})
     if unknown:
         raise Mismatch(f"field {before}{unknown[0]} is unknown")
-    return kind(**{name: _decode(hint, content[key], before + key) for name, key, hint in fields})
+    there = [field for field in fields if field.key in content]
+    return kind(**{field.name: _decode(field.kind, content[field.key], before + field.key) for field in there})
 
 
 def _decode_tuple(inner: tuple[Any, ...], value: Any, at: str) -> tuple[Any, ...]:

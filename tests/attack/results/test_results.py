@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from attack import results, stages
 from attack.results import Evaluation, FitSummary
+from attack.results.against_truth import Ppv
 from shadow.errors import UserError
 
 PATH = Path("attack/evaluation.json")
@@ -183,3 +184,13 @@ def test_a_stage_is_done_again_where_its_results_have_another_schema(tmp_path, c
     ):
         path.write_text(text)
         assert stage.made(tmp_path) == done
+
+
+def test_what_has_nothing_to_say_is_left_out_and_read_back():
+    known = results.Estimate(value=0.5, low=0.4, high=0.6)
+    assert results.encode(known) == {"value": 0.5, "low": 0.4, "high": 0.6}
+    absent = Ppv(value=None, low=None, high=None, prior=0.1, why="nobody was flagged")
+    assert list(results.encode(absent)) == ["value", "low", "high", "prior", "why"]
+    for found in (known, absent):
+        assert results.decode(type(found), results.encode(found)) == found
+    assert (known.interval, absent.interval) == ((0.4, 0.6), None)
