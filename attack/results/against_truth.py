@@ -292,7 +292,7 @@ class PerGroup:
     max: Estimate
     mean: Estimate
     table: tuple[GroupRow, ...]
-    any_used: Losses | Estimate | None = noted()  # noqa: RUF009
+    any_used: Losses | Estimate | None = noted()
 
 
 @dataclass(frozen=True, kw_only=True)

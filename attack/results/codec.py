@@ -33,7 +33,7 @@ def named(name: str) -> Any:
 
 
 def noted() -> Any:
-    """A field that JSON holds only where there is something to say; else it is None. It comes after all others."""
+    """A field that JSON holds only where there is something to say; else it is None."""
     return dataclasses.field(default=None, metadata={"noted": True})
 
 
@@ -50,11 +50,10 @@ class _Field:
 @functools.cache
 def _fields(kind: type) -> tuple[_Field, ...]:
     hints = get_type_hints(kind)
-    found = [
+    return tuple(
         _Field(f.name, f.metadata.get("json", f.name), hints[f.name], "noted" in f.metadata)
         for f in dataclasses.fields(kind)
-    ]
-    return tuple(sorted(found, key=lambda field: field.noted))
+    )
 
 
 def encode(value: object) -> Any:
@@ -136,10 +135,8 @@ def is_current(path: Path) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Document:
-    """What a stage hands to the next one in a JSON file. REMEDY: what to do where the file cannot be used."""
-
-    schema_version: int = SCHEMA_VERSION
+class JsonFile:
+    """What a stage hands on in a JSON file. REMEDY: what to do where the file cannot be used."""
 
     REMEDY: ClassVar[str] = "run the stage again"
 
@@ -152,11 +149,13 @@ class Document:
         """Raises UserError with the name of the file and of the first field that is missing, unknown or wrong."""
         try:
             found = decode(cls, content)
-            if found.schema_version != SCHEMA_VERSION:
-                raise Mismatch(f"field schema_version is {found.schema_version}, and {SCHEMA_VERSION} can be read")
+            found.check()
         except Mismatch as error:
             raise UserError(f"{path}: {error}; {cls.REMEDY}") from error
         return found
+
+    def check(self) -> None:
+        """Raises Mismatch where this was not written by code that agrees with what reads it."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -169,3 +168,15 @@ class Document:
 
     def write(self, path: Path) -> None:
         files.write_json(path, self.to_json())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document(JsonFile):
+    """A JSON file that says which schema it has."""
+
+    schema_version: int = SCHEMA_VERSION
+
+    def check(self) -> None:
+        """Raises Mismatch for another schema."""
+        if self.schema_version != SCHEMA_VERSION:
+            raise Mismatch(f"field schema_version is {self.schema_version}, and {SCHEMA_VERSION} can be read")

@@ -190,7 +190,7 @@ def test_what_has_nothing_to_say_is_left_out_and_read_back():
     known = results.Estimate(value=0.5, low=0.4, high=0.6)
     assert results.encode(known) == {"value": 0.5, "low": 0.4, "high": 0.6}
     absent = Ppv(value=None, low=None, high=None, prior=0.1, why="nobody was flagged")
-    assert list(results.encode(absent)) == ["value", "low", "high", "prior", "why"]
+    assert results.encode(absent).keys() == {"value", "low", "high", "prior", "why"}
     for found in (known, absent):
         assert results.decode(type(found), results.encode(found)) == found
     assert (known.interval, absent.interval) == ((0.4, 0.6), None)
