@@ -21,8 +21,8 @@ from attack.metrics.intervals import (
     proportion_interval,
 )
 from attack.metrics.ranking import DRAWS, check_labels
-from attack.results.against_truth import Coin, Confusion, Labelling, Majority, Share, Summaries, Trivial
 from attack.results.figures import Figure
+from attack.results.labellings import Coin, Confusion, Labelling, Majority, Share, Summaries, Trivial
 from shadow import keys
 
 OBJECTIVES = ("f1", "kappa", "accuracy")

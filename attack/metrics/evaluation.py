@@ -31,20 +31,17 @@ from attack.results.against_truth import (
     AgainstTruth,
     Area,
     BestLabelling,
-    Counts,
     Curve,
-    Decided,
     DetectableAuc,
-    Estimate,
     ItemsArea,
     Losses,
     PerGroup,
-    Ppv,
     Probabilities,
     RatePoint,
     Strata,
     StratumArea,
 )
+from attack.results.labellings import Counts, Decided, Estimate, Ppv
 
 DECISIONS = ("used", "not used", "undetermined")
 RATES = (0.1, 0.01, 0.001)

@@ -23,7 +23,8 @@ from attack.metrics.intervals import (
     group_numbers,
     percentile_interval,
 )
-from attack.results.against_truth import Estimate, GroupRow, PerGroup
+from attack.results.against_truth import GroupRow, PerGroup
+from attack.results.labellings import Estimate
 from shadow import keys
 
 EVERY_GROUP = "every group has a member, so there is nothing to tell apart"

@@ -10,7 +10,8 @@ import numpy as np
 
 from attack.metrics import DECISIONS, evaluate, pooling
 from attack.results import AgainstTruth, Estimate, Figure, encode
-from attack.results.against_truth import Decided, Labelling, Probabilities
+from attack.results.against_truth import Probabilities
+from attack.results.labellings import Decided, Labelling
 from shadow import files, tables
 from shadow.errors import UserError
 

@@ -13,7 +13,8 @@ from attack.report import figures, formats, view, wording
 from attack.report.pairs import HeldOut
 from attack.report.provenance import read_json
 from attack.results import AgainstTruth, Estimate, Evaluation, Figure, Interval
-from attack.results.against_truth import Decided, PerGroup, RatePoint
+from attack.results.against_truth import PerGroup, RatePoint
+from attack.results.labellings import Decided
 
 
 @dataclass(frozen=True)

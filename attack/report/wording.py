@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from attack import results
 from attack.report.formats import interval, listed, not_measurable, number, of_100, percent, range_of_100
 from attack.results import Auc, Dev, Estimate, Evaluation, Expected, Figure, Patients
-from attack.results.against_truth import Counts
+from attack.results.labellings import Counts
 
 
 def shadows(evaluation: Evaluation) -> str:

@@ -1,7 +1,7 @@
 """What stages hand each other, as types: `FitSummary` from `fit` to `predict`, `Evaluation` on to the report, and
 `AgainstTruth` where labels are known."""
 
-from attack.results.against_truth import AgainstTruth, Estimate
+from attack.results.against_truth import AgainstTruth
 from attack.results.codec import SCHEMA_VERSION, Document, Mismatch, decode, encode, is_current
 from attack.results.evaluated import (
     CANNOT_TELL,
@@ -41,6 +41,7 @@ from attack.results.fitted import (
     TwoWay,
     Worth,
 )
+from attack.results.labellings import Estimate
 
 __all__ = [
     "CANNOT_TELL",

@@ -6,6 +6,7 @@ reads is what the stage before it wrote, and a file of another version is refuse
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -80,14 +81,24 @@ def _decode(kind: Any, value: Any, at: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _decode_fields(cast(type, kind), value, at)
     if origin in (Union, types.UnionType):
-        (one,) = (each for each in inner if each is not type(None))
-        return None if value is None else _decode(one, value, at)
+        return _decode_one_of(inner, value, at)
     if origin is tuple:
         return _decode_tuple(inner, value, at)
     if origin is dict:
         content = _checked(value, dict, "an object", at)
         return {key: _decode(inner[1], one, f"{at}.{key}") for key, one in content.items()}
     return _decode_scalar(kind, value, at)
+
+
+def _decode_one_of(kinds: tuple[Any, ...], value: Any, at: str) -> Any:
+    """The first kind that fits; where none does, what is wrong with the last."""
+    if value is None and type(None) in kinds:
+        return None
+    *others, last = (kind for kind in kinds if kind is not type(None))
+    for kind in others:
+        with contextlib.suppress(Mismatch):
+            return _decode(kind, value, at)
+    return _decode(last, value, at)
 
 
 def _decode_fields(kind: type, value: Any, at: str) -> Any:

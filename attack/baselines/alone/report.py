@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from attack.baselines.alone import statements
+from attack.baselines.alone.baseline_figures import BaselineFigures, BaselineRow, DevArea
 from attack.baselines.alone.choice import Worth
-from attack.baselines.alone.figures import BaselineFigures, BaselineRow, DevArea
 from attack.decision import submission
 from attack.metrics import score
 from attack.report import formats, provenance, view

@@ -10,7 +10,7 @@ import numpy as np
 
 from attack.baselines import BASELINES
 from attack.baselines.alone import statements
-from attack.baselines.alone.figures import BaselineFigures
+from attack.baselines.alone.baseline_figures import BaselineFigures
 from attack.pipeline import Run
 from attack.report.progress import Step
 from attack.stages import Stage

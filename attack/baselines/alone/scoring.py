@@ -11,8 +11,7 @@ import numpy as np
 from attack import metrics
 from attack.baselines import BASELINES, Inputs, Turn, score_all, score_inputs
 from attack.baselines.alone import calibrating, choice, standing
-from attack.baselines.alone.calibrating import Calibrated
-from attack.baselines.alone.figures import (
+from attack.baselines.alone.baseline_figures import (
     BaselineFigures,
     BaselineRow,
     Chosen,
@@ -21,6 +20,7 @@ from attack.baselines.alone.figures import (
     Strength,
     Submitted,
 )
+from attack.baselines.alone.calibrating import Calibrated
 from attack.baselines.alone.standing import Standing
 from attack.decision import submission
 from attack.inference import crossfit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attack.baselines import BASELINES
-from attack.baselines.alone.figures import BaselineFigures
+from attack.baselines.alone.baseline_figures import BaselineFigures
 from attack.report import formats
 
 OBJECTIVES = {"f1": "F1", "kappa": "kappa", "accuracy": "accuracy"}
