@@ -268,11 +268,8 @@ def smallest_detectable_auc(
 
 
 def per_group(scores: ArrayLike, labels: ArrayLike, groups: ArrayLike, level: float = 0.95) -> PerGroup:
-    """Was anything of this group (patient) used? Ranked by each score of `pooling.SCORES`.
-
-    A group's label is 1 if any item of it is a member. Intervals are DeLong's over groups. Without a group that has no
-    member there is no AUC, and `why` says so.
-    """
+    """Was anything of this group (patient) used? Ranked by each score of `pooling.SCORES`; intervals are DeLong's over
+    groups. A group's label is 1 if any item of it is a member; where all have one, `why` says so."""
     target = check_labels(labels)
     values = check_scores(scores, len(target))
     names, numbers = group_numbers(groups, len(target))
