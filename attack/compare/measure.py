@@ -11,7 +11,7 @@ import numpy as np
 
 from attack import metrics
 from attack.compare import areas, features, paired, parameters, piles, whitebox
-from attack.compare.blackbox import Banks, Leak
+from attack.compare.blackbox import Leak, SourceSignals
 from attack.compare.difficulty import Difficulties, Difficulty
 from attack.compare.paired import Losses, Scored
 from attack.compare.piles import Yard
@@ -78,7 +78,14 @@ class Bench:
     folder: Path  # WORKDIR/compare
     scratch: Path
     source: Source | None
-    banks: Banks = dataclasses.field(default_factory=Banks)
+    _signals: dict[Path, SourceSignals] = field(default_factory=dict)
+
+    def signals(self, source: Source) -> SourceSignals:
+        """Of a run, read when they are first asked for."""
+        key = source.folder.absolute()
+        if key not in self._signals:
+            self._signals[key] = SourceSignals(source)
+        return self._signals[key]
 
     @functools.cached_property
     def difficulties(self) -> Difficulties:
@@ -219,7 +226,7 @@ def _slices(found: Measured, pile: np.ndarray, bench: Bench) -> NotComparable | 
     if source is None or member is None:
         return NotComparable(_unknown(found))
     near = source.config.data.group_distance
-    return piles.to_slices(pile, bench.banks.of(source).images, member, bench.config.embedding, near)
+    return piles.to_slices(pile, bench.signals(source).images, member, bench.config.embedding, near)
 
 
 def _blackbox(found: Measured, pile: np.ndarray, bench: Bench) -> NotComparable | BlackboxFigures:
@@ -230,7 +237,7 @@ def _blackbox(found: Measured, pile: np.ndarray, bench: Bench) -> NotComparable 
     if pile.shape[1] != source.config.data.resolution:
         return NotComparable(f"{_size(pile)}, data.resolution is {source.config.data.resolution}")
     own = subject.source is not None
-    found.leak = leak = bench.banks.of(source).leak(
+    found.leak = leak = bench.signals(source).leak(
         pile, subject.place.step if own else None, subject.shadow if own else None
     )
     members = np.zeros(len(source.pool), bool) if member is None else member
