@@ -27,7 +27,7 @@ for cell in cells:
 names["workshop"].cleanup()
 sides = [(one.verdict.level, len(one.score), one.predict_proba().shape, len(one.report)) for one in
          (names["found"], names["null"])]
-print(json.dumps({"sides": sides, "measured": names["measured"]["value"], "figures": names["plt"].get_fignums()}))
+print(json.dumps({"sides": sides, "measured": names["measured"].value, "figures": names["plt"].get_fignums()}))
 """
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -52,7 +51,8 @@ def nearest_step(steps: tuple[int, ...], step: int | None) -> int:
 
 
 class SourceSignals:
-    """The signals of a run, read once for all its checkpoints; `why` says why there are none."""
+    """The signals of a run, read once for all its checkpoints; `why` says why there are none. UserError where they are
+    damaged."""
 
     def __init__(self, source: Source) -> None:
         self.source, self.why = source, ""
@@ -62,7 +62,10 @@ class SourceSignals:
         if not workdir.is_done(folder / "signals", "signals", source.config):
             self.why = "its run has no signals (`launch.py signals`)"
         else:
-            self.store = store.read(folder, source.manifest, source.config)
+            try:
+                self.store = store.read(folder, source.manifest, source.config)
+            except (OSError, ValueError, KeyError) as error:
+                raise UserError(f"{folder / 'signals'}: damaged ({error}); remove it and run again") from error
 
     @functools.cached_property
     def images(self) -> np.ndarray:
@@ -151,20 +154,3 @@ def _leak(names: tuple[str, ...], columns: np.ndarray, calibrated: bool, how: st
     spread = np.maximum(columns.std(0), 1e-9)
     score = ((columns - columns.mean(0)) / spread).mean(1)
     return Leak(names, columns, score, calibrated, how, left_out)
-
-
-class Banks:
-    """A `SourceSignals` for each run, made when it is first asked for."""
-
-    def __init__(self) -> None:
-        self._found: dict[Path, SourceSignals] = {}
-
-    def of(self, source: Source) -> SourceSignals:
-        """Raises UserError where the run's signals are damaged."""
-        key = source.folder.absolute()
-        if key not in self._found:
-            try:
-                self._found[key] = SourceSignals(source)
-            except (OSError, ValueError, KeyError) as error:
-                raise UserError(f"{source.folder / 'signals'}: damaged ({error}); remove it and run again") from error
-        return self._found[key]

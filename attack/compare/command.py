@@ -14,6 +14,7 @@ from tqdm import tqdm
 from attack.compare import measure, pairs, piles, subjects, table, trajectory
 from attack.compare.measure import Bench, Measured
 from attack.evidence.embeddings import builtin
+from attack.results.compared import Comparison
 from shadow import files
 from shadow.config import Config
 from shadow.errors import UserError
@@ -60,13 +61,13 @@ def compare(names: Sequence[str], folder: Path, config: Config) -> str:
             shutil.rmtree(scratch, ignore_errors=True)
     from attack.compare import page  # matplotlib and jinja2 are needed here only
 
-    files.write_json(folder / "compare.json", result)
+    result.write(folder / "compare.json")
     files.write_text(folder / "compare.html", page.render(result, sheets(measured, config.compare.sheet)))
     lines = [*table.lines(result), "", f"{folder / 'compare.json'}", f"{folder / 'compare.html'}"]
     return "\n".join(lines)
 
 
-def _compared(found: Sequence[subjects.Subject], bench: Bench) -> tuple[list[Measured], dict[str, Any]]:
+def _compared(found: Sequence[subjects.Subject], bench: Bench) -> tuple[list[Measured], Comparison]:
     measured = []
     with tqdm(total=len(found), desc="compare", unit="checkpoint", disable=None, leave=False) as bar:
         for number, subject in enumerate(found):
@@ -75,7 +76,6 @@ def _compared(found: Sequence[subjects.Subject], bench: Bench) -> tuple[list[Mea
                 bar.set_postfix_str(f"image {done} of {total}, {rate:.0f}/s")
 
             measured.append(measure.measure(subject, bench, number, progress))
-            measure.calibrate(measured[-1], bench)
             bar.update()
     size = next((open_pile(one.pile).shape[1] for one in measured if one.pile), found[0].outline.size)
     first = next((open_pile(one.pile) for one in measured if one.pile), None)
@@ -84,21 +84,13 @@ def _compared(found: Sequence[subjects.Subject], bench: Bench) -> tuple[list[Mea
     for one in measured:
         measure.look(one, bench, yard)
     two = [pairs.between(a, b, yard, bench.config.seed) for a, b in itertools.combinations(measured, 2)]
-    return measured, {
-        "version": VERSION,
-        "checkpoints": [one.figures for one in measured],
-        "pairs": two,
-        "trajectories": trajectory.find(measured),
-        "space": None
-        if yard is None
-        else {
-            "embedding": yard.space.embedding,
-            "axes": yard.space.axes.shape[1],
-            "fitted_on": "real slices of the run" if yard.source else "the first pile",
-            "size": yard.size,
-            "no_real": yard.why,
-        },
-    }
+    return measured, Comparison(
+        version=VERSION,
+        checkpoints=tuple(one.figures for one in measured),
+        pairs=tuple(two),
+        trajectories=trajectory.find(measured),
+        space=None if yard is None else piles.space_used(yard),
+    )
 
 
 def sheets(measured: Sequence[Measured], count: int) -> list[np.ndarray | None]:

@@ -161,6 +161,6 @@ def cka(k: np.ndarray, l: np.ndarray) -> float | None:  # noqa: E741
     return float(_hsic(k, l) / np.sqrt(first * second))
 
 
-def cka_matrix(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> list[list[float | None]]:
+def cka_matrix(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> tuple[tuple[float | None, ...], ...]:
     """`cka` [block of a][block of b]."""
-    return [[cka(mine, theirs) for theirs in b.values()] for mine in a.values()]
+    return tuple(tuple(cka(mine, theirs) for theirs in b.values()) for mine in a.values())

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 from attack.compare import features, paired, parameters, piles
-from attack.compare.measure import Measured, not_comparable
+from attack.compare.measure import Measured
+from attack.compare.paired import Scored
 from attack.compare.piles import Yard
 from attack.compare.subjects import Subject
+from attack.results.checkpoints import NotComparable, known
+from attack.results.compared import (
+    BY_NAME,
+    BlackboxPair,
+    Difference,
+    FeaturePair,
+    Option,
+    OptionPair,
+    PairFigures,
+    ParameterPair,
+    PilePair,
+)
 from shadow import hub, workdir
 from shadow.piles import open_pile
 
@@ -18,11 +30,11 @@ _TRAINING = ("seed", "data.resolution", "data.edition", "membership.", "train.",
 _OF_DIT = ("patch", "width", "depth", "heads")
 
 
-def recipe(subject: Subject) -> dict[str, Any]:
+def recipe(subject: Subject) -> dict[str, Option]:
     """The options that made a checkpoint, by their names on the command line; no path. A pipeline does not tell how it
     was trained."""
     outline = subject.outline
-    found: dict[str, Any] = {"weights": "raw" if subject.place.raw else "average"}
+    found: dict[str, Option] = {"weights": "raw" if subject.place.raw else "average"}
     if subject.place.step is None:
         found["weights"] = "as stored"
     else:
@@ -40,98 +52,92 @@ def recipe(subject: Subject) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in {f"denoiser.{leaf}" for leaf in _OF_DIT}}
 
 
-def differences(a: Subject, b: Subject) -> list[dict[str, Any]]:
-    """[{field, a, b}] of the options that differ; None where one of them does not tell, or has no such option."""
+def differences(a: Subject, b: Subject) -> tuple[OptionPair, ...]:
+    """The options that differ, by name."""
     mine, theirs = recipe(a), recipe(b)
-    names = sorted(mine.keys() | theirs.keys())
-    return [
-        {"field": name, "a": mine.get(name), "b": theirs.get(name)}
-        for name in names
-        if mine.get(name) != theirs.get(name)
-    ]
+    pairs = ((name, mine.get(name), theirs.get(name)) for name in sorted(mine.keys() | theirs.keys()))
+    return tuple(OptionPair(field=name, a=first, b=second) for name, first, second in pairs if first != second)
 
 
-def between(a: Measured, b: Measured, yard: Yard | None, seed: int) -> dict[str, Any]:
+def between(a: Measured, b: Measured, yard: Yard | None, seed: int) -> PairFigures:
     """Everything that can be said of the two; what cannot says why."""
-    return {
-        "a": a.label,
-        "b": b.label,
-        "config": differences(a.subject, b.subject),
-        "parameters": _parameters(a, b),
-        "features": _features(a, b),
-        "loss": _loss(a, b),
-        "whitebox": _whitebox(a, b),
-        "pile": _piles(a, b, yard, seed),
-        "blackbox": _blackbox(a, b),
-    }
+    return PairFigures(
+        a=a.label,
+        b=b.label,
+        config=differences(a.subject, b.subject),
+        parameters=_parameters(a, b),
+        features=_features(a, b),
+        loss=_loss(a, b),
+        whitebox=_whitebox(a, b),
+        pile=_piles(a, b, yard, seed),
+        blackbox=_blackbox(a, b),
+    )
 
 
 def _why(a: Measured, b: Measured, part: str) -> str:
     """Why one of the two has no figures of this kind, or ''."""
-    for one in (a, b):
-        why = one.figures[part].get("not_comparable")
-        if why:
-            return f"{one.label}: {why}"
-    return ""
+    found = [(one.label, getattr(one.figures, part)) for one in (a, b)]
+    return next((f"{name}: {of.not_comparable}" for name, of in found if isinstance(of, NotComparable)), "")
 
 
-def _parameters(a: Measured, b: Measured) -> dict[str, Any]:
+def _parameters(a: Measured, b: Measured) -> NotComparable | ParameterPair:
     wrong = parameters.why_not(a.stored, b.stored)
-    return not_comparable(wrong) if wrong else parameters.between(a.stored, b.stored)
+    return NotComparable(wrong) if wrong else parameters.between(a.stored, b.stored)
 
 
-def _features(a: Measured, b: Measured) -> dict[str, Any]:
+def _features(a: Measured, b: Measured) -> NotComparable | FeaturePair:
     """The CKA of every pair of blocks. `mean`: of blocks of the same name, where the architectures are one; else of
     each block of a with the block of b that is most like it (which is never lower)."""
     if a.grams is None or b.grams is None:
-        return not_comparable(_why(a, b, "features"))
+        return NotComparable(_why(a, b, "features"))
     matrix = features.cka_matrix(a.grams, b.grams)
     same = list(a.grams) == list(b.grams)
     if same:
         kept = [row[i] for i, row in enumerate(matrix)]
     else:
         kept = [max((v for v in row if v is not None), default=None) for row in matrix]
-    known = [value for value in kept if value is not None]
-    return {
-        "rows": list(a.grams),
-        "columns": list(b.grams),
-        "cka": matrix,
-        "matched": "by name" if same else "to the most similar block: other architecture",
-        "by_block": kept,
-        "mean": float(np.mean(known)) if known else None,
-        "output": matrix[-1][-1],
-    }
+    there = [value for value in kept if value is not None]
+    return FeaturePair(
+        rows=tuple(a.grams),
+        columns=tuple(b.grams),
+        cka=matrix,
+        matched=BY_NAME if same else "to the most similar block: other architecture",
+        by_block=tuple(kept),
+        mean=float(np.mean(there)) if there else None,
+        output=matrix[-1][-1],
+    )
 
 
-def _loss(a: Measured, b: Measured) -> dict[str, Any]:
+def _loss(a: Measured, b: Measured) -> NotComparable | Difference:
     if a.losses is None or b.losses is None:
-        return not_comparable(_why(a, b, "loss"))
+        return NotComparable(_why(a, b, "loss"))
     return paired.gap_difference(a.losses, b.losses)
 
 
-def _whitebox(a: Measured, b: Measured) -> dict[str, Any]:
+def _whitebox(a: Measured, b: Measured) -> NotComparable | dict[str, Difference]:
     if not a.scores or not b.scores:
-        return not_comparable(_why(a, b, "whitebox"))
+        return NotComparable(_why(a, b, "whitebox"))
     both = [name for name in a.scores if name in b.scores]  # one may have no other shadows to be calibrated on
     return {name: paired.auc_difference(a.scores[name], b.scores[name]) for name in both}
 
 
-def _piles(a: Measured, b: Measured, yard: Yard | None, seed: int) -> dict[str, Any]:
+def _piles(a: Measured, b: Measured, yard: Yard | None, seed: int) -> NotComparable | PilePair:
     wrong = _why(a, b, "pile")
     if wrong or yard is None or a.pile is None or b.pile is None:
-        return not_comparable(wrong or "no pile")
+        return NotComparable(wrong or "no pile")
     return piles.between(open_pile(a.pile), open_pile(b.pile), yard, seed)
 
 
-def _blackbox(a: Measured, b: Measured) -> dict[str, Any]:
-    wrong = _why(a, b, "blackbox")
-    if wrong or a.black is None or b.black is None or a.leak is None or b.leak is None:
-        return not_comparable(wrong or "no pile")
-    found: dict[str, Any] = {"spearman": paired.spearman(a.black, b.black)}
-    for one in (a, b):
-        if not one.black or not one.black.both:
-            return found | {"auc": not_comparable(f"{one.label}: {one.figures['blackbox']['why']}")}
-    if a.leak.calibrated != b.leak.calibrated:
-        uncalibrated = next(one for one in (a, b) if one.leak and not one.leak.calibrated)
-        return found | {"auc": not_comparable(f"{uncalibrated.label} is {uncalibrated.figures['blackbox']['how']}")}
-    return found | {"auc": paired.auc_difference(a.black, b.black)}
+def _blackbox(a: Measured, b: Measured) -> NotComparable | BlackboxPair:
+    if a.black is None or b.black is None:
+        return NotComparable(_why(a, b, "blackbox") or "no pile")
+    return BlackboxPair(spearman=paired.spearman(a.black, b.black), auc=_leaks_more(a, a.black, b, b.black))
+
+
+def _leaks_more(a: Measured, mine: Scored, b: Measured, theirs: Scored) -> NotComparable | Difference:
+    found = [(one.label, known(one.figures.blackbox)) for one in (a, b)]
+    for name, black in found:
+        if black and black.auc is None:
+            return NotComparable(f"{name}: {black.why}")
+    uncalibrated = [f"{name} is {black.how}" for name, black in found if black and not black.calibrated]
+    return NotComparable(uncalibrated[0]) if len(uncalibrated) == 1 else paired.auc_difference(mine, theirs)

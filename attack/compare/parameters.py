@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from attack.results.checkpoints import Spectrum
+from attack.results.compared import LayerDistance, ParameterPair
 from shadow import files
 from shadow.denoisers.build import Params
 
@@ -54,22 +56,21 @@ def _name(place: Any) -> str:
     return ".".join(str(getattr(step, "key", getattr(step, "idx", step))) for step in place)
 
 
-def distance(a: np.ndarray, b: np.ndarray) -> dict[str, float | None]:
-    """`relative`: |a - b| over the mean of |a| and |b|, between 0 and 2 (0 where both are 0); `cosine` of the two as
-    vectors (None where one of them is 0). Norms are Euclidean."""
+def distance(a: np.ndarray, b: np.ndarray) -> LayerDistance:
+    """Of two layers as vectors, by Euclidean norms; 0 where both are 0."""
     x, y = a.ravel(), b.ravel()
     first, second = float(np.linalg.norm(x)), float(np.linalg.norm(y))
     if np.array_equal(x, y):
-        return {"relative": 0.0, "cosine": 1.0 if first else None}
+        return LayerDistance(relative=0.0, cosine=1.0 if first else None)
     relative = 2 * float(np.linalg.norm(x - y)) / (first + second)
     cosine = float(np.clip(x @ y / (first * second), -1, 1)) if first and second else None
-    return {"relative": relative, "cosine": cosine}
+    return LayerDistance(relative=relative, cosine=cosine)
 
 
 MOST_SINGULAR = 32  # of a layer's singular values that are kept
 
 
-def spectrum(weight: np.ndarray) -> dict[str, Any] | None:
+def spectrum(weight: np.ndarray) -> Spectrum | None:
     """Of a matrix or a convolution's kernel [..., in, out], as a matrix [all inputs, out]: its largest singular values,
     the stable rank |W|_F^2 / |W|_2^2, and the effective rank exp(H) of Roy and Vetterli 2007, H the entropy of the
     singular values' shares. None of a vector; ranks are 0 where all is 0."""
@@ -80,17 +81,18 @@ def spectrum(weight: np.ndarray) -> dict[str, Any] | None:
     product = flat.T @ flat if flat.shape[0] > flat.shape[1] else flat @ flat.T
     values = np.sqrt(np.maximum(np.linalg.eigvalsh(product)[::-1], 0))
     total = float(values.sum())
+    largest = tuple(values[:MOST_SINGULAR].tolist())
     if not total:
-        return {"largest": values[:MOST_SINGULAR].tolist(), "stable_rank": 0.0, "effective_rank": 0.0}
+        return Spectrum(largest=largest, stable_rank=0.0, effective_rank=0.0)
     share = values[values > 0] / total
-    return {
-        "largest": values[:MOST_SINGULAR].tolist(),
-        "stable_rank": float((values**2).sum() / values[0] ** 2),
-        "effective_rank": float(np.exp(-(share * np.log(share)).sum())),
-    }
+    return Spectrum(
+        largest=largest,
+        stable_rank=float((values**2).sum() / values[0] ** 2),
+        effective_rank=float(np.exp(-(share * np.log(share)).sum())),
+    )
 
 
-def spectra(stored: Stored) -> dict[str, dict[str, Any]]:
+def spectra(stored: Stored) -> dict[str, Spectrum]:
     """`spectrum` of every layer that has one."""
     found = {name: spectrum(stored.layer(name)) for name in stored.shapes}
     return {name: value for name, value in found.items() if value is not None}
@@ -107,8 +109,8 @@ def why_not(a: Stored, b: Stored) -> str:
     return f"other architecture: {name} is {list(a.shapes[name])} here and {list(b.shapes[name])} there"
 
 
-def between(a: Stored, b: Stored) -> dict[str, Any]:
-    """`layers`: `distance` of each; and that of all parameters as one vector. ValueError as `why_not` says."""
+def between(a: Stored, b: Stored) -> ParameterPair:
+    """Of all parameters as one vector, and of each layer. ValueError as `why_not` says."""
     if why_not(a, b):
         raise ValueError(why_not(a, b))
     layers, squares = {}, np.zeros(4)
@@ -120,4 +122,4 @@ def between(a: Stored, b: Stored) -> dict[str, Any]:
     norms = math.sqrt(first) + math.sqrt(second)
     relative = 2 * math.sqrt(gap) / norms if norms else 0.0
     cosine = min(1.0, float(product / math.sqrt(first * second))) if first and second else None
-    return {"relative": relative, "cosine": cosine if gap else (1.0 if first else None), "layers": layers}
+    return ParameterPair(relative=relative, cosine=cosine if gap else (1.0 if first else None), layers=layers)

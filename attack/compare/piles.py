@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,9 @@ from attack.evidence import pile_distances, pile_shift
 from attack.evidence.embeddings import builtin
 from attack.evidence.embeddings.distances import distances as euclidean
 from attack.evidence.pile_distances import Space
+from attack.results.checkpoints import BesideReal, PileFigures, ToSlices
+from attack.results.compared import KidPair, PilePair, SpaceUsed
+from attack.results.figures import Figure, Interval
 from shadow import imported, piles, workdir
 from shadow.config import CompareConfig
 from shadow.errors import UserError
@@ -92,41 +94,45 @@ def yard(
     return Yard(size, None, space, None, "there is no run")
 
 
-def alone(pile: np.ndarray, yard: Yard) -> dict[str, Any]:
-    """Figures of one pile [image, size, size]: its fellows, its spectrum, and FD, KID and spectrum against real slices
-    that no shadow was trained on (None where there are none)."""
+def space_used(yard: Yard) -> SpaceUsed:
+    """What the page says of it."""
+    return SpaceUsed(
+        embedding=yard.space.embedding,
+        axes=yard.space.axes.shape[1],
+        fitted_on="real slices of the run" if yard.source else "the first pile",
+        size=yard.size,
+        no_real=yard.why,
+    )
+
+
+def alone(pile: np.ndarray, yard: Yard) -> PileFigures:
+    """Figures of one pile [image, size, size], also beside real slices that no shadow was trained on."""
     images = np.asarray(pile, np.float32)
     statistics = pile_shift.pile_statistics(images)
-    spectrum = pile_distances.radial_spectrum(images)
-    found: dict[str, Any] = {
-        "images": len(images),
-        "fellow_distance": float(np.exp(statistics[0])),
-        "near_duplicates": float(statistics[1]),
-        "spectrum": spectrum.tolist(),
-        "real": None,
-    }
+    spectrum, real = pile_distances.radial_spectrum(images), None
     if yard.real is not None:
-        made, real = yard.space.of(images), yard.space.of(yard.real)
-        kid = pile_distances.kid(made, real)
+        made, known = yard.space.of(images), yard.space.of(yard.real)
+        kid = pile_distances.kid(made, known)
         theirs = pile_distances.radial_spectrum(yard.real)
-        found["real"] = {
-            "images": len(yard.real),
-            "fd": pile_distances.frechet(made, real),
-            "fd_interval": list(pile_distances.frechet_interval(made, real)),
-            "kid": {"value": kid.value, "low": kid.interval[0], "high": kid.interval[1]},
-            "spectrum": theirs.tolist(),
-            "spectrum_gap": pile_distances.spectrum_gap(spectrum, theirs),
-        }
-    return found
+        real = BesideReal(
+            images=len(yard.real),
+            fd=pile_distances.frechet(made, known),
+            fd_interval=pile_distances.frechet_interval(made, known),
+            kid=Figure(value=kid.value, low=kid.interval[0], high=kid.interval[1]),
+            spectrum=tuple(theirs.tolist()),
+            spectrum_gap=pile_distances.spectrum_gap(spectrum, theirs),
+        )
+    return PileFigures(
+        images=len(images),
+        fellow_distance=float(np.exp(statistics[0])),
+        near_duplicates=float(statistics[1]),
+        spectrum=tuple(spectrum.tolist()),
+        real=real,
+    )
 
 
-def to_slices(pile: np.ndarray, real: np.ndarray, member: np.ndarray, embedding: str, near: float) -> dict[str, Any]:
-    """Distances between a pile and the real slices [image, side, side] of its run, in an embedding.
-
-    `members`, `others`: median distance of those slices to their nearest generated image, with `..._interval`;
-    `copies`: share of generated images that have a member within `near`, and `copies_of_others` a non-member, which
-    chance alone would give.
-    """
+def to_slices(pile: np.ndarray, real: np.ndarray, member: np.ndarray, embedding: str, near: float) -> ToSlices:
+    """Distances between a pile and the real slices [image, side, side] of its run, in an embedding."""
     d = euclidean(builtin.embed(embedding, real), builtin.embed(embedding, np.asarray(pile, np.float32)))
 
     def share(rows: np.ndarray) -> float | None:
@@ -135,31 +141,30 @@ def to_slices(pile: np.ndarray, real: np.ndarray, member: np.ndarray, embedding:
     def median(rows: np.ndarray) -> float | None:
         return float(np.median(d[rows].min(1))) if rows.any() else None
 
-    def interval(rows: np.ndarray) -> list[float] | None:
-        return list(pile_distances.median_interval(d[rows].min(1))) if rows.any() else None
+    def interval(rows: np.ndarray) -> Interval | None:
+        return pile_distances.median_interval(d[rows].min(1)) if rows.any() else None
 
-    return {
-        "embedding": embedding,
-        "near": near,
-        "members": median(member),
-        "members_interval": interval(member),
-        "others": median(~member),
-        "others_interval": interval(~member),
-        "copies": share(member),
-        "copies_of_others": share(~member),
-    }
+    return ToSlices(
+        embedding=embedding,
+        near=near,
+        members=median(member),
+        members_interval=interval(member),
+        others=median(~member),
+        others_interval=interval(~member),
+        copies=share(member),
+        copies_of_others=share(~member),
+    )
 
 
-def between(a: np.ndarray, b: np.ndarray, yard: Yard, seed: int) -> dict[str, Any]:
+def between(a: np.ndarray, b: np.ndarray, yard: Yard, seed: int) -> PilePair:
     """Two piles [image, size, size] drawn from the same noise."""
     first, second = np.asarray(a, np.float32), np.asarray(b, np.float32)
     x, y = yard.space.of(first), yard.space.of(second)
     kid = pile_distances.kid_paired(x, y, seed)
-    return {
-        "fd": pile_distances.frechet(x, y),
-        "kid": {"value": kid.value, "low": kid.interval[0], "high": kid.interval[1], "p": kid.p},
-        "spectrum_gap": pile_distances.spectrum_gap(
-            pile_distances.radial_spectrum(first), pile_distances.radial_spectrum(second)
-        ),
-        "corresponding": pile_distances.corresponding(first, second),
-    }
+    spectra = (pile_distances.radial_spectrum(images) for images in (first, second))
+    return PilePair(
+        fd=pile_distances.frechet(x, y),
+        kid=KidPair(value=kid.value, low=kid.interval[0], high=kid.interval[1], p=kid.p),
+        spectrum_gap=pile_distances.spectrum_gap(*spectra),
+        corresponding=pile_distances.corresponding(first, second),
+    )

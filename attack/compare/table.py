@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import is_dataclass
+
+from attack.results.checkpoints import (
+    AttackFigures,
+    BlackboxFigures,
+    CheckpointFigures,
+    NotComparable,
+    Strongest,
+    known,
+)
+from attack.results.compared import Comparison, PairFigures, Side, Trajectory
+from attack.results.figures import Interval
 
 _MOST_NAME = 44  # characters of a checkpoint's name; of a longer one its end
 
@@ -22,11 +33,18 @@ def digits(value: float | None, places: int = 3) -> str:
     return f"{value:.{places}f}"
 
 
-def area(figures: dict[str, Any] | None) -> str:
+def area(figures: AttackFigures | BlackboxFigures | Side | Strongest | None) -> str:
     """`.912 [.80, .97]`"""
-    if not figures or figures.get("auc") is None:
+    if figures is None or figures.auc is None:
         return "–"
-    return f"{digits(figures['auc'])} [{digits(figures['low'], 2)}, {digits(figures['high'], 2)}]"
+    return f"{digits(figures.auc)} [{digits(figures.low, 2)}, {digits(figures.high, 2)}]"
+
+
+def with_interval(value: float | None, limits: Interval | None, places: int) -> str:
+    """`.91 [.80, .97]`"""
+    if value is None or limits is None:
+        return "–"
+    return f"{digits(value, places)} [{', '.join(digits(limit, places) for limit in limits)}]"
 
 
 def probability(p: float | None) -> str:
@@ -34,23 +52,21 @@ def probability(p: float | None) -> str:
     return "–" if p is None else "< .001" if p < 0.001 else f"{p:.3f}"
 
 
-def checkpoint_row(figures: dict[str, Any]) -> list[str]:
+def checkpoint_row(figures: CheckpointFigures) -> list[str]:
     """What the table says of one checkpoint."""
-    strong, pile, black = figures["strongest"], figures["pile"], figures["blackbox"]
-    real, slices = pile.get("real") or {}, pile.get("slices") or {}
-    gaps = [gap["value"] for gap in figures["loss"].get("gap", [])]
-    marked = "" if black.get("auc") is None or black["calibrated"] else " *"
+    loss, strong, pile = known(figures.loss), known(figures.strongest), known(figures.pile)
+    real, slices = (pile.real, known(pile.slices)) if pile else (None, None)
     return [
-        short(figures["label"]),
-        f"{figures['parameters']['count']:,}",
-        "–" if not gaps else f"{100 * sum(gaps) / len(gaps):+.0f} %",
-        "–" if "attack" not in strong else f"{area(strong)} {strong['attack']}",
-        area(black) + marked,
-        digits(real.get("fd"), 2),
-        digits((real.get("kid") or {}).get("value")),
-        digits(slices.get("members"), 2),
-        digits(slices.get("others"), 2),
-        digits(pile.get("near_duplicates"), 2),
+        short(figures.label),
+        f"{figures.parameters.count:,}",
+        f"{100 * loss.mean_gap:+.0f} %" if loss else "–",
+        f"{area(strong)} {strong.attack}" if strong else "–",
+        area(known(figures.blackbox)) + (" *" if figures.uncalibrated else ""),
+        digits(real.fd if real else None, 2),
+        digits(real.kid.value if real else None),
+        digits(slices.members if slices else None, 2),
+        digits(slices.others if slices else None, 2),
+        digits(pile.near_duplicates if pile else None, 2),
     ]
 
 
@@ -64,27 +80,25 @@ PAIRS = (
 )
 
 
-def pair_row(pair: dict[str, Any]) -> list[str]:
+def pair_row(pair: PairFigures) -> list[str]:
     """What the table says of a checkpoint beside the first."""
-    pile, black = pair["pile"], pair["blackbox"].get("auc") or {}
-    kid = pile.get("kid") or {}
+    weights, features, pile = known(pair.parameters), known(pair.features), known(pair.pile)
     # the attack on the loss: which attack is strongest differs between checkpoints
-    white = pair["whitebox"].get("loss") or {}
-    difference = black.get("difference")
+    loss, images = (known(pair.whitebox) or {}).get("loss"), pair.leak
     return [
-        short(pair["b"]),
-        str(len(pair["config"])),
-        digits(pair["parameters"].get("relative")),
-        digits(pair["parameters"].get("cosine")),
-        digits(pair["features"].get("mean")),
-        digits(pile.get("fd"), 2),
-        digits(kid.get("value")),
-        probability(kid.get("p")),
-        digits(pile.get("corresponding"), 2),
-        probability(white.get("p")),
+        short(pair.b),
+        str(len(pair.config)),
+        digits(weights.relative if weights else None),
+        digits(weights.cosine if weights else None),
+        digits(features.mean if features else None),
+        digits(pile.fd if pile else None, 2),
+        digits(pile.kid.value if pile else None),
+        probability(pile.kid.p if pile else None),
+        digits(pile.corresponding if pile else None, 2),
+        probability(loss.p if loss else None),
         # how much more b leaks than the first
-        "–" if difference is None else f"{0.0 - difference:+.3f}",
-        probability(black.get("p")),
+        f"{0.0 - images.difference:+.3f}" if images else "–",
+        probability(images.p if images else None),
     ]
 
 
@@ -101,53 +115,49 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [line(head), *(line(row) for row in rows)]
 
 
-def reasons(result: dict[str, Any]) -> list[str]:
+def reasons(result: Comparison) -> list[str]:
     """Every "not comparable: why" once, with what it is about and whom it concerns."""
-    checkpoints, found = result["checkpoints"], dict[str, list[str]]()
+    found: dict[str, list[str]] = {}
 
-    def note(who: str, what: str, node: Any) -> None:
-        if isinstance(node, dict) and "not_comparable" in node:
-            found.setdefault(f"{what}: not comparable: {node['not_comparable']}", []).append(who)
-        elif isinstance(node, dict):
-            for name, inner in node.items():
+    def note(who: str, what: str, part: object) -> None:
+        if isinstance(part, NotComparable):
+            found.setdefault(f"{what}: not comparable: {part.not_comparable}", []).append(who)
+        elif is_dataclass(part) or isinstance(part, dict):
+            for name, inner in (part if isinstance(part, dict) else vars(part)).items():
                 note(who, f"{what}, {name.replace('_', ' ')}", inner)
 
-    for one in checkpoints:
-        for part in ("features", "loss", "whitebox", "pile", "blackbox"):
-            note(short(one["label"]), part, one[part])
-    for pair in result["pairs"]:
-        if pair["a"] == checkpoints[0]["label"]:
-            who = f"{short(pair['b'])} against the first"
-            note(who, "parameters", pair["parameters"])
-            if "auc" in pair["blackbox"]:
-                note(who, "blackbox", pair["blackbox"]["auc"])
+    for one in result.checkpoints:
+        for name in ("features", "loss", "whitebox", "pile", "blackbox"):
+            note(short(one.label), name, getattr(one, name))
+    for pair in result.beside_first:
+        who = f"{short(pair.b)} against the first"
+        note(who, "parameters", pair.parameters)
+        if (black := known(pair.blackbox)) is not None:
+            note(who, "blackbox", black.auc)
     return [
-        f"{'every checkpoint' if len(who) == len(checkpoints) else ', '.join(who)}: {what}"
+        f"{'every checkpoint' if len(who) == len(result.checkpoints) else ', '.join(who)}: {what}"
         for what, who in found.items()
     ]
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def lines(result: Comparison) -> list[str]:
     """Everything, line by line."""
-    first = result["checkpoints"][0]["label"]
-    text = grid(CHECKPOINTS, [checkpoint_row(one) for one in result["checkpoints"]])
-    text += ["", *grid(PAIRS, [pair_row(pair) for pair in result["pairs"] if pair["a"] == first])]
-    for one in result["checkpoints"]:
-        if one["blackbox"].get("auc") is not None and not one["blackbox"]["calibrated"]:
-            text += ["", f"* {short(one['label'])}: {one['blackbox']['how']}"]
-    for found in result["trajectories"]:
+    text = grid(CHECKPOINTS, [checkpoint_row(one) for one in result.checkpoints])
+    text += ["", *grid(PAIRS, [pair_row(pair) for pair in result.beside_first])]
+    for one in result.checkpoints:
+        if one.uncalibrated:
+            text += ["", f"* {short(one.label)}: {one.uncalibrated}"]
+    for found in result.trajectories:
         text += ["", *_trajectory(found)]
     why = reasons(result)
     return [*text, "", *why] if why else text
 
 
-def _trajectory(found: dict[str, Any]) -> list[str]:
+def _trajectory(found: Trajectory) -> list[str]:
     said = []
-    for name, title in (("blackbox", "its images"), ("whitebox", "its weights")):
-        step = found["onset"][name]
+    for step, title in ((found.onset.blackbox, "its images"), (found.onset.whitebox, "its weights")):
         said.append(f"{title} " + (f"give members away from step {step} on" if step else "cannot be shown to leak"))
-    text = [f"{found['of']}: {', '.join(said)}."]
-    advice = found["advice"]
-    if advice is None:
+    text = [f"{found.of}: {', '.join(said)}."]
+    if found.advice is None:
         return [*text, "Where to stop is not known: FD could not be measured at every step."]
-    return [*text, *(advice[name]["said"] for name in ("blackbox", "whitebox") if name in advice)]
+    return [*text, *(side.said for side in found.advice.sides)]

@@ -2,156 +2,177 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 from attack.compare import paired
-from attack.compare.measure import Measured, with_weights
+from attack.compare.measure import Measured
+from attack.results.checkpoints import known
+from attack.results.compared import Advice, BestImages, Onset, Side, SideAdvice, Step, Trajectory
 
 LEAST = 3  # steps that make a curve
 SIDES = ("blackbox", "whitebox")  # what is given away: images alone, or the weights
 LEVEL = 0.05  # of the test that a step leaks more than the first
 
 
-def find(measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """One entry for every shadow (and kind of weights) of which at least LEAST different steps were compared."""
+def find(measured: Sequence[Measured]) -> tuple[Trajectory, ...]:
+    """One for every shadow (and kind of weights) of which at least LEAST different steps were compared."""
     by_training: dict[tuple[str, bool], dict[int, Measured]] = defaultdict(dict)
     for one in measured:
         place = one.subject.place
         if place.step is not None:
             by_training[(str(place.folder.absolute()), place.raw)].setdefault(place.step, one)
-    return [curves([steps[step] for step in sorted(steps)]) for steps in by_training.values() if len(steps) >= LEAST]
+    return tuple(
+        curves([steps[step] for step in sorted(steps)]) for steps in by_training.values() if len(steps) >= LEAST
+    )
 
 
-def curves(steps: Sequence[Measured]) -> dict[str, Any]:
-    """`rows`, by rising step: `blackbox`, the AUC of the attack on the images, and `whitebox`, that of the strongest
-    attack with the weights, each {auc, low, high, rise}; FD and distances with their intervals.
-
-    `onset`: the first step from which on every step leaks (`leaks`); `advice`: see there.
-    """
-    rows = [_row(one, steps[0]) for one in steps]
-    first = steps[0].subject
-    return {
-        "of": first.place.name.removesuffix(":raw").partition("@")[0] + (":raw" if first.place.raw else ""),
-        "rows": rows,
-        "onset": {name: onset(rows, name) for name in SIDES},
-        "advice": advice(rows),
-    }
+def curves(steps: Sequence[Measured]) -> Trajectory:
+    """Of the steps of one training, in order."""
+    rows = tuple(_row(one, steps[0]) for one in steps)
+    place = steps[0].subject.place
+    return Trajectory(
+        of=place.name.removesuffix(":raw").partition("@")[0] + (":raw" if place.raw else ""),
+        rows=rows,
+        onset=Onset(**{name: onset(rows, name) for name in SIDES}),
+        advice=advice(rows),
+    )
 
 
-def _row(one: Measured, first: Measured) -> dict[str, Any]:
-    figures = one.figures
-    row: dict[str, Any] = {"label": one.label, "step": one.subject.place.step}
-    black, strong, pile, loss = (figures[name] for name in ("blackbox", "strongest", "pile", "loss"))
-    row["blackbox"] = _area(black)
-    if row["blackbox"] and one.black and first.black:
-        row["blackbox"] |= {"rise": rise([(one.black, first.black)]), "calibrated": black["calibrated"]}
-    row["whitebox"] = _area(strong)
-    if row["whitebox"]:
-        mine, theirs = with_weights(one), with_weights(first)
-        both = [(mine[name], theirs[name]) for name in mine if name in theirs]
-        row["whitebox"] |= {"rise": rise(both), "attack": strong["attack"]}
-    real, slices = pile.get("real"), pile.get("slices", {})
-    row["fd"] = real["fd"] if real else None
-    row["fd_interval"] = real["fd_interval"] if real else None
-    row["kid"] = real["kid"]["value"] if real else None
-    for name in ("members", "members_interval", "others", "others_interval", "copies", "copies_of_others"):
-        row[name] = slices.get(name)
-    row["gap"] = None if "gap" not in loss else sum(gap["value"] for gap in loss["gap"]) / len(loss["gap"])
-    return row
+def _row(one: Measured, first: Measured) -> Step:
+    pile, loss = known(one.figures.pile), known(one.figures.loss)
+    real, slices = (pile.real, known(pile.slices)) if pile else (None, None)
+    return Step(
+        label=one.label,
+        step=one.subject.place.step or 0,
+        blackbox=_images(one, first),
+        whitebox=_weights(one, first),
+        fd=real.fd if real else None,
+        fd_interval=real.fd_interval if real else None,
+        kid=real.kid.value if real else None,
+        members=slices.members if slices else None,
+        members_interval=slices.members_interval if slices else None,
+        others=slices.others if slices else None,
+        others_interval=slices.others_interval if slices else None,
+        copies=slices.copies if slices else None,
+        copies_of_others=slices.copies_of_others if slices else None,
+        gap=loss.mean_gap if loss else None,
+    )
 
 
-def _area(figures: dict[str, Any]) -> dict[str, Any] | None:
-    if figures.get("auc") is None:
+def _images(one: Measured, first: Measured) -> Side | None:
+    found = known(one.figures.blackbox)
+    if found is None or found.auc is None or found.low is None or found.high is None:
         return None
-    return {name: figures[name] for name in ("auc", "low", "high")}
+    both = [(one.black, first.black)] if one.black and first.black else []
+    return Side(auc=found.auc, low=found.low, high=found.high, rise=rise(both), calibrated=found.calibrated)
+
+
+def _weights(one: Measured, first: Measured) -> Side | None:
+    found = known(one.figures.strongest)
+    if found is None:
+        return None
+    mine, theirs = one.with_weights, first.with_weights
+    both = [(mine[name], theirs[name]) for name in mine if name in theirs]
+    return Side(auc=found.auc, low=found.low, high=found.high, rise=rise(both), attack=found.attack)
 
 
 def rise(attacks: Sequence[tuple[paired.Scored, paired.Scored]]) -> float:
     """The p of "none of these attacks has a higher AUC now (the first of each pair) than then", against a rise: the
     smallest of one-sided paired tests, times their number."""
     found = [paired.auc_difference(now, then) for now, then in attacks]
-    sides = [test["p"] / 2 if test["difference"] > 0 else 1 - test["p"] / 2 for test in found]
+    sides = [test.p / 2 if test.difference > 0 else 1 - test.p / 2 for test in found]
     return min(1.0, max(len(sides), 1) * min(sides, default=1.0))
 
 
-def leaks(area: dict[str, Any]) -> bool:
+def leaks(side: Side) -> bool:
     """Does a leak show? The interval of the AUC lies above .5, or the AUC has risen since the first step (paired by
     image, p below LEVEL). No step is spared for being one of many tests: a false alarm costs quality, a missed one
     patients."""
-    return bool(area["low"] > 0.5 or area["rise"] < LEVEL)
+    return side.low > 0.5 or side.rise < LEVEL
 
 
-def onset(rows: Sequence[dict[str, Any]], name: str) -> int | None:
+def onset(rows: Sequence[Step], name: str) -> int | None:
     """The first step from which on every step leaks; None where the last one does not, or is not known."""
     found = None
     for row in reversed(rows):
-        if row[name] is None or not leaks(row[name]):
+        side: Side | None = getattr(row, name)
+        if side is None or not leaks(side):
             break
-        found = row["step"]
+        found = row.step
     return found
 
 
-def quiet(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any] | None:
-    """The last row before the first one that leaks; None where the first does."""
-    found = None
-    for row in rows:
-        if leaks(row[name]):
-            break
-        found = row
-    return found
+class Point(NamedTuple):
+    """A step by its images and by what one side gives away; high: the upper end of the AUC's interval."""
+
+    step: int
+    fd: float
+    auc: float
+    high: float
+    leaks: bool
 
 
-def front(rows: Sequence[dict[str, Any]], name: str) -> list[int]:
+def points(rows: Sequence[Step], name: str) -> list[Point]:
+    """Of the steps where both are known; name: one of SIDES."""
+    found: list[tuple[Step, Side | None]] = [(row, getattr(row, name)) for row in rows]
+    return [
+        Point(row.step, row.fd, side.auc, side.high, leaks(side))
+        for row, side in found
+        if row.fd is not None and side is not None
+    ]
+
+
+def quiet(steps: Sequence[Point]) -> Point | None:
+    """The last one before the first that leaks; None where the first does."""
+    return next(reversed(list(itertools.takewhile(lambda point: not point.leaks, steps))), None)
+
+
+def front(steps: Sequence[Point]) -> tuple[int, ...]:
     """Pareto's: the steps of which no other has both an FD and an upper end of the AUC's interval that are as low, and
     one of them lower."""
 
-    def beats(a: dict[str, Any], b: dict[str, Any]) -> bool:
-        mine, theirs = ((x["fd"], x[name]["high"]) for x in (a, b))
-        return mine != theirs and all(m <= t for m, t in zip(mine, theirs, strict=True))
+    def beats(a: Point, b: Point) -> bool:
+        return (a.fd, a.high) != (b.fd, b.high) and a.fd <= b.fd and a.high <= b.high
 
-    return [row["step"] for row in rows if not any(beats(other, row) for other in rows)]
+    return tuple(point.step for point in steps if not any(beats(other, point) for other in steps))
 
 
-def advice(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """What quality and leakage ask for. `quality`: the step of the lowest FD, and `enough`, the first whose FD lies
-    within the interval of that one. For each of SIDES whose AUC is known at every step: `quiet`, the last step before a
-    leak shows (None: it shows at the first); `front`; `stop`, the step of the lowest FD up to the quiet one if that is
-    no earlier than `enough`, else None: no step has both; `said`, a sentence. None where FD is not known at every step.
-    """
-    if any(row["fd"] is None for row in rows):
+def advice(rows: Sequence[Step]) -> Advice | None:
+    """What quality and leakage ask for; None where FD is not known at every step."""
+    known_fd = [(row.fd, row.fd_interval[1]) for row in rows if row.fd is not None and row.fd_interval is not None]
+    if len(known_fd) < len(rows):
         return None
-    best = min(rows, key=lambda row: row["fd"])
-    enough = next(row for row in rows if row["fd"] <= best["fd_interval"][1])
-    found: dict[str, Any] = {"quality": {"step": best["step"], "fd": best["fd"], "enough": enough["step"]}}
-    for name in SIDES:
-        if all(row[name] for row in rows):
-            last = quiet(rows, name)
-            stop = None
-            if last is not None and enough["step"] <= last["step"]:
-                stop = min((row for row in rows if row["step"] <= last["step"]), key=lambda row: row["fd"])
-            found[name] = {
-                "quiet": None if last is None else last["step"],
-                "front": front(rows, name),
-                "stop": None if stop is None else stop["step"],
-                "said": _said(name, best, enough, last, stop),
-            }
-    return found
+    best = min(range(len(rows)), key=lambda i: known_fd[i][0])
+    enough = next(i for i in range(len(rows)) if known_fd[i][0] <= known_fd[best][1])
+    sides = {name: points(rows, name) for name in SIDES}
+    return Advice(
+        quality=BestImages(step=rows[best].step, fd=known_fd[best][0], enough=rows[enough].step),
+        **{name: _of_side(name, steps, best, enough) for name, steps in sides.items() if len(steps) == len(rows)},
+    )
 
 
-def _said(
-    name: str,
-    best: dict[str, Any],
-    enough: dict[str, Any],
-    last: dict[str, Any] | None,
-    stop: dict[str, Any] | None,
-) -> str:
+def _of_side(name: str, steps: Sequence[Point], best: int, enough: int) -> SideAdvice:
+    """best, enough: places of steps."""
+    last, stop = quiet(steps), None
+    if last is not None and steps[enough].step <= last.step:
+        stop = min((point for point in steps if point.step <= last.step), key=lambda point: point.fd)
+    return SideAdvice(
+        quiet=None if last is None else last.step,
+        front=front(steps),
+        stop=None if stop is None else stop.step,
+        said=_said(name, steps[best], steps[enough], last, stop),
+    )
+
+
+def _said(name: str, best: Point, enough: Point, last: Point | None, stop: Point | None) -> str:
     """One sentence: where to stop, or why there is no such step."""
     given = {"blackbox": "Giving away images", "whitebox": "Giving away the weights"}[name]
 
-    def at(row: dict[str, Any]) -> str:
-        return f"step {row['step']:,} (FD {row['fd']:.1f}, AUC {row[name]['auc']:.2f}, up to {row[name]['high']:.2f})"
+    def at(point: Point) -> str:
+        return f"step {point.step:,} (FD {point.fd:.1f}, AUC {point.auc:.2f}, up to {point.high:.2f})"
 
     if stop is not None:
         return f"{given}: stop at {at(stop)}, where images are as good as the best, and no leak shows yet."

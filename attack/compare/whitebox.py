@@ -144,7 +144,7 @@ def losses(model: WhiteBox, images: np.ndarray, seed: int, noises: int) -> np.nd
 def loss_score(errors: np.ndarray) -> np.ndarray:
     """[image]: minus the mean over levels of the log of the mean over noises of `losses` [level, noise, image] (the
     loss attack: Carlini et al. 2023, arXiv 2301.13188; logs, so that no level outweighs the others)."""
-    return -np.log(np.maximum(errors.mean(1), 1e-30)).mean(0)
+    return np.asarray(-np.log(np.maximum(errors.mean(1), 1e-30)).mean(0))
 
 
 def _ddim(model: WhiteBox, x: jax.Array, eps: jax.Array, here: int, there: int) -> jax.Array:

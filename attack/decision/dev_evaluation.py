@@ -16,7 +16,7 @@ from attack.evidence import layout, measuring, pile_shift
 from attack.inference import store, target
 from attack.inference.fitting import options as fitting_options
 from attack.inference.model import Recalibration
-from attack.results import Auc, Dev, Figure, MappedQuality, Provenance, Quality, Recalibrated
+from attack.results import Auc, Dev, MappedQuality, Provenance, Quality, Recalibrated
 from shadow import fleet
 from shadow import piles as opened
 from shadow.data.manifest import Manifest
@@ -31,11 +31,7 @@ def probability_figures(logit: np.ndarray, label: np.ndarray, group: np.ndarray,
     over groups (`metrics.calibration_figures`)."""
     chance = special.expit(logit + special.logit(label.mean()))
     found = metrics.calibration_figures(chance, label, group, seed=seed)
-
-    def figure(name: str) -> Figure:
-        return Figure(value=found[name]["value"], low=found[name]["low"], high=found[name]["high"])
-
-    return Quality(brier=figure("brier"), log_loss=figure("log_loss"), ece=figure("ece"))
+    return Quality(brier=found.brier.plain, log_loss=found.log_loss.plain, ece=found.ece.plain)
 
 
 @dataclass(frozen=True)

@@ -116,15 +116,7 @@ def _stratum(name: str, known: Labelled, logit: np.ndarray, candidates: int, exc
 def _reliability(at_half: np.ndarray, label: np.ndarray, parts: heldout.Split) -> tuple[results.ReliabilityRow, ...]:
     """at_half, label [pair]: probabilities at a prior of one half, and the answers."""
     rows = metrics.reliability(at_half, label, groups=parts.groups.ravel(), across=parts.shadows.ravel())
-    return tuple(
-        results.ReliabilityRow(
-            mean_probability=row["probability"],
-            observed=row["share"],
-            count=row["items"],
-            interval=(row["share_low"], row["share_high"]),
-        )
-        for row in rows
-    )
+    return tuple(each.row for each in rows)
 
 
 def signals(

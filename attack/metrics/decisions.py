@@ -21,6 +21,8 @@ from attack.metrics.intervals import (
     proportion_interval,
 )
 from attack.metrics.ranking import DRAWS, check_labels
+from attack.results.figures import Figure
+from attack.results.labellings import Coin, Confusion, Labelling, Majority, Share, Summaries, Trivial
 from shadow import keys
 
 OBJECTIVES = ("f1", "kappa", "accuracy")
@@ -57,8 +59,8 @@ def _without(pmf: np.ndarray, p: float) -> np.ndarray:
     The recursion runs from whichever end keeps rounding errors from growing.
     """
     if p <= 0.5:
-        return signal.lfilter([1.0], [1 - p, p], pmf[:-1])
-    return signal.lfilter([1.0], [p, 1 - p], pmf[:0:-1])[::-1]
+        return np.asarray(signal.lfilter([1.0], [1 - p, p], pmf[:-1]))
+    return np.asarray(signal.lfilter([1.0], [p, 1 - p], pmf[:0:-1])[::-1])
 
 
 def _expected_by_size(falling: np.ndarray, objective: str) -> np.ndarray:
@@ -67,7 +69,7 @@ def _expected_by_size(falling: np.ndarray, objective: str) -> np.ndarray:
     if objective == "accuracy":
         kept = np.concatenate([[0.0], np.cumsum(falling)])
         left = np.concatenate([[0.0], np.cumsum(1 - falling)])
-        return (kept + left[-1] - left) / count
+        return np.asarray((kept + left[-1] - left) / count)
     pmf = np.zeros(count + 1)  # of S, the number of members: Poisson-binomial
     pmf[0] = 1
     for done, p in enumerate(falling):
@@ -159,13 +161,11 @@ def decision_figures(
     level: float = 0.95,
     seed: int = 0,
     draws: int = DRAWS,
-) -> dict[str, Any]:
+) -> Labelling:
     """Every figure of a labelling `decided` (0/1 [n]) against the truth, with the trivial labellings beside.
 
-    Returns `confusion` {true_positives, false_positives, false_negatives, true_negatives}; `f1` and `kappa`
-    {value, low, high} (bootstrap: within members and non-members, or over groups); `accuracy`, `precision`,
-    `recall`, `specificity` {value, low, high, count, of} (Clopper-Pearson; with groups at the effective size;
-    None and `why` where nobody is flagged); `baselines` (see `trivial_labellings`). ValueError on bad input.
+    Intervals of F1 and kappa are from a bootstrap (within members and non-members, or over groups), those of shares
+    are Clopper and Pearson's (with groups at the effective size). ValueError on bad input.
     """
     target = check_labels(labels)
     flags = np.asarray(decided)
@@ -186,42 +186,39 @@ def decision_figures(
         numbers = group_numbers(groups, len(target))[1]
         trials = len(np.unique(numbers[target == 1])), len(np.unique(numbers[target == 0]))
     tp, fp, fn, tn = (int(cell) for cell in cells)
-    result: dict[str, Any] = {
-        "confusion": {
-            "true_positives": tp,
-            "false_positives": fp,
-            "false_negatives": fn,
-            "true_negatives": tn,
-        }
-    }
-    for name in ("f1", "kappa"):
+
+    def figure(name: str) -> Figure:
         low, high = _cell_interval(name, cells, sampled, trials, level)
-        result[name] = {"value": float(SUMMARIES[name](tp, fp, fn, tn)), "low": low, "high": high}
-    everyone = np.ones(len(target), dtype=bool)
-    for name, among, right in (
-        ("accuracy", everyone, flags == target),
-        ("precision", flags == 1, target == 1),
-        ("recall", target == 1, flags == 1),
-        ("specificity", target == 0, flags == 0),
-    ):
-        result[name] = _share(right[among], None if groups is None else np.asarray(groups)[among], level)
-    return {**result, "baselines": trivial_labellings(int(target.sum()), int((target == 0).sum()), level)}
+        return Figure(value=float(SUMMARIES[name](tp, fp, fn, tn)), low=low, high=high)
+
+    def share(among: np.ndarray, right: np.ndarray) -> Share:
+        return _share(right[among], None if groups is None else np.asarray(groups)[among], level)
+
+    return Labelling(
+        confusion=Confusion(true_positives=tp, false_positives=fp, false_negatives=fn, true_negatives=tn),
+        f1=figure("f1"),
+        kappa=figure("kappa"),
+        accuracy=share(np.ones(len(target), dtype=bool), flags == target),
+        precision=share(flags == 1, target == 1),
+        recall=share(target == 1, flags == 1),
+        specificity=share(target == 0, flags == 0),
+        baselines=trivial_labellings(int(target.sum()), int((target == 0).sum()), level),
+    )
 
 
-def _share(right: np.ndarray, groups: np.ndarray | None, level: float) -> dict[str, Any]:
-    count = {"count": int(right.sum()), "of": len(right)}
+def _share(right: np.ndarray, groups: np.ndarray | None, level: float) -> Share:
+    count = int(right.sum())
     if not len(right):
-        return {"value": None, "low": None, "high": None, **count, "why": "nobody was labelled used"}
+        return Share(value=None, low=None, high=None, count=count, of=0, why="nobody was labelled used")
     low, high = proportion_interval(right, groups, level)
-    return {"value": float(right.mean()), "low": low, "high": high, **count}
+    return Share(value=float(right.mean()), low=low, high=high, count=count, of=len(right))
 
 
-def trivial_labellings(members: int, non_members: int, level: float = 0.95) -> dict[str, Any]:
-    """What labelling without looking reaches: {all_ones, coin, majority} x {f1, kappa, accuracy}.
+def trivial_labellings(members: int, non_members: int, level: float = 0.95) -> Trivial:
+    """What labelling without looking reaches: all-ones, the majority (all-ones in a tie), and a fair coin.
 
-    All-ones and majority (`label` says which; all-ones in a tie) are plain numbers, certain once the numbers
-    of members and non-members are. For a fair coin for every item: {value: expectation, low, high: range of
-    `level` of coins}, exact over the two binomials.
+    All-ones and majority are certain once the numbers of members and non-members are. A coin's expectation and range
+    are exact over the two binomials.
     """
 
     def trivial(ones: bool) -> dict[str, float]:
@@ -236,17 +233,20 @@ def trivial_labellings(members: int, non_members: int, level: float = 0.95) -> d
     hits, hit_weight = support(members)
     alarms, alarm_weight = support(non_members)
     weight = np.outer(hit_weight, alarm_weight).ravel()
-    coin: dict[str, Any] = {}
+    coin = {}
     for name, summary in SUMMARIES.items():
         lattice = summary(hits[:, None], alarms[None, :], members - hits[:, None], non_members - alarms[None, :])
         values = np.broadcast_to(lattice, (len(hits), len(alarms))).ravel()
         order = np.argsort(values)
         below = np.cumsum(weight[order])
-        ends = [
+        low, high = (
             float(values[order][min(int(np.searchsorted(below, q)), len(order) - 1)])
             for q in ((1 - level) / 2, (1 + level) / 2)
-        ]
-        coin[name] = {"value": float(values @ weight), "low": ends[0], "high": ends[1]}
+        )
+        coin[name] = Figure(value=float(values @ weight), low=low, high=high)
     ones = members >= non_members
-    majority = {"label": "used" if ones else "not used", **trivial(ones)}
-    return {"all_ones": trivial(True), "coin": coin, "majority": majority}
+    return Trivial(
+        all_ones=Summaries(**trivial(True)),
+        coin=Coin(**coin),
+        majority=Majority(label="used" if ones else "not used", **trivial(ones)),
+    )

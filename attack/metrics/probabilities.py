@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from attack.metrics.decisions import check_probability
 from attack.metrics.intervals import bootstrap_weights, percentile_interval, proportion_interval
 from attack.metrics.ranking import DRAWS, check_labels
+from attack.results.against_truth import ByChance, Calibration, CalibrationError, Loss, ReliabilityBin
 from shadow import keys
 
 SMALLEST = 1e-12  # probabilities are held this far from 0 and 1 in the log loss, which would be infinite
@@ -22,13 +21,13 @@ def _checked(probability: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.
 
 def brier_items(probability: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Squared error of every item, float64 [item]."""
-    return (probability - labels) ** 2
+    return np.asarray((probability - labels) ** 2)
 
 
 def log_loss_items(probability: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Log loss of every item in nats, float64 [item]."""
     held = np.clip(probability, SMALLEST, 1 - SMALLEST)
-    return -np.log(np.where(labels == 1, held, 1 - held))
+    return np.asarray(-np.log(np.where(labels == 1, held, 1 - held)))
 
 
 def brier(probability: ArrayLike, labels: ArrayLike) -> float:
@@ -73,12 +72,9 @@ def reliability(
     level: float = 0.95,
     groups: ArrayLike | None = None,
     across: ArrayLike | None = None,
-) -> list[dict[str, Any]]:
-    """Rows of a reliability plot by rising probability.
-
-    {low, high: range of the probabilities; probability: their mean; items; members; share: members / items;
-    share_low, share_high: `proportion_interval` with `groups` and `across` [n]; without, Clopper-Pearson}.
-    """
+) -> tuple[ReliabilityBin, ...]:
+    """Bins of a reliability plot by rising probability; `share_low` and `share_high` are those of `proportion_interval`
+    with `groups` and `across` [n]."""
     values, target = _checked(probability, labels)
     place = _bins(values, bins)
     ways = [None if way is None else np.asarray(way) for way in (groups, across)]
@@ -89,18 +85,18 @@ def reliability(
         own, other = (None if way is None else way[here] for way in ways)
         low, high = proportion_interval(target[here], own, level, other)
         rows.append(
-            {
-                "low": float(inside.min()),
-                "high": float(inside.max()),
-                "probability": float(inside.mean()),
-                "items": len(inside),
-                "members": hits,
-                "share": hits / len(inside),
-                "share_low": low,
-                "share_high": high,
-            }
+            ReliabilityBin(
+                low=float(inside.min()),
+                high=float(inside.max()),
+                probability=float(inside.mean()),
+                items=len(inside),
+                members=hits,
+                share=hits / len(inside),
+                share_low=low,
+                share_high=high,
+            )
         )
-    return rows
+    return tuple(rows)
 
 
 def calibration_figures(
@@ -110,14 +106,12 @@ def calibration_figures(
     level: float = 0.95,
     seed: int = 0,
     draws: int = DRAWS,
-) -> dict[str, Any]:
-    """`brier`, `log_loss`, `ece` {value, low, high} with bootstrap intervals and what to hold them against.
+) -> Calibration:
+    """Brier score, log loss and ECE with bootstrap intervals and what to hold them against, and the reliability bins.
 
-    Brier and log loss: percentile interval (members and non-members apart, or whole groups); `constant` is
-    the figure of saying the share of members to everybody. ECE: the resampled ECE is biased upwards as the
-    ECE itself is, so its interval is the basic bootstrap (2 x value - quantiles), cut at 0 and stretched to
-    hold the value; `by_chance` {value, high} is its mean and its `level` quantile if these probabilities were
-    right, `p` the share of such labels with as large an ECE. Also `reliability`, the table.
+    Brier and log loss: percentile interval (members and non-members apart, or whole groups). ECE: the resampled ECE is
+    biased upwards as the ECE itself is, so its interval is the basic bootstrap (2 x value - quantiles), cut at 0 and
+    stretched to hold the value; `by_chance` is what it would be if these probabilities were right.
     """
     values, target = _checked(probability, labels)
     rng = keys.generator(seed, "metrics/calibration")
@@ -131,33 +125,30 @@ def calibration_figures(
         errors.append(np.abs((weights * (target - values)) @ onehot).sum(axis=1) / total)
     sampled, gaps = np.concatenate(means), np.concatenate(errors)
     share = float(target.mean())
-    result: dict[str, Any] = {}
-    for number, name, constant in (
-        (0, "brier", share * (1 - share)),
-        (1, "log_loss", float(-share * np.log(share) - (1 - share) * np.log(1 - share))),
-    ):
+
+    def loss(number: int, constant: float) -> Loss:
         low, high = percentile_interval(sampled[:, number], level)
-        result[name] = {
-            "value": float(losses[:, number].mean()),
-            "low": low,
-            "high": high,
-            "constant": constant,
-        }
+        return Loss(value=float(losses[:, number].mean()), low=low, high=high, constant=constant)
+
     error = ece(values, target)
     low, high = percentile_interval(gaps, level)
     chance = np.empty(draws)
     for draw in range(draws):
         noise = (rng.random(len(values)) < values) - values
         chance[draw] = np.abs(np.bincount(place, weights=noise)).sum() / len(values)
-    result["ece"] = {
-        "value": error,
-        "low": max(0.0, min(error, 2 * error - high)),
-        "high": max(error, 2 * error - low),
-        "bins": int(place.max()) + 1,
-        "by_chance": {"value": float(chance.mean()), "high": float(np.quantile(chance, level))},
-        "p": float((1 + np.sum(chance >= error - 1e-12)) / (draws + 1)),
-    }
-    return {**result, "reliability": reliability(values, target, level=level)}
+    return Calibration(
+        brier=loss(0, share * (1 - share)),
+        log_loss=loss(1, float(-share * np.log(share) - (1 - share) * np.log(1 - share))),
+        ece=CalibrationError(
+            value=error,
+            low=max(0.0, min(error, 2 * error - high)),
+            high=max(error, 2 * error - low),
+            bins=int(place.max()) + 1,
+            by_chance=ByChance(value=float(chance.mean()), high=float(np.quantile(chance, level))),
+            p=float((1 + np.sum(chance >= error - 1e-12)) / (draws + 1)),
+        ),
+        reliability=reliability(values, target, level=level),
+    )
 
 
 def ppv_at_prior(tpr: float, fpr: float, prior: float) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,8 +23,11 @@ from attack.metrics.intervals import (
     group_numbers,
     percentile_interval,
 )
+from attack.results.against_truth import GroupRow, PerGroup
+from attack.results.labellings import Estimate
 from shadow import keys
 
+EVERY_GROUP = "every group has a member, so there is nothing to tell apart"
 DRAWS = 2000  # of every bootstrap: the noise of a 2.5 % quantile is then a tenth of the interval's half-width
 
 
@@ -168,7 +171,7 @@ def _weighted_auc(scores: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarra
         ones = np.add.reduceat(ordered * member, starts, axis=1)
         zeros = np.add.reduceat(ordered * (1 - member), starts, axis=1)
         below = np.cumsum(zeros, axis=1) - zeros / 2
-        return (ones * below).sum(axis=1) / (ones.sum(axis=1) * zeros.sum(axis=1))
+        return np.asarray((ones * below).sum(axis=1) / (ones.sum(axis=1) * zeros.sum(axis=1)))
 
     return areas
 
@@ -213,11 +216,10 @@ def auc_difference_grouped(
     scores_b: ArrayLike,
     labels: ArrayLike,
     groups: ArrayLike,
-    level: float = 0.95,
     seed: int = 0,
     draws: int = DRAWS,
 ) -> Paired:
-    """As `delong_paired` by a paired bootstrap over groups: percentile interval, p = twice the smaller tail.
+    """As `delong_paired` by a paired bootstrap over groups: percentile interval at 95 %, p = twice the smaller tail.
 
     p is never below 2 / (draws + 1).
     """
@@ -231,7 +233,7 @@ def auc_difference_grouped(
     tails = (1 + np.sum(sampled <= 0), 1 + np.sum(sampled >= 0))
     return Paired(
         auc(first, target) - auc(second, target),
-        percentile_interval(sampled, level),
+        percentile_interval(sampled),
         min(1.0, 2 * float(min(tails)) / (len(sampled) + 1)),
     )
 
@@ -265,35 +267,34 @@ def smallest_detectable_auc(
     return float(optimize.brentq(surplus, 0.5, 1.0)) if surplus(1.0) > 0 else None
 
 
-def per_group(scores: ArrayLike, labels: ArrayLike, groups: ArrayLike, level: float = 0.95) -> dict[str, Any]:
-    """Was anything of this group (patient) used? Ranked by each score of `pooling.SCORES`.
-
-    A group's label is 1 if any item of it is a member. Returns `groups`, `member_groups`, for each pooled score
-    {value, low, high}, an AUC over groups with DeLong's interval (None and `why` where all groups have one label), and
-    `table`, a list of {group, label, items, members, and the scores} by falling maximum.
-    """
+def per_group(scores: ArrayLike, labels: ArrayLike, groups: ArrayLike, level: float = 0.95) -> PerGroup:
+    """Was anything of this group (patient) used? Ranked by each score of `pooling.SCORES`; intervals are DeLong's over
+    groups. A group's label is 1 if any item of it is a member; where all have one, `why` says so."""
     target = check_labels(labels)
     values = check_scores(scores, len(target))
     names, numbers = group_numbers(groups, len(target))
-    sizes = np.bincount(numbers)
-    members = np.bincount(numbers, weights=target).astype(int)
+    sizes, members = np.bincount(numbers), np.bincount(numbers, weights=target).astype(int)
+    used = members > 0
     pooled = {name: pooling.pool(values, numbers, len(names), how) for name, how in pooling.SCORES.items()}
-    table = [
-        {
-            "group": str(names[i]),
-            "label": int(members[i] > 0),
-            "items": int(sizes[i]),
-            "members": int(members[i]),
-            **{name: float(scored[i]) for name, scored in pooled.items()},
-        }
-        for i in np.argsort(-pooled["max"], kind="stable")
-    ]
-    result: dict[str, Any] = {"groups": len(names), "member_groups": int((members > 0).sum())}
-    for name, scored in pooled.items():
-        if (members > 0).all():
-            why = "every group has a member, so there is nothing to tell apart"
-            result[name] = {"value": None, "low": None, "high": None, "why": why}
-        else:
-            low, high = auc_interval(scored, members > 0, level)
-            result[name] = {"value": auc(scored, members > 0), "low": low, "high": high}
-    return {**result, "table": table}
+
+    def area(pool: np.ndarray) -> Estimate:
+        if used.all():
+            return Estimate(value=None, low=None, high=None, why=EVERY_GROUP)
+        low, high = auc_interval(pool, used, level)
+        return Estimate(value=auc(pool, used), low=low, high=high)
+
+    return PerGroup(
+        groups=len(names),
+        member_groups=int(used.sum()),
+        table=tuple(
+            GroupRow(
+                group=str(names[i]),
+                label=int(used[i]),
+                items=int(sizes[i]),
+                members=int(members[i]),
+                **{name: float(pool[i]) for name, pool in pooled.items()},
+            )
+            for i in np.argsort(-pooled["max"], kind="stable")
+        ),
+        **{name: area(pool) for name, pool in pooled.items()},
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -82,7 +82,8 @@ def tpr_at_fpr(
         return _unattainable(fpr, int(hits[-1]), int(alarms[-1]))
     threshold = _lowest(thresholds, alarms, allowed)
     flagged = np.asarray(scores, dtype=np.float64) >= threshold
-    return _point(fpr, flagged, np.asarray(labels), level, groups, None, threshold if np.isfinite(threshold) else None)
+    point = _point(fpr, flagged, np.asarray(labels), groups, level=level)
+    return replace(point, threshold=threshold if np.isfinite(threshold) else None)
 
 
 def held_out_point(
@@ -90,7 +91,6 @@ def held_out_point(
     labels: ArrayLike,
     fpr: float,
     parts: Iterable[tuple[np.ndarray, np.ndarray]],
-    level: float = 0.95,
     groups: ArrayLike | None = None,
     across: ArrayLike | None = None,
 ) -> OperatingPoint:
@@ -98,7 +98,7 @@ def held_out_point(
 
     `parts`: pairs (fit, judge) of bool masks [n]. The threshold of the items `judge` is set on the items `fit`, as in
     `tpr_at_fpr`; together the `judge` masks hold every item once. The FPR that comes out may lie above `fpr`. Where
-    `fit` is too small to show the rate, its threshold flags no non-member of `fit`. Intervals are those of
+    `fit` is too small to show the rate, its threshold flags no non-member of `fit`. Intervals at 95 % are those of
     `proportion_interval` with `groups` and `across`, and take the thresholds as given. There is no single threshold:
     the point has None. ValueError on bad input, on parts that overlap or leave an item out, or `fit` of one class.
     """
@@ -114,7 +114,7 @@ def held_out_point(
         judged += judge
     if (judged != 1).any():
         raise ValueError("the parts must judge every item once")
-    return _point(fpr, flagged, target, level, groups, across, None)
+    return _point(fpr, flagged, target, groups, across)
 
 
 def _allowed(fpr: float, others: int) -> int:
@@ -139,12 +139,11 @@ def _point(
     fpr: float,
     flagged: np.ndarray,
     target: np.ndarray,
-    level: float,
     groups: ArrayLike | None,
-    across: ArrayLike | None,
-    threshold: float | None,
+    across: ArrayLike | None = None,
+    level: float = 0.95,
 ) -> OperatingPoint:
-    """The shares of members and of non-members that are `flagged` (bool [n]), with their intervals."""
+    """The shares of members and of non-members that are `flagged` (bool [n]), with their intervals; no threshold."""
     hits, alarms = flagged[target == 1], flagged[target == 0]
     limits = [
         proportion_interval(
@@ -166,5 +165,4 @@ def _point(
         false_positives=int(alarms.sum()),
         fpr=float(alarms.mean()),
         fpr_interval=limits[1],
-        threshold=threshold,
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from attack.metrics import DECISIONS, evaluate, pooling
+from attack.results import AgainstTruth, Estimate, Figure, encode
+from attack.results.against_truth import Probabilities
+from attack.results.labellings import Decided, Labelling
 from shadow import files, tables
 from shadow.errors import UserError
 
@@ -127,7 +129,7 @@ def read_truth(path: Path | str) -> Truth:
     return Truth(source, list(lines), lines, labels, groups)
 
 
-def score(predictions: Predictions, truth: Truth, seed: int = 0) -> dict[str, Any]:
+def score(predictions: Predictions, truth: Truth, seed: int = 0) -> AgainstTruth:
     """`attack.metrics.evaluation.evaluate` on the candidates joined by id. Both files must hold the same ids."""
     for name in predictions.ids:
         if name not in truth.lines:
@@ -157,110 +159,110 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{round(value, 3) + 0.0:.3f}"
 
 
-def _line(name: str, figure: dict[str, Any], *notes: str) -> str:
-    interval = "" if figure["low"] is None else f"[{_number(figure['low'])}, {_number(figure['high'])}]"
-    remark = "; ".join([*notes, *([figure["why"]] if figure.get("why") else [])])
-    return f"  {name:<27}{_number(figure['value']):>7}  {interval:<17}{remark}".rstrip()
+def _line(name: str, figure: Figure | Estimate, *notes: str) -> str:
+    limits = figure.interval
+    interval = f"[{_number(limits[0])}, {_number(limits[1])}]" if limits else ""
+    remark = "; ".join([*notes, *([figure.why] if figure.why else [])])
+    return f"  {name:<27}{_number(figure.value):>7}  {interval:<17}{remark}".rstrip()
 
 
 def _percent(rate: float) -> str:
     return f"{100 * rate:g} %"
 
 
-def _ranking_lines(result: dict[str, Any]) -> list[str]:
-    least = result["smallest_detectable_auc"]["value"]
+def _ranking_lines(result: AgainstTruth) -> list[str]:
+    least = result.smallest_detectable_auc.value
     reach = "too few to show any" if least is None else f"from {least:.3f} on detectable"
-    lines = [_line("AUC", result["auc"], "chance 0.500", f"{reach} (80 % power)")]
-    if result["groups"] is not None:
-        lines.append(_line("AUC, items independent", result["auc_items"], "not allowing for groups"))
-        for name, title in (
-            ("other_item_of_a_member_group", "AUC against relatives"),
-            ("item_of_a_non_member_group", "AUC against strangers"),
-        ):
-            figure = result["strata"][name]
-            lines.append(_line(title, figure, f"{figure['non_members']} non-members"))
-        by_group = result["per_group"]
-        counts = f"{by_group['member_groups']} of {by_group['groups']} groups have a member"
-        lines += [_line(f"AUC by group, {name}", by_group[name], counts) for name in pooling.SCORES]
-    for point in result["tpr_at_fpr"]:
+    lines = [_line("AUC", result.auc, "chance 0.500", f"{reach} (80 % power)"), *_group_lines(result)]
+    for point in result.tpr_at_fpr:
         notes = []
-        if point["attainable"]:
+        if point.attainable:
             notes = [
-                f"{point['true_positives']} of {point['members']} members"
-                f" at {point['false_positives']} of {point['non_members']} non-members"
+                f"{point.true_positives} of {point.members} members"
+                f" at {point.false_positives} of {point.non_members} non-members"
             ]
-        lines.append(_line(f"TPR at {_percent(point['wanted_fpr'])} FPR", point, *notes))
-    first = result["tpr_at_fpr"][0]
-    if first["attainable"]:
-        where = f"flagged at {_percent(first['wanted_fpr'])} FPR"
-        lines += [_line(f"PPV there, {_percent(row['prior'])} used", row, where) for row in first["ppv"]]
+        lines.append(_line(f"TPR at {_percent(point.wanted_fpr)} FPR", point, *notes))
+    first = result.tpr_at_fpr[0]
+    if first.attainable:
+        where = f"flagged at {_percent(first.wanted_fpr)} FPR"
+        lines += [_line(f"PPV there, {_percent(row.prior)} used", row, where) for row in first.ppv]
     return lines
 
 
-def _labelling_lines(figures: dict[str, Any]) -> list[str]:
-    trivial = figures["baselines"]
+def _group_lines(result: AgainstTruth) -> list[str]:
+    strata, by_group = result.strata, result.per_group
+    if strata is None or by_group is None:
+        return []
+    lines = [_line("AUC, items independent", result.auc_items, "not allowing for groups")]
+    for title, figure in (
+        ("AUC against relatives", strata.other_item_of_a_member_group),
+        ("AUC against strangers", strata.item_of_a_non_member_group),
+    ):
+        lines.append(_line(title, figure, f"{figure.non_members} non-members"))
+    counts = f"{by_group.member_groups} of {by_group.groups} groups have a member"
+    return [*lines, *(_line(f"AUC by group, {name}", getattr(by_group, name), counts) for name in pooling.SCORES)]
+
+
+def _labelling_lines(figures: Labelling) -> list[str]:
+    trivial = figures.baselines
     lines = []
     for name, title in (("f1", "F1"), ("kappa", "Cohen's kappa"), ("accuracy", "accuracy")):
-        coin = trivial["coin"][name]
+        ones, most, coin = (getattr(of, name) for of in (trivial.all_ones, trivial.majority, trivial.coin))
         beside = (
-            f"all-ones {trivial['all_ones'][name]:.3f}, majority {trivial['majority'][name]:.3f},"
-            f" coin {_number(coin['value'])} [{_number(coin['low'])}, {_number(coin['high'])}]"
+            f"all-ones {ones:.3f}, majority {most:.3f},"
+            f" coin {_number(coin.value)} [{_number(coin.low)}, {_number(coin.high)}]"
         )
-        lines.append(_line(title, figures[name], beside))
+        lines.append(_line(title, getattr(figures, name), beside))
     for name in ("precision", "recall", "specificity"):
-        figure = figures[name]
-        lines.append(_line(name, figure, f"{figure['count']} of {figure['of']}"))
+        figure = getattr(figures, name)
+        lines.append(_line(name, figure, f"{figure.count} of {figure.of}"))
     return lines
 
 
-def format_table(result: dict[str, Any]) -> str:
+def format_table(result: AgainstTruth) -> str:
     """The figures of `score` as lines for a terminal: value, 95 % interval, counts, baselines."""
-    groups = "" if result["groups"] is None else f" in {result['groups']} groups"
+    groups = "" if result.groups is None else f" in {result.groups} groups"
     lines = [
-        f"{result['items']} candidates: {result['members']} members,"
-        f" {result['non_members']} non-members{groups}; verdict: {result['verdict']}",
+        f"{result.items} candidates: {result.members} members,"
+        f" {result.non_members} non-members{groups}; verdict: {result.verdict}",
         "",
         f"  {'ranking by score':<27}{'value':>7}  95 % interval",
         *_ranking_lines(result),
+        *(_decision_lines(result.decision, result.items) if result.decision else []),
+        *(_probability_lines(result.probability, result.items) if result.probability else []),
     ]
-    decision = result["decision"]
-    if decision is not None:
-        counts = ", ".join(
-            f"{name} {row['members']} + {row['non_members']}" for name, row in decision["counts"].items()
-        )
-        lines += [
-            "",
-            f"decision, members + non-members: {counts}",
-            "undetermined counted as not used",
-            *_labelling_lines(decision["undetermined_as_not_used"]),
-            *(_line(f"PPV, {_percent(row['prior'])} used", row) for row in decision["ppv"]),
-        ]
-        if decision["settled"] < result["items"]:
-            lines += ["", f"without the undetermined: {decision['settled']} of {result['items']} candidates"]
-            if decision["settled_only"] is None:
-                lines.append(f"  {decision['settled_only_why']}")
-            else:
-                lines += _labelling_lines(decision["settled_only"])
-    probability = result["probability"]
-    if probability is not None:
-        chance = probability["ece"]["by_chance"]
-        lines += ["", "probability"]
-        lines += [
-            _line(title, probability[name], f"constant {probability[name]['constant']:.3f}")
-            for name, title in (("brier", "Brier"), ("log_loss", "log loss"))
-        ]
-        lines.append(
-            _line(
-                "ECE",
-                probability["ece"],
-                f"{chance['value']:.3f} by chance alone (up to {chance['high']:.3f}), p {probability['ece']['p']:.3f}",
-            )
-        )
-        for objective, best in probability["best"].items():
-            claimed = "all-ones" if best["all_ones"] else f"{best['claimed']} of {result['items']} labelled used"
-            expected = f"expected {best['expected']:.3f}"
-            lines.append(_line(f"{objective} of best labelling", best["reached"], expected, claimed))
     return "\n".join(lines)
+
+
+def _decision_lines(decision: Decided, items: int) -> list[str]:
+    counts = ", ".join(f"{name} {row.members} + {row.non_members}" for name, row in decision.counts.items())
+    lines = [
+        "",
+        f"decision, members + non-members: {counts}",
+        "undetermined counted as not used",
+        *_labelling_lines(decision.undetermined_as_not_used),
+        *(_line(f"PPV, {_percent(row.prior)} used", row) for row in decision.ppv),
+    ]
+    if decision.settled < items:
+        lines += ["", f"without the undetermined: {decision.settled} of {items} candidates"]
+        only = decision.settled_only
+        lines += _labelling_lines(only) if only else [f"  {decision.settled_only_why}"]
+    return lines
+
+
+def _probability_lines(found: Probabilities, items: int) -> list[str]:
+    error, chance = found.ece, found.ece.by_chance
+    by_chance = f"{chance.value:.3f} by chance alone (up to {chance.high:.3f}), p {error.p:.3f}"
+    lines = ["", "probability"]
+    lines += [
+        _line(title, loss, f"constant {loss.constant:.3f}")
+        for title, loss in (("Brier", found.brier), ("log loss", found.log_loss))
+    ]
+    lines.append(_line("ECE", error, by_chance))
+    for objective, best in found.best.items():
+        claimed = "all-ones" if best.all_ones else f"{best.claimed} of {items} labelled used"
+        lines.append(_line(f"{objective} of best labelling", best.reached, f"expected {best.expected:.3f}", claimed))
+    return lines
 
 
 def score_files(predictions: str, truth: str, figures: str) -> str:
@@ -271,5 +273,5 @@ def score_files(predictions: str, truth: str, figures: str) -> str:
             raise UserError(f"score: {name} is missing: name the csv")
     found = score(read_predictions(predictions), read_truth(truth))
     if figures:
-        files.write_json(Path(figures), found)
+        files.write_json(Path(figures), encode(found))
     return format_table(found)

@@ -10,10 +10,11 @@ from markupsafe import Markup
 
 from attack.metrics import score
 from attack.report import figures, formats, view, wording
-from attack.report.measured import Decided, Measure, Measured, PerPatient, Point, Probabilities, pick
 from attack.report.pairs import HeldOut
 from attack.report.provenance import read_json
-from attack.results import Evaluation, Interval
+from attack.results import AgainstTruth, Estimate, Evaluation, Figure, Interval
+from attack.results.against_truth import PerGroup, RatePoint
+from attack.results.labellings import Decided
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def read(
     if not path.is_file():
         return None
     truth = score.read_truth(path)
-    found = pick(score.score(predictions, truth))
+    found = score.score(predictions, truth)
     labels = dict(zip(truth.ids, (truth.label == 1).tolist(), strict=True))
     answer = np.array([labels[name] for name in predictions.ids], np.int8)
     return TruthSection(
@@ -55,20 +56,20 @@ def read(
     )
 
 
-def _row(name: str, figure: Measure, predicted: str, note: str = "") -> view.Row:
+def _row(name: str, figure: Figure | Estimate, predicted: str, note: str = "") -> view.Row:
     why = "" if figure.value is not None else formats.not_measurable(figure.why)
     value = formats.number(figure.value)
     return view.Row(name, value, formats.interval(figure.interval), note or why, cells=(predicted,))
 
 
-def _rows(found: Measured, evaluation: Evaluation) -> list[view.Row]:
+def _rows(found: AgainstTruth, evaluation: Evaluation) -> list[view.Row]:
     """Lines with `cells` = (what had been predicted,)."""
     expected = evaluation.expected
     return [
         _row("AUC", found.auc, _said(expected.auc, expected.interval)),
-        *_patient_rows(found.per_patient, evaluation),
-        *(_rate_row(point, evaluation) for point in found.points),
-        *_probability_rows(found.probability, evaluation),
+        *_patient_rows(found.per_group, evaluation),
+        *(_rate_row(point, evaluation) for point in found.tpr_at_fpr),
+        *_probability_rows(found, evaluation),
         *_decision_rows(found.decision),
     ]
 
@@ -81,32 +82,34 @@ def _on_shadows(value: float | None, limits: Interval | None = None) -> str:
     return "–" if value is None else f"{_said(value, limits)} on the shadows"
 
 
-def _patient_rows(found: PerPatient | None, evaluation: Evaluation) -> list[view.Row]:
+def _patient_rows(found: PerGroup | None, evaluation: Evaluation) -> list[view.Row]:
     mine = next((row for row in evaluation.patients.auc or () if row.score == "logmeanexp"), None)
     if found is None or mine is None:
         return []
-    note = f"{found.used} of {found.patients} patients have a used slice"
-    return [_row("AUC over patients", found.auc, _on_shadows(mine.auc, mine.prediction_interval), note)]
+    note = f"{found.member_groups} of {found.groups} patients have a used slice"
+    return [_row("AUC over patients", found.logmeanexp, _on_shadows(mine.auc, mine.prediction_interval), note)]
 
 
-def _rate_row(point: Point, evaluation: Evaluation) -> view.Row:
-    mine = next((rate for rate in evaluation.two_way.tpr_at_fpr if rate.fpr == point.fpr), None)
+def _rate_row(point: RatePoint, evaluation: Evaluation) -> view.Row:
+    mine = next((rate for rate in evaluation.two_way.tpr_at_fpr if rate.fpr == point.wanted_fpr), None)
     predicted = "–" if mine is None else _on_shadows(mine.tpr, mine.interval)
-    return _row(f"TPR at {formats.percent(point.fpr)} FPR", point.tpr, predicted, point.counts)
+    used = f"{point.true_positives} of {point.members} used"
+    counts = f"{used}, {point.false_positives} of {point.non_members} unused flagged" if point.attainable else ""
+    return _row(f"TPR at {formats.percent(point.wanted_fpr)} FPR", point, predicted, counts)
 
 
-def _probability_rows(found: Probabilities | None, evaluation: Evaluation) -> list[view.Row]:
-    if found is None:
+def _probability_rows(found: AgainstTruth, evaluation: Evaluation) -> list[view.Row]:
+    if found.probability is None:
         return []
     rows = [
-        _row("Brier score", found.brier, _on_shadows(evaluation.two_way.brier)),
-        _row("Calibration error", found.ece, _on_shadows(evaluation.two_way.ece)),
+        _row("Brier score", found.probability.brier, _on_shadows(evaluation.two_way.brier)),
+        _row("Calibration error", found.probability.ece, _on_shadows(evaluation.two_way.ece)),
     ]
     aim = evaluation.submission.objective
-    if aim in found.best:
-        best = found.best[aim]
+    if aim in found.probability.best:
+        best = found.probability.best[aim]
         name = {"f1": "F1", "kappa": "Cohen's kappa", "accuracy": "Accuracy"}[aim] + " of the submission"
-        note = f"saying “used” to everything reaches {formats.number(best.all_ones)}"
+        note = f"saying “used” to everything reaches {formats.number(getattr(found.baselines.all_ones, aim))}"
         rows.append(_row(name, best.reached, _said(best.expected), note))
     return rows
 
@@ -114,13 +117,14 @@ def _probability_rows(found: Probabilities | None, evaluation: Evaluation) -> li
 def _decision_rows(found: Decided | None) -> list[view.Row]:
     if found is None:
         return []
-    figures_of = ("F1", found.f1), ("Cohen's kappa", found.kappa), ("Precision", found.precision)
+    among = found.undetermined_as_not_used
+    figures_of = ("F1", among.f1), ("Cohen's kappa", among.kappa), ("Precision", among.precision)
     note = "undetermined counted as not used"
     return [_row(f"{name} of the decisions", figure, "–", note) for name, figure in figures_of]
 
 
 def _plots(
-    found: Measured, scores: np.ndarray, answer: np.ndarray, held: HeldOut | None, thresholds: list[float]
+    found: AgainstTruth, scores: np.ndarray, answer: np.ndarray, held: HeldOut | None, thresholds: list[float]
 ) -> list[tuple[Markup, str]]:
     plots = []
     if held is not None:
@@ -129,12 +133,12 @@ def _plots(
     drawn = figures.histogram(scores, answer, thresholds, "measured histogram")
     plots.append((drawn, "Scores of the candidates, by the truth."))
     if found.probability:
-        drawn = figures.reliability(found.probability.reliability, "measured reliability")
+        drawn = figures.reliability([each.row for each in found.probability.reliability], "measured reliability")
         plots.append((drawn, "Stated probabilities of the candidates against the truth."))
     return plots
 
 
-def _made(path: Path, found: Measured) -> str:
+def _made(path: Path, found: AgainstTruth) -> str:
     """Where this truth comes from: numbers only, since the file may hold paths."""
     text = f"The truth of {found.members} used and {found.non_members} unused candidates was sealed"
     if not path.is_file():

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from attack import results
 from attack.report.formats import interval, listed, not_measurable, number, of_100, percent, range_of_100
-from attack.report.measured import Counts, Measure
-from attack.results import Auc, Dev, Evaluation, Expected, Patients
+from attack.results import Auc, Dev, Estimate, Evaluation, Expected, Figure, Patients
+from attack.results.labellings import Counts
 
 
 def shadows(evaluation: Evaluation) -> str:
@@ -86,7 +86,7 @@ def _leak(found: Expected) -> str:
     )
 
 
-def against_truth(predicted: Auc, measured: Measure) -> str:
+def against_truth(predicted: Auc, measured: Figure | Estimate) -> str:
     """Was the predicted AUC right?"""
     found, limits = f"measured {number(measured.value)} {interval(measured.interval)}".strip(), predicted.interval
     if predicted.auc is None or measured.value is None:

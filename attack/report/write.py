@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from markupsafe import Markup
@@ -44,7 +45,7 @@ def write_report(workdir: Path, manifest: Manifest, config: Config) -> Path:
         scale=scale,
         cards=view.cards(evaluation, scale),
         truth=known,
-        gallery=_gallery(config, manifest, candidates),
+        gallery=shown_slices(config, manifest, candidates),
         plots_of_attack=_plots(evaluation, held),
         tables=_tables(evaluation, scale),
         curve=ablation.curve_plot(evaluation),
@@ -112,16 +113,28 @@ def _candidate(predictions: score.Predictions, index: int, known: truth.TruthSec
     )
 
 
+class Named(Protocol):
+    """What is printed of a candidate."""
+
+    @property
+    def id(self) -> str: ...
+
+
+C = TypeVar("C", bound=Named)
+
+
 @dataclass(frozen=True)
-class ShownSlices:
+class ShownSlices(Generic[C]):
     """The gallery with what is printed of each of its candidates: the highest and the lowest scores."""
 
     shown: gallery.Gallery
-    top: list[tuple[gallery.GalleryRow, Candidate]]
-    bottom: list[tuple[gallery.GalleryRow, Candidate]]
+    top: list[tuple[gallery.GalleryRow, C]]
+    bottom: list[tuple[gallery.GalleryRow, C]]
 
 
-def _gallery(config: Config, manifest: Manifest, candidates: Sequence[Candidate]) -> ShownSlices | None:
+def shown_slices(config: Config, manifest: Manifest, candidates: Sequence[C]) -> ShownSlices[C] | None:
+    """Candidates by falling score, in the gallery; None where it is switched off. UserError for one that the manifest
+    lacks."""
     if not gallery.is_shown(config):
         return None
     top = list(candidates[: config.report.gallery_rows])

@@ -1,5 +1,7 @@
-"""What stages hand each other, as types: `FitSummary` from `fit` to `predict`, `Evaluation` on to the report."""
+"""What stages hand each other, as types: `FitSummary` from `fit` to `predict`, `Evaluation` on to the report, and
+`AgainstTruth` where labels are known."""
 
+from attack.results.against_truth import AgainstTruth
 from attack.results.codec import SCHEMA_VERSION, Document, Mismatch, decode, encode, is_current
 from attack.results.evaluated import (
     CANNOT_TELL,
@@ -39,12 +41,14 @@ from attack.results.fitted import (
     TwoWay,
     Worth,
 )
+from attack.results.labellings import Estimate
 
 __all__ = [
     "CANNOT_TELL",
     "LABELLED_ONLY",
     "LEAK",
     "SCHEMA_VERSION",
+    "AgainstTruth",
     "Auc",
     "Candidates",
     "Control",
@@ -52,6 +56,7 @@ __all__ = [
     "Decisions",
     "Dev",
     "Document",
+    "Estimate",
     "Evaluation",
     "Expected",
     "Families",

@@ -6,6 +6,7 @@ reads is what the stage before it wrote, and a file of another version is refuse
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -32,17 +33,36 @@ def named(name: str) -> Any:
     return dataclasses.field(metadata={"json": name})
 
 
+def noted() -> Any:
+    """A field that JSON holds only where there is something to say; else it is None."""
+    return dataclasses.field(default=None, metadata={"noted": True})
+
+
+@dataclass(frozen=True)
+class _Field:
+    """name: the attribute; key: in JSON; noted: see `noted`."""
+
+    name: str
+    key: str
+    kind: Any
+    noted: bool
+
+
 @functools.cache
-def _fields(kind: type) -> tuple[tuple[str, str, Any], ...]:
-    """(attribute, key in JSON, type hint) of every field."""
+def _fields(kind: type) -> tuple[_Field, ...]:
     hints = get_type_hints(kind)
-    return tuple((f.name, f.metadata.get("json", f.name), hints[f.name]) for f in dataclasses.fields(kind))
+    return tuple(
+        _Field(f.name, f.metadata.get("json", f.name), hints[f.name], "noted" in f.metadata)
+        for f in dataclasses.fields(kind)
+    )
 
 
 def encode(value: object) -> Any:
-    """The value in dicts and lists, as the `json` module writes it. Fields that are None become null."""
+    """The value in dicts and lists, as the `json` module writes it. Fields that are None become null, or are left out
+    (`noted`)."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {key: encode(getattr(value, name)) for name, key, _ in _fields(type(value))}
+        rows = [(field, getattr(value, field.name)) for field in _fields(type(value))]
+        return {field.key: encode(one) for field, one in rows if one is not None or not field.noted}
     if isinstance(value, tuple):
         return [encode(one) for one in value]
     if isinstance(value, dict):
@@ -61,8 +81,7 @@ def _decode(kind: Any, value: Any, at: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _decode_fields(cast(type, kind), value, at)
     if origin in (Union, types.UnionType):
-        (one,) = (each for each in inner if each is not type(None))
-        return None if value is None else _decode(one, value, at)
+        return _decode_one_of(inner, value, at)
     if origin is tuple:
         return _decode_tuple(inner, value, at)
     if origin is dict:
@@ -71,16 +90,28 @@ def _decode(kind: Any, value: Any, at: str) -> Any:
     return _decode_scalar(kind, value, at)
 
 
+def _decode_one_of(kinds: tuple[Any, ...], value: Any, at: str) -> Any:
+    """The first kind that fits; where none does, what is wrong with the last."""
+    if value is None and type(None) in kinds:
+        return None
+    *others, last = (kind for kind in kinds if kind is not type(None))
+    for kind in others:
+        with contextlib.suppress(Mismatch):
+            return _decode(kind, value, at)
+    return _decode(last, value, at)
+
+
 def _decode_fields(kind: type, value: Any, at: str) -> Any:
     content, fields = _checked(value, dict, "an object", at), _fields(kind)
     before = f"{at}." if at else ""
-    for _, key, _ in fields:
-        if key not in content:
-            raise Mismatch(f"field {before}{key} is missing")
-    unknown = sorted(content.keys() - {key for _, key, _ in fields})
+    for field in fields:
+        if field.key not in content and not field.noted:
+            raise Mismatch(f"field {before}{field.key} is missing")
+    unknown = sorted(content.keys() - {field.key for field in fields})
     if unknown:
         raise Mismatch(f"field {before}{unknown[0]} is unknown")
-    return kind(**{name: _decode(hint, content[key], before + key) for name, key, hint in fields})
+    there = [field for field in fields if field.key in content]
+    return kind(**{field.name: _decode(field.kind, content[field.key], before + field.key) for field in there})
 
 
 def _decode_tuple(inner: tuple[Any, ...], value: Any, at: str) -> tuple[Any, ...]:
@@ -115,10 +146,8 @@ def is_current(path: Path) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Document:
-    """What a stage hands to the next one in a JSON file. REMEDY: what to do where the file cannot be used."""
-
-    schema_version: int = SCHEMA_VERSION
+class JsonFile:
+    """What a stage hands on in a JSON file. REMEDY: what to do where the file cannot be used."""
 
     REMEDY: ClassVar[str] = "run the stage again"
 
@@ -131,11 +160,13 @@ class Document:
         """Raises UserError with the name of the file and of the first field that is missing, unknown or wrong."""
         try:
             found = decode(cls, content)
-            if found.schema_version != SCHEMA_VERSION:
-                raise Mismatch(f"field schema_version is {found.schema_version}, and {SCHEMA_VERSION} can be read")
+            found.check()
         except Mismatch as error:
             raise UserError(f"{path}: {error}; {cls.REMEDY}") from error
         return found
+
+    def check(self) -> None:
+        """Raises Mismatch where this was not written by code that agrees with what reads it."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -148,3 +179,15 @@ class Document:
 
     def write(self, path: Path) -> None:
         files.write_json(path, self.to_json())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document(JsonFile):
+    """A JSON file that says which schema it has."""
+
+    schema_version: int = SCHEMA_VERSION
+
+    def check(self) -> None:
+        """Raises Mismatch for another schema."""
+        if self.schema_version != SCHEMA_VERSION:
+            raise Mismatch(f"field schema_version is {self.schema_version}, and {SCHEMA_VERSION} can be read")

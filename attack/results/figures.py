@@ -22,6 +22,16 @@ class Figure:
     def interval(self) -> Interval:
         return self.low, self.high
 
+    @property
+    def plain(self) -> Figure:
+        """Without what a kind of figure has beside."""
+        return Figure(value=self.value, low=self.low, high=self.high)
+
+    @property
+    def why(self) -> None:
+        """It could be had."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:

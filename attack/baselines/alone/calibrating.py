@@ -86,7 +86,7 @@ class Calibrated:
 
     def probability(self, score: np.ndarray, prior: float) -> np.ndarray:
         """Probability of membership in (0, 1), [slice], of scores [slice], if a share `prior` of the slices is used."""
-        return special.expit(self.strength * self.map.logit(score) + special.logit(prior))
+        return np.asarray(special.expit(self.strength * self.map.logit(score) + special.logit(prior)))
 
 
 def calibrate(

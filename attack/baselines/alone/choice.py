@@ -45,7 +45,7 @@ def shares(score: np.ndarray, here: np.ndarray, rest: np.ndarray) -> np.ndarray:
     Baselines have different units. A share has none, and needs no label.
     """
     own, others = score[here], score[rest]
-    return ((others < own[:, None]).mean(1) + (others <= own[:, None]).mean(1)) / 2
+    return np.asarray(((others < own[:, None]).mean(1) + (others <= own[:, None]).mean(1)) / 2)
 
 
 def held_out(
@@ -95,7 +95,7 @@ def labels(name: str, score: np.ndarray, prior: float) -> np.ndarray:
 def highest(score: np.ndarray, prior: float) -> np.ndarray:
     """0/1 [candidate]: 1 for the share `prior` of the highest scores (at least one; ties at the end of it are 1 too)"""
     count = max(1, round(prior * len(score)))
-    return (score >= np.sort(score)[-count]).astype(np.int8)
+    return np.asarray(score >= np.sort(score)[-count], np.int8)
 
 
 def follows_order(objective: str, prior: float) -> bool:

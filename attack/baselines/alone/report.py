@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from attack.baselines.alone import statements
+from attack.baselines.alone.baseline_figures import BaselineFigures, BaselineRow, DevArea
+from attack.baselines.alone.choice import Worth
 from attack.decision import submission
 from attack.metrics import score
-from attack.report import formats, gallery, provenance, view
+from attack.report import formats, provenance, view
 from attack.report.pages import template
-from attack.report.write import FOLD, LOWEST_SHOWN
+from attack.report.write import FOLD, shown_slices
 from attack.results import Auc
 from shadow import files
 from shadow.config import Config
@@ -24,10 +26,10 @@ _HASHED = ("manifest.csv", "scores.csv", "submission.csv")
 
 def write_report(workdir: Path, manifest: Manifest, config: Config) -> None:
     """Writes WORKDIR/report.html from the files of the run. Raises UserError naming one that is missing or damaged."""
-    content = provenance.read_json(workdir / "attack" / "baselines.json")
+    content = BaselineFigures.read(workdir / "attack" / "baselines.json")
     predictions = score.read_predictions(workdir / "predictions.csv")
-    dev = content["dev"]
-    scale = view.auc_axis([_area(found) for found in (*dev["auc"].values(), dev.get("picked") or {})])
+    dev = content.dev
+    scale = view.auc_axis([_area(found) for found in dev.areas])
     labels = submission.read_labels(workdir / "submission.csv", submission.of_config(config))
     candidates = _candidates(predictions, labels)
     page = template("quick.html").render(
@@ -38,11 +40,11 @@ def write_report(workdir: Path, manifest: Manifest, config: Config) -> None:
         picked=statements.picked(content),
         scale=scale,
         rows=_rows(content, scale),
-        why=dev.get("why", ""),
-        gallery=_gallery(config, manifest, candidates),
+        why=dev.why or "",
+        gallery=shown_slices(config, manifest, candidates),
         candidates=candidates,
         calibrated=predictions.probability is not None,
-        name=content["chosen"]["name"],
+        name=content.chosen.name,
         fold=len(candidates) > FOLD,
         facts=_facts(config, content),
         versions=provenance.versions(),
@@ -52,59 +54,60 @@ def write_report(workdir: Path, manifest: Manifest, config: Config) -> None:
     files.write_text(workdir / "report.html", page)
 
 
-def _area(found: dict[str, Any]) -> Auc:
-    limits = found.get("interval")
-    return Auc(auc=found.get("auc"), interval=None if limits is None else (limits[0], limits[1]))
+def _area(found: DevArea | Worth) -> Auc:
+    return Auc(auc=found.auc, interval=found.interval)
 
 
-def _rows(content: dict[str, Any], scale: view.Scale) -> list[view.Row]:
+def _rows(content: BaselineFigures, scale: view.Scale) -> list[view.Row]:
     """A line a baseline, those with the best dev figure first."""
-    areas = content["dev"]["auc"]
-    best = content["dev"].get("best")
+    areas = content.dev.auc
 
-    def line(found: dict[str, Any]) -> view.Row:
-        name, flagged = found["name"], found["flagged"]
-        marks = [mark for mark in ("chosen" if name == content["chosen"]["name"] else "",) if mark]
-        marks += ["best on development slices"] if name == best else []
-        said = f"{flagged:,} of {content['candidates']:,}" if flagged is not None else "–"
+    def line(found: BaselineRow) -> view.Row:
+        name = found.name
+        marks = ["chosen"] if name == content.chosen.name else []
+        marks += ["best on development slices"] if name == content.dev.best else []
+        said = f"{found.flagged:,} of {content.candidates:,}" if found.flagged is not None else "–"
         note = statements.note(name)
         if name in areas:
             return view.auc_row(name, _area(areas[name]), scale, note, said, ", ".join(marks))
         return view.Row(name, "–", note=note, cells=(said, ", ".join(marks)))
 
-    order = sorted(content["baselines"], key=lambda row: -areas.get(row["name"], {"auc": 0.0})["auc"])
+    order = sorted(content.baselines, key=lambda row: -areas[row.name].auc if row.name in areas else 0.0)
     return [line(row) for row in order]
 
 
-def _candidates(predictions: score.Predictions, said: Sequence[int]) -> list[dict[str, Any]]:
-    """Rows of the table and of the gallery, highest score first, with what the submission says: 0/1 [candidate]."""
+@dataclass(frozen=True)
+class Candidate:
+    """A row of the table and of the gallery, in words. chance: its probability, or empty; label: in submission.csv; the
+    rest: what the gallery prints of a candidate, which has more in a report with a verdict."""
+
+    id: str
+    rank: int
+    score: str
+    chance: str
+    label: str
+    probability: str
+    interval: str
+    decision: str = ""
+    truth: str = ""
+    wrong: bool = False
+
+
+def _candidates(predictions: score.Predictions, said: Sequence[int]) -> list[Candidate]:
+    """Highest score first, with what the submission says: 0/1 [candidate]."""
     rows = []
     for rank, index in enumerate(np.argsort(-predictions.score, kind="stable").tolist(), start=1):
         value = formats.number(float(predictions.score[index]), 4)
         label = "used" if said[index] else "not used"
         known = predictions.probability
         chance = formats.number(float(known[index])) if known is not None else ""
-        rows.append(
-            {"id": predictions.ids[index], "rank": rank, "score": value, "chance": chance, "label": label}
-            # what the gallery prints where a real report has more
-            | {"probability": value, "interval": f"rank {rank}", "decision": "", "truth": "", "wrong": False}
-        )
+        rows.append(Candidate(predictions.ids[index], rank, value, chance, label, value, f"rank {rank}"))
     return rows
 
 
-def _gallery(config: Config, manifest: Manifest, candidates: list[dict[str, Any]]) -> dict[str, Any] | None:
-    if not gallery.is_shown(config):
-        return None
-    top = candidates[: config.report.gallery_rows]
-    bottom = candidates[len(top) :][-LOWEST_SHOWN:]
-    shown = gallery.build(manifest, [row["id"] for row in top + bottom], config.data.resolution)
-    rows = list(zip(shown.rows, top + bottom, strict=True))
-    return {"shown": shown, "top": rows[: len(top)], "bottom": rows[len(top) :]}
-
-
-def _facts(config: Config, content: dict[str, Any]) -> list[tuple[str, str]]:
-    generated = f"{content['pile']:,} of {content['pile_there']:,}, {config.data.resolution} pixels a side"
-    known = f"{content['reference']:,} slices known not to be used" if content["reference"] else "none"
+def _facts(config: Config, content: BaselineFigures) -> list[tuple[str, str]]:
+    generated = f"{content.pile:,} of {content.pile_there:,}, {config.data.resolution} pixels a side"
+    known = f"{content.reference:,} slices known not to be used" if content.reference else "none"
     return [
         ("Shadows", "none"),
         ("Generated images compared", generated),

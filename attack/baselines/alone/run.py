@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -11,6 +10,7 @@ import numpy as np
 
 from attack.baselines import BASELINES
 from attack.baselines.alone import statements
+from attack.baselines.alone.baseline_figures import BaselineFigures
 from attack.pipeline import Run
 from attack.report.progress import Step
 from attack.stages import Stage
@@ -109,4 +109,4 @@ class QuickRun(Run):
         return True
 
     def _headline(self) -> str:
-        return statements.headline(json.loads((self.folder / "attack" / "baselines.json").read_text()))
+        return statements.headline(BaselineFigures.read(self.folder / "attack" / "baselines.json"))

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from attack import metrics
 from attack.baselines import BASELINES, Inputs, Turn, score_all, score_inputs
 from attack.baselines.alone import calibrating, choice, standing
+from attack.baselines.alone.baseline_figures import (
+    BaselineFigures,
+    BaselineRow,
+    Chosen,
+    DevArea,
+    DevFigures,
+    Strength,
+    Submitted,
+)
 from attack.baselines.alone.calibrating import Calibrated
 from attack.baselines.alone.standing import Standing
 from attack.decision import submission
@@ -97,32 +104,30 @@ def predict(workdir: Path, manifest: Manifest, config: Config) -> None:
         columns["probability"] = [f"{value:.6f}" for value in found.probability]
     files.write_csv(workdir / "predictions.csv", columns, zip(*columns.values(), strict=True))
     submission.write(workdir / "submission.csv", ids, found.labels.tolist(), submission.of_config(config))
-    content = {
-        "candidates": len(ids),
-        "pile": len(generated),
-        "pile_there": len(manifest.rows("generated_test")),
-        "reference": len(known),
-        "dev": _figures(dev, config),
-        "calibrated": {"strength": calibrated.strength} if calibrated else None,
-        "baselines": [
-            {
-                "name": name,
-                "paper": BASELINES[name].paper,
-                "set_dependent": BASELINES[name].set_dependent,
-                "flagged": int((values > 0).sum()) if BASELINES[name].decides else None,
-            }
-            for name, values in scores.items()
-        ],
-        "chosen": {"name": chosen, "by": by},
-        "submission": {
-            "ones": int(found.labels.sum()),
-            "rule": found.rule,
-            "expected": found.expected,
-            "objective": attack.objective,
-            "prior": attack.prior,
-        },
-    }
-    files.write_json(workdir / "attack" / "baselines.json", content)
+    content = BaselineFigures(
+        candidates=len(ids),
+        pile=len(generated),
+        pile_there=len(manifest.rows("generated_test")),
+        reference=len(known),
+        dev=_figures(dev, config),
+        calibrated=Strength(strength=calibrated.strength) if calibrated else None,
+        baselines=tuple(_row(name, values) for name, values in scores.items()),
+        chosen=Chosen(name=chosen, by=by),
+        submission=Submitted(
+            ones=int(found.labels.sum()),
+            rule=found.rule,
+            expected=found.expected,
+            objective=attack.objective,
+            prior=attack.prior,
+        ),
+    )
+    content.write(workdir / "attack" / "baselines.json")
+
+
+def _row(name: str, score: np.ndarray) -> BaselineRow:
+    baseline = BASELINES[name]
+    flagged = int((score > 0).sum()) if baseline.decides else None
+    return BaselineRow(name=name, paper=baseline.paper, set_dependent=baseline.set_dependent, flagged=flagged)
 
 
 def _written(values: np.ndarray) -> list[str]:
@@ -221,7 +226,7 @@ def as_dev(candidates: np.ndarray, dev: LabelledScores, generated: np.ndarray, n
     turns = [
         Turn(whole, asked, np.concatenate([nowhere, (dev.label == 0) & (fold != f)])) for f in range(fold.max() + 1)
     ]
-    return np.mean([score_inputs(turn, names=[name])[name] for turn in turns], axis=0)
+    return np.asarray(np.mean([score_inputs(turn, names=[name])[name] for turn in turns], axis=0))
 
 
 def calibrate(dev: LabelledScores | None, config: Config) -> Calibrated | None:
@@ -239,23 +244,25 @@ def calibrate(dev: LabelledScores | None, config: Config) -> Calibrated | None:
     return calibrating.calibrate(scores, dev.label, dev.group, attack.folds, attack.seed)
 
 
-def _figures(dev: LabelledScores | None, config: Config) -> dict[str, Any]:
+def _figures(dev: LabelledScores | None, config: Config) -> DevFigures:
     """AUC of every baseline on the labelled dev slices, and where their labels count the best and what picking it is
-    worth; {"why": ...} where that cannot be measured."""
+    worth."""
     if dev is None:
-        return {"why": "there are no labelled used and not-used slices of a generator", "auc": {}}
-    areas = {}
-    for name, values in dev.scores.items():
-        low, high = ranking.auc_interval_grouped(values, dev.label, dev.group)
-        areas[name] = {"auc": ranking.auc(values, dev.label), "interval": [low, high]}
-    result: dict[str, Any] = {
-        "standing": dataclasses.asdict(dev.standing),
-        "members": int(dev.label.sum()),
-        "non_members": int((dev.label == 0).sum()),
-        "pile": dev.generated,
-        "auc": areas,
-    }
-    if dev.standing.count:
-        picked = choice.worth(dev.scores, dev.label, dev.group, config.attack.folds, config.attack.seed)
-        result |= {"best": choice.best(dev.scores, dev.label), "picked": dataclasses.asdict(picked)}
-    return result
+        return DevFigures(why="there are no labelled used and not-used slices of a generator", auc={})
+    known = dev.scores, dev.label
+    count, attack = dev.standing.count, config.attack
+    return DevFigures(
+        standing=dev.standing,
+        members=int(dev.label.sum()),
+        non_members=int((dev.label == 0).sum()),
+        pile=dev.generated,
+        auc={
+            name: DevArea(
+                auc=ranking.auc(values, dev.label),
+                interval=ranking.auc_interval_grouped(values, dev.label, dev.group),
+            )
+            for name, values in dev.scores.items()
+        },
+        best=choice.best(*known) if count else None,
+        picked=choice.worth(*known, dev.group, attack.folds, attack.seed) if count else None,
+    )

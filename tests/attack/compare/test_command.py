@@ -20,6 +20,7 @@ from attack import metrics
 from attack.compare import command, difficulty, trajectory, whitebox
 from attack.compare.subjects import resolve
 from attack.evidence import measuring
+from attack.results.compared import Comparison
 from shadow import hub, workdir
 from shadow.config import Config, from_dict
 from shadow.data import challenge, decoding, manifest
@@ -201,7 +202,8 @@ def test_all_steps_make_a_trajectory_and_piles_are_drawn_once(run, said):
     assert late["whitebox"]["auc"] > early["whitebox"]["auc"]
     assert late["gap"] > early["gap"]
     rows = curve["rows"]
-    lasting = [rows[i]["step"] for i in range(3) if all(trajectory.leaks(row["whitebox"]) for row in rows[i:])]
+    typed = Comparison.read(run / "compare.json").trajectories[0].rows
+    lasting = [rows[i]["step"] for i in range(3) if all(trajectory.leaks(row.whitebox) for row in typed[i:])]
     assert curve["onset"]["whitebox"] == (lasting[0] if lasting else None)
     assert curve["advice"]["quality"]["step"] == LATE
     for side in ("blackbox", "whitebox"):

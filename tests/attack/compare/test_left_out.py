@@ -1,8 +1,14 @@
 """What one more pile cannot be measured by is named, with the reason."""
 
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
 import pytest
 
 from attack.compare import blackbox, table
+from attack.results.checkpoints import NotComparable
+
+PARTS = ("features", "loss", "whitebox", "pile", "blackbox")
 
 
 @pytest.mark.parametrize(
@@ -20,14 +26,22 @@ def test_each_option_is_measured_or_named(embeddings, signals, columns, left_out
     assert all(why.values())
 
 
+@dataclass(frozen=True)
+class Part:
+    """Figures of which some part may be missing."""
+
+    left_out: dict[str, NotComparable] = field(default_factory=dict)
+    auc: None = None
+
+
 def test_a_reason_is_said_once_with_whom_it_concerns():
     def one(label, **parts):
-        return {"label": label, "features": {}, "loss": {}, "whitebox": {}, "pile": {}, "blackbox": {}} | parts
+        return SimpleNamespace(label=label, **dict.fromkeys(PARTS, Part()) | parts)
 
-    own, why = {"left_out": {"supplied": {"not_comparable": "no vectors"}}}, {"not_comparable": "no members"}
-    pair = {"a": "A", "b": "B", "parameters": {"not_comparable": "other sizes"}, "blackbox": {}}
-    result = {"checkpoints": [one("A", blackbox=own), one("B", blackbox=own, loss=why)], "pairs": [pair]}
-    assert table.reasons(result) == [
+    own, why = Part({"supplied": NotComparable("no vectors")}), NotComparable("no members")
+    pair = SimpleNamespace(a="A", b="B", parameters=NotComparable("other sizes"), blackbox=Part())
+    checkpoints = one("A", blackbox=own), one("B", blackbox=own, loss=why)
+    assert table.reasons(SimpleNamespace(checkpoints=checkpoints, beside_first=[pair])) == [
         "every checkpoint: blackbox, left out, supplied: not comparable: no vectors",
         "B: loss: not comparable: no members",
         "B against the first: parameters: not comparable: other sizes",

@@ -137,14 +137,15 @@ def test_score_gives_patients_a_table_and_a_calibration():
     _, patient, score, chance = case(slices=60, people=30)
     label = (score + np.random.default_rng(1).normal(size=60) > 0).astype(int)
     label[[i for i, name in enumerate(patient) if name in ("p1", "p2", "p3", "p4")]] = 0
-    found = metrics.evaluate(score, label, chance, groups=patient)["per_group"]
+    found = metrics.evaluate(score, label, chance, groups=patient).per_group
     for name in pooling.SCORES:
-        assert found[name]["low"] <= found[name]["value"] <= found[name]["high"]
+        figure = getattr(found, name)
+        assert figure.low <= figure.value <= figure.high
     wrong = []
     for name in set(patient):
         mine = [i for i, p in enumerate(patient) if p == name]
         wrong.append((1 - np.prod(1 - chance[mine]) - label[mine].any()) ** 2)
-    assert found["any_used"]["brier"]["value"] == pytest.approx(np.mean(wrong))
+    assert found.any_used.brier.value == pytest.approx(np.mean(wrong))
 
 
 def test_clusters_are_no_patients(tmp_path):

@@ -101,7 +101,7 @@ def test_decision_figures_match_scikit_learn():
     flags = (scores > 0.6).astype(int)
     figures = metrics.decision_figures(flags, labels)
     tn, fp, fn, tp = peer.confusion_matrix(labels, flags).ravel()
-    assert list(figures["confusion"].values()) == [tp, fp, fn, tn]
+    assert list(vars(figures.confusion).values()) == [tp, fp, fn, tn]
     for name, expected in (
         ("f1", peer.f1_score(labels, flags)),
         ("kappa", peer.cohen_kappa_score(labels, flags)),
@@ -110,13 +110,13 @@ def test_decision_figures_match_scikit_learn():
         ("recall", peer.recall_score(labels, flags)),
         ("specificity", peer.recall_score(labels, flags, pos_label=0)),
     ):
-        assert figures[name]["value"] == pytest.approx(expected)
-        assert figures[name]["low"] < expected < figures[name]["high"]
+        assert getattr(figures, name).value == pytest.approx(expected)
+        assert getattr(figures, name).low < expected < getattr(figures, name).high
     exact = stats.binomtest(int(tp), int(tp + fn)).proportion_ci(method="exact")
-    assert (figures["recall"]["low"], figures["recall"]["high"]) == pytest.approx((exact.low, exact.high))
+    assert (figures.recall.low, figures.recall.high) == pytest.approx((exact.low, exact.high))
     grouped = metrics.decision_figures(flags, labels, np.arange(100))
     for name in ("f1", "kappa"):
-        assert grouped[name]["low"] == pytest.approx(figures[name]["low"], abs=0.04)
+        assert getattr(grouped, name).low == pytest.approx(getattr(figures, name).low, abs=0.04)
 
 
 def test_f1_interval_covers():
@@ -126,8 +126,8 @@ def test_f1_interval_covers():
     hits = 0
     for seed in range(200):
         flags = rng.random(160) < np.where(labels == 1, 0.7, 0.2)
-        figure = metrics.decision_figures(flags, labels, seed=seed, draws=400)["f1"]
-        hits += figure["low"] <= truth <= figure["high"]
+        figure = metrics.decision_figures(flags, labels, seed=seed, draws=400).f1
+        hits += figure.low <= truth <= figure.high
     assert 0.9 <= hits / 200 <= 0.985
 
 
@@ -138,29 +138,27 @@ def test_extreme_labellings_are_not_certain(kind, groups):
     flags = {"perfect": labels, "all ones": labels * 0 + 1, "all zeros": labels * 0, "inverted": 1 - labels}[kind]
     figures = metrics.decision_figures(flags, labels, groups)
     for name in ("f1", "kappa"):
-        figure = figures[name]
-        assert figure["low"] - 1e-9 <= figure["value"] <= figure["high"] + 1e-9
-        assert figure["high"] - figure["low"] > 0.02
+        figure = getattr(figures, name)
+        assert figure.low - 1e-9 <= figure.value <= figure.high + 1e-9
+        assert figure.high - figure.low > 0.02
     if kind == "all zeros":
-        assert figures["precision"]["value"] is None
-        assert "nobody" in figures["precision"]["why"]
-        assert figures["f1"]["value"] == 0
+        assert figures.precision.value is None
+        assert "nobody" in figures.precision.why
+        assert figures.f1.value == 0
 
 
 def test_trivial_labellings():
     trivial = metrics.trivial_labellings(100, 100)
-    assert trivial["all_ones"] == pytest.approx({"f1": 2 / 3, "kappa": 0, "accuracy": 0.5})
-    assert trivial["coin"]["f1"]["value"] == pytest.approx(0.4985, abs=0.002)
+    assert vars(trivial.all_ones) == pytest.approx({"f1": 2 / 3, "kappa": 0, "accuracy": 0.5})
+    assert trivial.coin.f1.value == pytest.approx(0.4985, abs=0.002)
     # Known from 20,000 simulated coins on 100 + 100.
-    assert trivial["coin"]["f1"]["low"] == pytest.approx(0.42, abs=0.012)
-    assert trivial["coin"]["f1"]["high"] == pytest.approx(0.58, abs=0.012)
-    assert trivial["coin"]["kappa"]["high"] == pytest.approx(0.14, abs=0.011)
+    assert trivial.coin.f1.low == pytest.approx(0.42, abs=0.012)
+    assert trivial.coin.f1.high == pytest.approx(0.58, abs=0.012)
+    assert trivial.coin.kappa.high == pytest.approx(0.14, abs=0.011)
     for members, others in ((3, 1), (1, 3)):
         trivial = metrics.trivial_labellings(members, others)
         truth = np.array([1] * members + [0] * others)
         outcomes = [np.array(flags) for flags in itertools.product((0, 1), repeat=4)]
-        assert trivial["coin"]["f1"]["value"] == pytest.approx(
-            np.mean([agreement(flags, truth, "f1") for flags in outcomes])
-        )
-        assert trivial["majority"]["accuracy"] == 0.75
-        assert trivial["majority"]["label"] == ("used" if members > others else "not used")
+        assert trivial.coin.f1.value == pytest.approx(np.mean([agreement(flags, truth, "f1") for flags in outcomes]))
+        assert trivial.majority.accuracy == 0.75
+        assert trivial.majority.label == ("used" if members > others else "not used")

@@ -24,8 +24,8 @@ def test_ece_by_hand_and_reliability_rows():
     values = np.array([0.1, 0.1, 0.2, 0.4, 0.8, 0.8, 0.9, 0.9])
     labels = np.array([0, 1, 0, 0, 1, 1, 1, 0])
     rows = metrics.reliability(values, labels, bins=2)
-    assert [(row["items"], row["members"]) for row in rows] == [(4, 1), (4, 3)]
-    assert [row["probability"] for row in rows] == pytest.approx([0.2, 0.85])
+    assert [(row.items, row.members) for row in rows] == [(4, 1), (4, 3)]
+    assert [row.probability for row in rows] == pytest.approx([0.2, 0.85])
     assert metrics.ece(values, labels, bins=2) == pytest.approx((0.05 + 0.1) / 2)
     order = np.random.default_rng(0).permutation(8)
     assert metrics.ece(values[order], labels[order], 3) == pytest.approx(metrics.ece(values, labels, 3))
@@ -38,7 +38,7 @@ def test_ece_by_hand_and_reliability_rows():
 
 def test_bins_have_equal_mass():
     values, labels = probabilities(1, 200)
-    assert [row["items"] for row in metrics.reliability(values, labels)] == [20] * 10
+    assert [row.items for row in metrics.reliability(values, labels)] == [20] * 10
     assert len(metrics.reliability(values[:45], labels[:45])) == 4
 
 
@@ -46,19 +46,20 @@ def test_calibration_figures():
     values, labels = probabilities(2, 300)
     figures = metrics.calibration_figures(values, labels)
     for name in ("brier", "log_loss", "ece"):
-        assert figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"]
-    assert figures["ece"]["p"] > 0.05
-    assert figures["ece"]["value"] < figures["ece"]["by_chance"]["high"]
+        figure = getattr(figures, name)
+        assert figure.low <= figure.value <= figure.high
+    assert figures.ece.p > 0.05
+    assert figures.ece.value < figures.ece.by_chance.high
     wrong = metrics.calibration_figures(values**4, labels)
-    assert wrong["ece"]["p"] < 0.01
-    assert wrong["ece"]["low"] > 0
+    assert wrong.ece.p < 0.01
+    assert wrong.ece.low > 0
     share = labels.mean()
-    assert figures["brier"]["constant"] == pytest.approx(metrics.brier(np.full(300, share), labels))
-    assert figures["log_loss"]["constant"] == pytest.approx(metrics.log_loss(np.full(300, share), labels))
+    assert figures.brier.constant == pytest.approx(metrics.brier(np.full(300, share), labels))
+    assert figures.log_loss.constant == pytest.approx(metrics.log_loss(np.full(300, share), labels))
     groups = np.arange(300) // 3
     grouped = metrics.calibration_figures(values, labels, groups)
-    assert grouped["brier"]["value"] == figures["brier"]["value"]
-    assert grouped["brier"]["low"] != figures["brier"]["low"]
+    assert grouped.brier.value == figures.brier.value
+    assert grouped.brier.low != figures.brier.low
 
 
 def test_ppv_and_prior_shift():
@@ -86,5 +87,5 @@ def test_reliability_allows_for_groups_on_both_sides():
     plain = metrics.reliability(values, labels)[0]
     found = metrics.reliability(values, labels, groups=column, across=row)[0]
     wanted = metrics.proportion_interval(labels, column, across=row)
-    assert (found["share_low"], found["share_high"]) == wanted
-    assert found["share_low"] < plain["share_low"] < plain["share_high"] < found["share_high"]
+    assert (found.share_low, found.share_high) == wanted
+    assert found.share_low < plain.share_low < plain.share_high < found.share_high

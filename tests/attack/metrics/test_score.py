@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from attack.metrics import evaluate, score
+from attack.results import encode
 from shadow.errors import UserError
 
 HEADER = ",".join(score.COLUMNS)
@@ -41,7 +42,7 @@ def test_score_joins_by_id(tmp_path, groups):
     predictions, truth, arrays = pair(tmp_path, 40, 40, groups)
     result = score.score(score.read_predictions(predictions), score.read_truth(truth))
     assert result == evaluate(*arrays[:4], groups=arrays[4] if groups else None)
-    json.dumps(result, allow_nan=False)
+    json.dumps(encode(result), allow_nan=False)
 
 
 def test_reading_keeps_the_columns(tmp_path):
@@ -132,9 +133,9 @@ def test_table_shows_intervals_counts_and_baselines(tmp_path):
     table = score.format_table(result)
     lines = table.splitlines()
     assert "100 members, 100 non-members" in lines[0]
-    assert lines[3].split()[:2] == ["AUC", f"{result['auc']['value']:.3f}"]
-    point = result["tpr_at_fpr"][1]
-    assert f"{point['true_positives']} of 100 members at {point['false_positives']} of 100 non-members" in table
+    assert lines[3].split()[:2] == ["AUC", f"{result.auc.value:.3f}"]
+    point = result.tpr_at_fpr[1]
+    assert f"{point.true_positives} of 100 members at {point.false_positives} of 100 non-members" in table
     assert "1/100" in table
     for word in ("all-ones 0.667", "majority", "coin", "Brier", "ECE", "undetermined", "strangers"):
         assert word in table

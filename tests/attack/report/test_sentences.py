@@ -7,7 +7,6 @@ from made_up_run import EVALUATION, altered, labelled_only
 
 from attack import results
 from attack.report import formats, view, wording
-from attack.report.measured import Measure
 
 
 def test_the_verdict_of_a_leak():
@@ -58,10 +57,10 @@ def test_the_verdict_where_labelled_slices_alone_leak():
 
 def test_the_truth_sentence_says_where_the_measurement_lies():
     predicted = results.Auc(auc=0.86, interval=(0.7, 0.95))
-    assert wording.against_truth(predicted, Measure(0.83, (0.75, 0.9), None)) == (
+    assert wording.against_truth(predicted, results.Figure(value=0.83, low=0.75, high=0.9)) == (
         "Predicted 0.86 [0.70, 0.95], measured 0.83 [0.75, 0.90]: inside the interval."
     )
-    low, high = Measure(0.6, (0.5, 0.7), None), Measure(0.96, (0.9, 1.0), None)
+    low, high = results.Figure(value=0.6, low=0.5, high=0.7), results.Figure(value=0.96, low=0.9, high=1.0)
     assert "below the interval" in wording.against_truth(predicted, low)
     assert "above the interval" in wording.against_truth(predicted, high)
     assert "no interval" in wording.against_truth(results.Auc(auc=0.86), low)

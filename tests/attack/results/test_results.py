@@ -13,7 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attack import results, stages
-from attack.results import Evaluation, FitSummary
+from attack.baselines.alone.baseline_figures import BaselineFigures
+from attack.results import AgainstTruth, Evaluation, FitSummary
+from attack.results.checkpoints import CheckpointFigures
+from attack.results.compared import Comparison
+from attack.results.labellings import Ppv
 from shadow.errors import UserError
 
 PATH = Path("attack/evaluation.json")
@@ -33,7 +37,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         fields = {f.name: values(hints[f.name]) for f in dataclasses.fields(kind) if f.name != "schema_version"}
         return st.builds(kind, **fields)
     if origin in (Union, types.UnionType):
-        return st.none() | values(inner[0])
+        return st.one_of(st.none() if each is type(None) else values(each) for each in inner)
     if origin is tuple:
         return (
             st.lists(values(inner[0]), max_size=2).map(tuple) if inner[1:] == (...,) else st.tuples(*map(values, inner))
@@ -183,3 +187,24 @@ def test_a_stage_is_done_again_where_its_results_have_another_schema(tmp_path, c
     ):
         path.write_text(text)
         assert stage.made(tmp_path) == done
+
+
+@pytest.mark.parametrize("kind", [AgainstTruth, BaselineFigures, CheckpointFigures, Comparison])
+def test_what_others_may_read_is_read_back(kind):
+    @settings(ANY, max_examples=5)
+    @given(values(kind))
+    def check(found):
+        text = json.dumps(results.encode(found), allow_nan=False)
+        assert results.decode(kind, json.loads(text)) == found
+
+    check()
+
+
+def test_what_has_nothing_to_say_is_left_out_and_read_back():
+    known = results.Estimate(value=0.5, low=0.4, high=0.6)
+    assert results.encode(known) == {"value": 0.5, "low": 0.4, "high": 0.6}
+    absent = Ppv(value=None, low=None, high=None, prior=0.1, why="nobody was flagged")
+    assert results.encode(absent).keys() == {"value", "low", "high", "prior", "why"}
+    for found in (known, absent):
+        assert results.decode(type(found), results.encode(found)) == found
+    assert (known.interval, absent.interval) == ((0.4, 0.6), None)
