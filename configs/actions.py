@@ -47,7 +47,7 @@ def plan() -> None:
     if not options.DRY_RUN.value:
         run().plan()
         return
-    from attack.costs import command
+    from attack.pipeline.costs import command
 
     print(command.dry_run(options.folder(options.WORKDIR), options.CONFIG.value))
 

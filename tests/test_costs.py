@@ -11,7 +11,7 @@ import pytest
 from recipes import tiny as tiny_recipe
 from tiny_run import LAUNCH, TINY, fails
 
-from attack.costs import command
+from attack.pipeline.costs import command
 from shadow.config import Config
 from shadow.errors import UserError
 
@@ -21,7 +21,7 @@ import json, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
 import tiny
-from attack.costs import command
+from attack.pipeline.costs import command
 config = tiny.get_config()
 for change in sys.argv[4:]:
     name, value = change.split("=")

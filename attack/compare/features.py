@@ -18,6 +18,7 @@ from flax import nnx
 from attack.compare import whitebox
 from shadow import keys
 from shadow.config import DenoiserConfig
+from shadow.denoisers import blocks, build
 from shadow.denoisers.build import Params
 from shadow.denoisers.dit import DiT
 from shadow.denoisers.unet2d import UNet2D
@@ -33,15 +34,7 @@ _MOST = 1 << 16  # numbers that are kept of one block's features of one image: l
 
 def _fresh(config: DenoiserConfig, size: int) -> DiT | UNet2D:
     """The network as `denoisers.build` makes it, with shapes in the place of weights."""
-
-    def made() -> DiT | UNet2D:
-        rngs = nnx.Rngs(0)
-        if config.kind == "unet2d":
-            return UNet2D(config.unet, rngs=rngs)
-        shape = {"patch": config.patch, "width": config.width, "depth": config.depth, "heads": config.heads}
-        return DiT(size=size, **shape, rngs=rngs)
-
-    return nnx.eval_shape(made)
+    return nnx.eval_shape(lambda: build.module(config, size, nnx.Rngs(0)))
 
 
 def _model(config: DenoiserConfig, params: Params, size: int) -> DiT | UNet2D:
@@ -92,6 +85,8 @@ def _compiled(config: DenoiserConfig, size: int, t: int) -> Callable[[Params, ja
         model = _model(config, params, size)
         for name, module in _blocks(model).items():
             _watch(module, name, found)
+        if config.kind == "unet2d":
+            x = blocks.to_blocks(x, config.block)
         out = model(x, jnp.full((len(x),), t, jnp.int32))
         return {name: _pooled(value).astype(jnp.float32) for name, value in (found | {"output": out}).items()}
 

@@ -116,6 +116,6 @@ class Attribution(Document):
     REMEDY: ClassVar[str] = "predict again"
 
     @property
-    def check(self) -> Checked:
+    def judged(self) -> Checked:
         """The figures that count: of labelled images where there are such, else of shadows."""
         return self.labelled or self.held_out

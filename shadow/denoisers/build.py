@@ -51,24 +51,19 @@ class Network(NamedTuple):
     apply: Apply
 
 
+def module(config: DenoiserConfig, size: int, rngs: nnx.Rngs) -> DiT | UNet2D:
+    """The modules of `config` with fresh weights; a UNet2D's see blocks (`blocks.to_blocks`). ValueError on fields that
+    do not fit."""
+    if config.kind == "unet2d":
+        return UNet2D(blocks.inner(config), rngs=rngs)
+    shape = {"patch": config.patch, "width": config.width, "depth": config.depth, "heads": config.heads}
+    return DiT(size=size, overlap=config.overlap, rngs=rngs, **shape)
+
+
 @functools.lru_cache(maxsize=16)  # the same network is the same object: what was compiled for it is found again
 def build(config: DenoiserConfig, size: int) -> Network:
     """The network of `config` for images of `size` x `size`. Raises UserError on fields that do not fit."""
     config = copy.deepcopy(config)  # the caller's may change
-
-    def module(rngs: nnx.Rngs) -> nnx.Module:
-        if config.kind == "dit":
-            return DiT(
-                size=size,
-                patch=config.patch,
-                width=config.width,
-                depth=config.depth,
-                heads=config.heads,
-                overlap=config.overlap,
-                rngs=rngs,
-            )
-        return UNet2D(blocks.inner(config), rngs=rngs)
-
     if config.kind not in ("dit", "unet2d"):
         raise UserError(f"denoiser.kind = {config.kind!r}: use 'dit' or 'unet2d'")
     if config.dtype not in ("float32", "bfloat16"):
@@ -84,7 +79,7 @@ def build(config: DenoiserConfig, size: int) -> Network:
                 f"data.resolution = {size}{each} cannot be halved {halvings} times (denoiser.unet.block_out_channels)"
             )
     try:
-        graph, shapes = nnx.split(nnx.eval_shape(lambda: module(nnx.Rngs(0))))
+        graph, shapes = nnx.split(nnx.eval_shape(lambda: module(config, size, nnx.Rngs(0))))
     except ValueError as error:
         if config.kind == "unet2d":  # was checked: a defect of ours
             raise
@@ -92,7 +87,7 @@ def build(config: DenoiserConfig, size: int) -> Network:
     dtype = jnp.dtype(config.dtype)
 
     def init(key: jax.Array) -> Params:
-        return nnx.to_pure_dict(nnx.split(module(nnx.Rngs(key)))[1])
+        return nnx.to_pure_dict(nnx.split(module(config, size, nnx.Rngs(key)))[1])
 
     def apply(
         params: Params,

@@ -32,7 +32,7 @@ def pile(one: PileAnswer) -> str:
 
 def worth(found: Attribution) -> str:
     """How often single images are put right, on what, and against what."""
-    check = found.check
+    check = found.judged
     on = (
         "labelled generated images"
         if found.labelled

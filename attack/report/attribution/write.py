@@ -115,7 +115,7 @@ def _reliability_rows(check: Checked) -> Table:
 
 
 def _cards(found: Attribution) -> list[Row]:
-    check = found.check
+    check = found.judged
     on = "labelled generated images" if found.labelled else "held-out shadows, not the target"
     return [
         _figure_row("Images put right", check.accuracy, f"of {check.images:,} {on}"),

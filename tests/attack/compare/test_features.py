@@ -1,5 +1,6 @@
 """Features of blocks, and CKA against the definition."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -13,7 +14,9 @@ from test_whitebox import made
 
 from attack.compare import features
 from shadow import keys
+from shadow.config import DenoiserConfig
 from shadow.denoisers.build import build
+from shadow.denoisers.unet2d_config import UNet2DConfig
 from shadow.diffusion import process
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (20, SIZE, SIZE)).astype(np.float32)
@@ -33,6 +36,29 @@ def test_the_last_feature_is_what_the_network_says(network):
     first = ["embed", "blocks.0", "output"] if found.denoiser.kind == "dit" else ["conv_in", "down_blocks.0"]
     assert names[: len(first)] == first
     assert len({name: value.tobytes() for name, value in blocks.items()}) == len(names)
+
+
+@pytest.mark.parametrize(
+    "denoiser",
+    [
+        DenoiserConfig(patch=4, width=16, depth=1, heads=2, overlap=True),
+        pytest.param(
+            DenoiserConfig(
+                kind="unet2d", block=2, unet=UNet2DConfig(block_out_channels=(8,), norm_num_groups=2, mid_block_type="")
+            ),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["overlap", "blocks of pixels"],
+)
+def test_networks_that_see_patches_and_blocks_otherwise_are_looked_at_too(denoiser):
+    network = build(denoiser, SIZE)
+    found = dataclasses.replace(made(), denoiser=denoiser, params=network.init(keys.key(0, "test")))
+    output = features.block_features(found, IMAGES, seed=2)["output"]
+    t, signal, scale = features._at_level(found)
+    x = signal * IMAGES[..., None] + scale * jax.random.normal(keys.key(2, "features/noise"), (20, SIZE, SIZE, 1))
+    wanted = np.asarray(network.apply(found.params, x, jnp.full(20, t)))
+    np.testing.assert_allclose(np.sort(output), np.sort(wanted.reshape(20, -1)), rtol=1e-4, atol=1e-5)
 
 
 def naive_hsic(x, y):

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from attack.costs import model
-from attack.costs.asking import Stopwatch, ask, peak_memory, since_start
-from attack.costs.model import AttackRates, Growth, Took
 from attack.evidence import layout, measuring
+from attack.pipeline.costs import model
+from attack.pipeline.costs.asking import Stopwatch, ask, peak_memory, since_start
+from attack.pipeline.costs.model import AttackRates, Growth, Took
 from attack.stages import STAGES
 from shadow import files, fleet, keys, piles, workdir
 from shadow.config import AttackConfig, Config, from_dict

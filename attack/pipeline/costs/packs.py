@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from attack.costs.asking import Stopwatch, ask, peak_memory, since_start
-from attack.costs.model import Batch, PackRates, PackWork, Stored, Took
+from attack.pipeline.costs.asking import Stopwatch, ask, peak_memory, since_start
+from attack.pipeline.costs.model import Batch, PackRates, PackWork, Stored, Took
 from shadow.config import Config, from_dict
 from shadow.fleet import families, local
 from shadow.fleet.plan import pile_steps

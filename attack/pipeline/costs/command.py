@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from attack.costs import miniature, model, packs
-from attack.costs.model import AttackRates, Cost, PackWork, Stored, Took
 from attack.decision import submission
 from attack.evidence import layout
 from attack.evidence.embeddings import builtin
+from attack.pipeline.costs import miniature, model, packs
+from attack.pipeline.costs.model import AttackRates, Cost, PackWork, Stored, Took
 from shadow.config import Config
 from shadow.data import challenge, decoding
 from shadow.errors import UserError

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attack.costs import command, model, packs
-from attack.costs.model import AttackRates, Growth, PackRates, PackWork, Stored, Took
+from attack.pipeline.costs import command, model, packs
+from attack.pipeline.costs.model import AttackRates, Growth, PackRates, PackWork, Stored, Took
 from shadow.config import Config, FamilyConfig
 from shadow.fleet import orchestrate
 

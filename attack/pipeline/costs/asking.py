@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attack.costs.model import Took
+from attack.pipeline.costs.model import Took
 from shadow.errors import UserError
 from shadow.fleet import local
 
 _ROOT = Path(__file__).resolve().parents[2]
-_CODE = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from attack.costs import asking; asking.answer(sys.argv[1])"
+_CODE = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from attack.pipeline.costs import asking; asking.answer(sys.argv[1])"
 _KIB = 1024 if sys.platform.startswith("linux") else 1  # unit of ru_maxrss
 
 
@@ -47,7 +47,7 @@ def peak_memory() -> int:
 
 
 def ask(function: str, question: Mapping[str, Any], environments: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """What `function` ("module:name" of attack.costs) answers to the question, {name: JSON value}, in a process for
+    """What `function` ("module:name" of attack.pipeline.costs) answers to the question, {name: JSON value}, in a process for
     each of the environments, all at once. Raises UserError where one of them fails; it has said why on stderr."""
     content = {"function": function, "question": dict(question), "began": time.time()}
     running = [
@@ -75,5 +75,5 @@ def answer(content: str) -> None:
     """In a process of its own: prints what the function answers, as JSON."""
     asked = json.loads(content)
     module, name = asked["function"].split(":")
-    function = getattr(importlib.import_module(f"attack.costs.{module}"), name)
+    function = getattr(importlib.import_module(f"attack.pipeline.costs.{module}"), name)
     print(json.dumps(function(began=asked["began"], **asked["question"])), flush=True)
