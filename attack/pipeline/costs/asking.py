@@ -20,8 +20,11 @@ from attack.pipeline.costs.model import Took
 from shadow.errors import UserError
 from shadow.fleet import local
 
-_ROOT = Path(__file__).resolve().parents[2]
-_CODE = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from attack.pipeline.costs import asking; asking.answer(sys.argv[1])"
+_ROOT = Path(__file__).resolve().parents[3]
+_CODE = (
+    f"import sys; sys.path.insert(0, {str(_ROOT)!r}); "
+    "from attack.pipeline.costs import asking; asking.answer(sys.argv[1])"
+)
 _KIB = 1024 if sys.platform.startswith("linux") else 1  # unit of ru_maxrss
 
 
@@ -47,8 +50,8 @@ def peak_memory() -> int:
 
 
 def ask(function: str, question: Mapping[str, Any], environments: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """What `function` ("module:name" of attack.pipeline.costs) answers to the question, {name: JSON value}, in a process for
-    each of the environments, all at once. Raises UserError where one of them fails; it has said why on stderr."""
+    """What `function` ("module:name" of this folder) answers to the question, {name: JSON value}, in a process for each
+    of the environments, all at once. Raises UserError where one of them fails; it has said why on stderr."""
     content = {"function": function, "question": dict(question), "began": time.time()}
     running = [
         subprocess.Popen(
