@@ -217,7 +217,7 @@ def _repeated(step: _Step) -> Callable[..., tuple[State, jax.Array, jax.Array]]:
 
         shapes = jax.eval_shape(step, state, *rest)
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[1:])
-        return jax.lax.fori_loop(0, count, next_one, (state, *nothing))  # type: ignore[no-any-return]
+        return jax.lax.fori_loop(0, count, next_one, (state, *nothing))
 
     return jax.jit(steps, donate_argnums=1)
 
