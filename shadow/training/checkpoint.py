@@ -6,6 +6,7 @@ numbers. Orbax writes under a temporary name and renames, so a folder with a pla
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging as std_logging
 import os
@@ -99,6 +100,19 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(path)
 
 
+def _alone() -> contextlib.AbstractContextManager[Any]:
+    """Within, orbax takes this process for the only one: by default it waits for all that `jax.distributed` knows, and
+    a checkpoint is written or read by one."""
+    if jax.process_count() == 1:
+        return contextlib.nullcontext()
+    me = jax.process_index()
+    only = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
+    found: contextlib.AbstractContextManager[Any] = ocp.Context(multiprocessing_options=only)
+    return found
+
+
 def save_pack(folders: Sequence[Path], step: int, state: Any, keep: Sequence[int]) -> None:
     """Writes slice i of `state` (leading axis [shadow]) for each folder, then removes older ones but for those in
     `keep` and the newest."""
@@ -108,7 +122,8 @@ def save_pack(folders: Sequence[Path], step: int, state: Any, keep: Sequence[int
         if not path.exists():
             own = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), host)
             try:
-                ocp.save(path, {"state": own, "digest": _digest(own)})
+                with _alone():
+                    ocp.save(path, {"state": own, "digest": _digest(own)})
             except ValueError as error:
                 code = re.search(r"os_error_code='(\d+)'", str(error))  # a full disk, as tensorstore says it
                 if code is None:
@@ -139,14 +154,15 @@ def restore_pack(folders: Sequence[Path], step: int, like: Any) -> Any:
 
     Raises DamagedError naming the folder whose checkpoint does not fit or fails its check.
     """
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=here), like)
     wanted = {"state": abstract, "digest": jax.ShapeDtypeStruct((32,), np.uint8, sharding=here)}
     states = []
     for folder in folders:
         path = _path(folder, step)
         try:
-            found = ocp.load(path, wanted)
+            with _alone():
+                found = ocp.load(path, wanted)
         except Exception as error:  # orbax raises a bare Exception where an array cannot be read
             if _is_outside(error):
                 raise
