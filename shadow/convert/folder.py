@@ -53,11 +53,11 @@ class _Passed:
 def convert(source: Path, folder: Path, rule: Rule) -> str:
     """Converts every slice below `source`; returns what to say about it.
 
-    Folders that are named for a role of a run stay, and others right below `source`. Deeper names are replaced by
-    numbers, since they may name patients. An archive counts as a folder of its name. `patients.csv` is written where
-    the patient of every slice outside of `generated` folders is known, and `left_out.csv` where slices are left out,
-    with one warning a reason. Raises UserError naming the file that cannot be converted, where there is no slice, and
-    where `folder` exists.
+    Folders that are named for a role of a run stay, with the one below where it is a subset or a pile of subsets, and
+    others right below `source`. Deeper names are replaced by numbers, since they may name patients. An archive counts
+    as a folder of its name. `patients.csv` is written where the patient of every slice outside of `generated` folders
+    is known, and `left_out.csv` where slices are left out, with one warning a reason. Raises UserError naming the file
+    that cannot be converted, where there is no slice, and where `folder` exists.
     """
     found = sources.listed(source)
     if folder.exists() or folder.is_symlink():
@@ -128,11 +128,14 @@ def _converted(file: sources.File, part: Path, rule: Rule, salt: str, first: int
 
 
 def _kept(folder: Sequence[str]) -> Path:
-    """The part of a folder's path, from the source on, that its slices keep: up to a role's name, else the first."""
-    for end, name in enumerate(folder, 1):
-        if sources.is_role(name):
-            return Path(*folder[:end])
-    return Path(*folder[:1])
+    """The part of a folder's path, from the source on, that its slices keep: up to the last role's name, and one more
+    where that role's folder holds folders (`sources.has_parts`); else the first."""
+    end = max((i for i, name in enumerate(folder, 1) if sources.is_role(name)), default=0)
+    if not end:
+        return Path(*folder[:1])
+    while end > 1 and folder[end - 2].casefold() == folder[end - 1].casefold():  # an archive in a folder of its name
+        end -= 1
+    return Path(*folder[: end + sources.has_parts(folder[end - 1])])
 
 
 def _read(path: Path, content: bytes, rule: Rule) -> Iterator[Slice | LeftOut]:

@@ -37,8 +37,17 @@ class Listed:
 
 def is_role(name: str) -> bool:
     """Is this the name of a role's folder, in any edition?"""
-    patterns = [role.folder for edition in editions.EDITIONS.values() for role in edition.roles]
-    return any(re.fullmatch(pattern, name, re.IGNORECASE) for pattern in patterns)
+    return bool(_roles(name))
+
+
+def has_parts(name: str) -> bool:
+    """Does this name stand for nothing but roles whose folders hold folders, subsets or piles of them?"""
+    return all(role.parts for role in _roles(name))
+
+
+def _roles(name: str) -> list[editions.Role]:
+    every = (role for edition in editions.EDITIONS.values() for role in edition.roles)
+    return [role for role in every if re.fullmatch(role.folder, name, re.IGNORECASE)]
 
 
 def listed(source: Path) -> list[Listed]:

@@ -110,6 +110,26 @@ def test_a_jpeg_is_near_and_a_picture_of_sixteen_bits_goes_through_the_window(tm
     assert [row["source"] for row in rows] == ["a.jpg", "b.png"]
 
 
+@pytest.mark.parametrize(
+    ("inside", "kept"),
+    [
+        ("real/used/series 1", "real/used"),  # the innermost name of a role
+        ("real/not_used", "real/not_used"),
+        ("all/real/t1/Miller", "all/real/t1"),  # a subset
+        ("generated_unknown/first", "generated_unknown/first"),
+        ("generated/series 1", "generated"),
+        ("used/used/series 1", "used"),
+        ("clinic/series 1", "clinic"),
+    ],
+)
+def test_folders_that_say_what_their_slices_are_stay(tmp_path, inside, kept):
+    (tmp_path / "in" / inside).mkdir(parents=True)
+    Image.fromarray(windowed(HU[0])).save(tmp_path / "in" / inside / "0.png")
+    _, _, to = convert(tmp_path)
+    (path,) = to.rglob("*.png")
+    assert path.parent.relative_to(to).as_posix() == kept
+
+
 def test_roles_stay_names_go_and_patients_are_hashed(tmp_path):
     """What a hospital has: series below folders with names, and the pile of a generator."""
     for i, who in enumerate(("Mu\u0308ller^Eva", "M\u00fcller^Eva", "Schmidt^Jo")):
