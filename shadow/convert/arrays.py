@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,9 @@ def read(path: Path, content: bytes) -> Iterator[Slice]:
 
     Raises UserError where the file is damaged, holds a pickle, or has other shapes or types.
     """
-    array = _array(path, content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python's, of what a damaged header looks like
+        array = _array(path, content)
     if array.ndim in (3, 4) and array.shape[-1] == 1:
         array = array[..., 0]
     colours = array.ndim >= 3 and array.shape[-1] == 3

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +130,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         _refuse(path, f"cannot read this file: {error.strerror or error}")
     with stream:
         try:
-            found = _loaded(path, stream)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Python's, of what a damaged header looks like
+                found = _loaded(path, stream)
         except UserError:
             raise
         except (NotImplementedError, RuntimeError) as error:  # of zipfile, on entries that NumPy did not write
