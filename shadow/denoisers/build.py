@@ -100,7 +100,7 @@ def build(config: DenoiserConfig, size: int) -> Network:
             x, params = x.astype(dtype), jax.tree.map(lambda leaf: leaf.astype(dtype), params)
         state = jax.tree.map(lambda leaf: leaf, shapes)
         nnx.replace_by_pure_dict(state, params)
-        model = nnx.merge(graph, state)
+        model: Any = nnx.merge(graph, state)  # a DiT or a UNet2D, which take other arguments
         if config.kind == "dit" and class_labels is not None:
             raise ValueError("class_labels are not asked for: denoiser.kind = 'dit' has no classes")
         if config.kind == "unet2d":
