@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -67,35 +68,52 @@ def weights(folder: Path) -> list[np.ndarray]:
     return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(found)]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_two_processes_train_what_one_trains(tmp_path, images, environment):
-    folders = [tmp_path / "one", tmp_path / "two"]
-    options = [f"--config.data.root={images}", "--config.fleet.pack=8", "--config.fleet.devices=2"]
-    for folder in folders:
-        command = [sys.executable, LAUNCH, "plan", f"--config={TINY}", f"--workdir={folder}", *options]
-        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-    virtual = {"XLA_FLAGS": f"{environment['XLA_FLAGS']} --xla_force_host_platform_device_count=2"}
-    alone = [sys.executable, LAUNCH, "sample", f"--workdir={folders[0]}", "--pack=0"]
-    subprocess.run(alone, env=environment | virtual | {"JAX_PLATFORMS": "cpu"}, check=True)
+def together(folder: Path, environment: dict[str, str]) -> None:
+    """`launch.py sample` in two processes with a device each."""
     where = f"127.0.0.1:{free_port()}"
     both = [
         subprocess.Popen(
-            [sys.executable, LAUNCH, "sample", f"--workdir={folders[1]}", f"--multihost={where},{number},2"],
-            env=environment | {"JAX_PLATFORMS": "cpu"},
+            [sys.executable, LAUNCH, "sample", f"--workdir={folder}", f"--multihost={where},{number},2"],
+            env=environment,
             stderr=subprocess.PIPE,
             text=True,
         )
         for number in range(2)
     ]
     try:
-        said = [process.communicate(timeout=900)[1] for process in both]
+        said = [process.communicate(timeout=500)[1] for process in both]
     finally:
         for process in both:
             process.kill()
+            process.communicate()
     assert [process.returncode for process in both] == [0, 0], said
-    for mine, theirs in zip(weights(folders[1]), weights(folders[0]), strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=1e-5)
-    assert np.abs(piles(folders[1]) - piles(folders[0])).max() <= 1
-    assert leftovers(folders[1]) == []
-    assert not [path for path in (folders[1] / "shadows").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_processes_train_what_one_trains(tmp_path, images, environment):
+    environment = environment | {"JAX_PLATFORMS": "cpu"}
+    one, two = tmp_path / "one", tmp_path / "two"
+    options = [f"--config.data.root={images}", "--config.fleet.pack=8", "--config.fleet.devices=2"]
+    for folder in (one, two):
+        command = [sys.executable, LAUNCH, "plan", f"--config={TINY}", f"--workdir={folder}", *options]
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    virtual = {"XLA_FLAGS": f"{environment['XLA_FLAGS']} --xla_force_host_platform_device_count=2"}
+    alone = [sys.executable, LAUNCH, "sample", f"--workdir={one}", "--pack=0"]
+    subprocess.run(alone, env=environment | virtual, check=True)
+    together(two, environment)
+
+    def compare() -> None:
+        for mine, theirs in zip(weights(two), weights(one), strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=1e-5)
+        assert np.abs(piles(two) - piles(one)).max() <= 1
+        assert leftovers(two) == []
+        assert not [path for path in (two / "shadows").iterdir() if path.name.startswith(".")]
+
+    compare()
+    for folder in two.glob("shadows/*"):  # as if they had been killed after step 20
+        shutil.rmtree(folder / "checkpoints" / "30")
+        shutil.rmtree(folder / "piles")
+        (folder / "result.json").unlink()
+    together(two, environment)
+    compare()

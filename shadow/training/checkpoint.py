@@ -6,15 +6,17 @@ numbers. Orbax writes under a temporary name and renames, so a folder with a pla
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
 import logging as std_logging
+import multiprocessing
 import os
 import re
 import shutil
 import sys
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import CoroutineType
 from typing import Any
@@ -100,17 +102,36 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(path)
 
 
-def _alone() -> contextlib.AbstractContextManager[Any]:
-    """Within, orbax takes this process for the only one: by default it waits for all that `jax.distributed` knows, and
-    a checkpoint is written or read by one."""
-    if jax.process_count() == 1:
-        return contextlib.nullcontext()
-    me = jax.process_index()
-    only = ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
-    )
-    found: contextlib.AbstractContextManager[Any] = ocp.Context(multiprocessing_options=only)
-    return found
+def _write(path: Path, state: Any) -> None:
+    """The state of one generator, host arrays, under a name that is new."""
+    ocp.save(path, {"state": state, "digest": _digest(state)})
+
+
+def _read(path: Path, like: Any) -> Any:
+    """The tree in `path`, on this process's first device, with the shapes and types of `like`."""
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return ocp.load(path, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), like))
+
+
+def _read_apart(path: Path, like: Any) -> tuple[Any, str, bool]:
+    """As `_read`, for another process: host arrays; or None, why they cannot be read, and whether the file is not to
+    blame (exceptions of libraries do not travel)."""
+    try:
+        return jax.device_get(_read(path, like)), "", False
+    except Exception as error:
+        return None, next(iter(str(error).splitlines()), type(error).__name__)[:200], _is_outside(error)
+
+
+@functools.cache
+def _apart() -> ProcessPoolExecutor:
+    """A process that belongs to no `jax.distributed`: with several processes orbax waits for all of them at every file,
+    and a checkpoint is written or read by one."""
+    spawned = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, mp_context=spawned, initializer=_on_cpu)
+
+
+def _on_cpu() -> None:
+    jax.config.update("jax_platforms", "cpu")
 
 
 def save_pack(folders: Sequence[Path], step: int, state: Any, keep: Sequence[int]) -> None:
@@ -122,8 +143,10 @@ def save_pack(folders: Sequence[Path], step: int, state: Any, keep: Sequence[int
         if not path.exists():
             own = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), host)
             try:
-                with _alone():
-                    ocp.save(path, {"state": own, "digest": _digest(own)})
+                if jax.process_count() > 1:
+                    _apart().submit(_write, path, own).result()
+                else:
+                    _write(path, own)
             except ValueError as error:
                 code = re.search(r"os_error_code='(\d+)'", str(error))  # a full disk, as tensorstore says it
                 if code is None:
@@ -154,15 +177,20 @@ def restore_pack(folders: Sequence[Path], step: int, like: Any) -> Any:
 
     Raises DamagedError naming the folder whose checkpoint does not fit or fails its check.
     """
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=here), like)
-    wanted = {"state": abstract, "digest": jax.ShapeDtypeStruct((32,), np.uint8, sharding=here)}
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), like)
+    wanted = {"state": abstract, "digest": jax.ShapeDtypeStruct((32,), np.uint8)}
     states = []
     for folder in folders:
         path = _path(folder, step)
         try:
-            with _alone():
-                found = ocp.load(path, wanted)
+            if jax.process_count() > 1:
+                found, reason, outside = _apart().submit(_read_apart, path, wanted).result()
+                if found is None:
+                    raise OSError(reason) if outside else DamagedError(path, reason)
+            else:
+                found = _read(path, wanted)
+        except DamagedError:
+            raise
         except Exception as error:  # orbax raises a bare Exception where an array cannot be read
             if _is_outside(error):
                 raise
