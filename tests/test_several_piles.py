@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 from tiny_run import fails, snapshot
 
+from attack.report.inspecting import command
+from shadow.config import Config
 from shadow.data import manifest, mapping
 from shadow.errors import UserError
 
@@ -43,6 +45,17 @@ def test_globs_say_what_is_a_pile(data):
     assert found["new"] == ("generated_test=generated/new", "not_used=not_*", "unknown=candidates")
     with pytest.raises(UserError, match="is the only pile"):
         mapping.apart(data, "own", ("generated_test=generated/new", *given[1:]))
+
+
+def test_each_pile_has_a_page(data, tmp_path):
+    config = Config()
+    config.data.root, config.data.edition, config.data.piles, config.data.resolution = str(data), "own", "apart", 16
+    said = command.inspect(config, {}, None, tmp_path / "look.html")
+    assert [line for line in said.splitlines() if line.startswith("pile ")] == ["pile new", "pile old [1]"]
+    pages = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert sorted(pages) == ["look_new.html", "look_old [1].html"]
+    assert "generated/old [1]" in pages["look_old [1].html"]
+    assert "generated/old [1]" not in pages["look_new.html"]
 
 
 def test_two_piles_of_one_name_are_refused(data, tmp_path):
