@@ -12,7 +12,7 @@ from shadow.training import train
 
 def test_several_steps_at_once_are_those_of_one_at_a_time(tmp_path):
     found = []
-    for dispatch in (1, 2, 16):
+    for dispatch in (1, 16):
         spec, where = make()._replace(dispatch=dispatch), folders(tmp_path / str(dispatch))
         train.train_pack(spec, where, (4,))
         found.append((where, saved(where), timeless(rows(where[0]))))
