@@ -25,7 +25,7 @@ SIZED_SEEDS = range(1501, 1505)  # of judging worlds with as many slices as the 
 AGAIN = (("fresh", range(1301, 1307)), ("third", range(1401, 1407)))
 JUDGED = (  # have been run and looked at
     *("judge-eps", "judge-flow", "judge-gan", "judge-v-attn", "judge-eps-attn"),
-    *("fresh-eps", "fresh-gan", "fresh-v-attn"),
+    *("fresh-eps", "fresh-gan", "fresh-v-attn", "sized-gan", "sized-v-attn"),
 )
 KINDS = ("eps", "flow", "gan", "dit", "v-attn", "eps-attn")
 SHARING = ("slice", "group", "half")

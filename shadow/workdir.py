@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,11 @@ _FREE = (
 )
 _NAMED = 6  # changed fields that an error names
 # Fields that came later, with the value that older runs were made with: with it they are in no hash, and those go on.
+# The denoiser's are those of the target and of every family, too.
 _SINCE: dict[str, Any] = {
+    **{f"{place}denoiser.block": 1 for place in ("", "challenge.")},
+    **{f"{place}denoiser.overlap": False for place in ("", "challenge.")},
+    "diffusion.min_weight": 0.0,
     "fleet.families": [],
     "membership.candidates": False,
     "data.piles": "together",
@@ -53,6 +58,7 @@ _SINCE: dict[str, Any] = {
     "submission.used": "1",
     "submission.not_used": "0",
 }
+_NEVER = object()  # equals no value of a field
 # The unit of membership that older runs were made with by default, and what "auto" counts as in hashes: the plan
 # freezes the unit that "auto" stands for, and older runs go on under the new default.
 _UNIT, _OLDER_UNIT, _AUTO = "membership.unit", "mixed", "auto"
@@ -100,7 +106,7 @@ def _sha256(path: str, size: int, changed: int) -> str:
 def stage_hashes(config: Config) -> dict[str, str]:
     """Hash of the fields each stage depends on, its predecessors' included."""
     every = flatten(dataclasses.asdict(config))
-    fields = {name: value for name, value in every.items() if name not in _SINCE or value != _SINCE[name]}
+    fields = {name: value for name, value in every.items() if value != _SINCE.get(_alone(name), _NEVER)}
     fields[_UNIT] = _OLDER_UNIT if fields[_UNIT] == _AUTO else fields[_UNIT]
     source = config.attack.embeddings_from
     fields["attack.embeddings_from"] = fingerprint(source) if source else ""  # the file may move
@@ -112,6 +118,16 @@ def stage_hashes(config: Config) -> dict[str, str]:
         known |= {k: v for k, v in here.items() if stage == "predict" or not _below(k, _STATED)}
         hashes[stage] = digest(known)
     return hashes
+
+
+def without_later(place: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the config's part `place` but for those that older runs lack and that are as in those."""
+    return {name: value for name, value in fields.items() if value != _SINCE.get(f"{place}.{name}", _NEVER)}
+
+
+def _alone(name: str) -> str:
+    """The name that a field of a family has outside of it."""
+    return re.sub(r"^fleet\.families\[\d+\]\.", "", name)
 
 
 def _content(config: Config) -> dict[str, Any]:
@@ -161,7 +177,9 @@ def _comparable(*fields: dict[str, Any]) -> list[dict[str, Any]]:
                 {key: value for key, value in flat.items() if key not in keys} | {name: length}
                 for flat, keys, length in zip(fields, entries, lengths, strict=True)
             )
-    return [{k: v for k, v in _SINCE.items() if k not in names} | flat for flat in fields]
+    given = {key for flat in fields for key in flat if _alone(key) in _SINCE}
+    since = {key: _SINCE[_alone(key)] for key in {*_SINCE, *given} if key not in names}
+    return [since | flat for flat in fields]
 
 
 def _check_change(workdir: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import shadow
-from shadow import files
+from shadow import files, workdir
 from shadow.config import Config, MembershipConfig
 from shadow.data import editions
 from shadow.data.manifest import Manifest
@@ -160,8 +160,8 @@ def training_key(plan: Plan, config: Config, manifest: Manifest, membership: np.
             "trainer": plan.trainer,
             "seed": config.seed,
             "resolution": config.data.resolution,
-            "denoiser": dataclasses.asdict(config.denoiser),
-            "diffusion": dataclasses.asdict(config.diffusion),
+            "denoiser": workdir.without_later("denoiser", dataclasses.asdict(config.denoiser)),
+            "diffusion": workdir.without_later("diffusion", dataclasses.asdict(config.diffusion)),
             "train": dataclasses.asdict(config.train),
             "threads": plan.threads,
             "devices": plan.devices,

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from shadow import config as config_module
 from shadow import workdir
 from shadow.config import Config, FamilyConfig, SubmissionConfig, from_dict
 from shadow.errors import UserError
@@ -68,6 +69,40 @@ def begun(folder, request):
 
 def content(folder):
     return (folder / "config.json").read_bytes()
+
+
+def test_a_run_of_before_a_field_goes_on_with_its_default(folder):
+    """config.json of then lacks the field; nothing that depends on it is done again, and another value is refused."""
+    old = json.loads((folder / "config.json").read_text())
+    stages = old["stages"]
+    for parts in (("denoiser", "block"), ("denoiser", "overlap"), ("diffusion", "min_weight"), ("data", "roles")):
+        del old["config"][parts[0]][parts[1]]
+    (folder / "config.json").write_text(json.dumps(old))
+    (folder / "shadows").mkdir()
+    workdir.settle(folder, Config())
+    assert json.loads((folder / "config.json").read_text())["stages"] == stages
+    (folder / "config.json").write_text(json.dumps(old))
+    with pytest.raises(UserError, match=r"other values of denoiser\.block \(1 -> 2\)"):
+        workdir.settle(folder, changed("denoiser.block", 2))
+
+
+def flat_names(kind, added, start=""):
+    """Names of the fields of `kind`, and of parts in it, that are in `added`, (class, name)."""
+    for field in dataclasses.fields(kind):
+        value = getattr(kind(), field.name)
+        if (kind, field.name) in added:
+            inside = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+            yield from workdir.flatten({f"{start}{field.name}": inside})
+        elif dataclasses.is_dataclass(value):
+            yield from flat_names(type(value), added, f"{start}{field.name}.")
+
+
+def test_every_field_that_came_later_is_in_no_hash_with_its_default():
+    fields = workdir.flatten(dataclasses.asdict(Config()))
+    later = set(flat_names(Config, config_module._ADDED))
+    assert "challenge.denoiser.overlap" in later
+    missing = {name for name in later if workdir._SINCE.get(name, None) != fields[name]}
+    assert missing <= {"data.roles"}  # where the data lie, on which no hash depends
 
 
 def test_settle_writes_what_read_config_gives_back(folder):

@@ -139,6 +139,9 @@ def test_no_families_leave_the_hashes_as_they_were():
         "pile.png",
         "fleet.families",
         "membership.candidates",
+        "data.piles",
+        *("challenge.subsets", "challenge.subset_slices", "diffusion.min_weight"),
+        *(f"{place}denoiser.{name}" for place in ("", "challenge.") for name in ("block", "overlap")),
     )
     kept = {
         k: v

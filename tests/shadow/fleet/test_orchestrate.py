@@ -14,7 +14,7 @@ from tiny_fleet import KEEP, make_config, numbers, planned, times
 from shadow import files, piles
 from shadow import workdir as workdirs
 from shadow.errors import Stopped, UserError
-from shadow.fleet import Fleet, autotune, orchestrate, plan, progress, shadow_folder
+from shadow.fleet import Fleet, autotune, members, orchestrate, plan, progress, shadow_folder
 from shadow.training import membership
 
 
@@ -65,7 +65,7 @@ def named(data, folder, dev, test):
 @pytest.fixture
 def warned(monkeypatch):
     said = []
-    monkeypatch.setattr(orchestrate.logging, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(members.logging, "warning", lambda text, *values: said.append(text % values))
     return said
 
 
@@ -82,10 +82,10 @@ def test_the_unit_is_chosen_from_the_patients_and_frozen(data, tmp_path, warned,
     assert f"membership.unit = {unit}: " in capsys.readouterr().out
     assert not any("does not fit" in said for said in warned)
     manifest = (fleet.workdir / "manifest.csv").read_text()
-    frozen = orchestrate.membership.draw(list(dev), 8, plan.membership_in_force(fleet.workdir, fleet.config), 0)
+    frozen = membership.draw(list(dev), 8, plan.membership_in_force(fleet.workdir, fleet.config), 0)
     assert np.array_equal(np.load(fleet.workdir / "membership.npy"), frozen[:6])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(orchestrate, "_choose_unit", None)  # is not asked again
+        patch.setattr(members, "_choose_unit", None)  # is not asked again
         grown = grow(fleet)
     assert (grown.plan.shadows, grown.plan.unit) == (8, fleet.plan.unit)
     assert np.array_equal(np.load(fleet.workdir / "membership.npy"), frozen)
