@@ -106,7 +106,7 @@ def _sha256(path: str, size: int, changed: int) -> str:
 def stage_hashes(config: Config) -> dict[str, str]:
     """Hash of the fields each stage depends on, its predecessors' included."""
     every = flatten(dataclasses.asdict(config))
-    fields = {name: value for name, value in every.items() if value != _SINCE.get(_alone(name), _NEVER)}
+    fields = {name: value for name, value in every.items() if not _as_before(name, value)}
     fields[_UNIT] = _OLDER_UNIT if fields[_UNIT] == _AUTO else fields[_UNIT]
     source = config.attack.embeddings_from
     fields["attack.embeddings_from"] = fingerprint(source) if source else ""  # the file may move
@@ -122,10 +122,15 @@ def stage_hashes(config: Config) -> dict[str, str]:
 
 def without_later(place: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the config's part `place` but for those that older runs lack and that are as in those."""
-    return {name: value for name, value in fields.items() if value != _SINCE.get(f"{place}.{name}", _NEVER)}
+    return {name: value for name, value in fields.items() if not _as_before(f"{place}.{name}", value)}
 
 
-def _alone(name: str) -> str:
+def _as_before(name: str, value: Any) -> bool:
+    """Is this a field that older runs lack, with the value that they were made with?"""
+    return bool(value == _SINCE.get(_outside_families(name), _NEVER))
+
+
+def _outside_families(name: str) -> str:
     """The name that a field of a family has outside of it."""
     return re.sub(r"^fleet\.families\[\d+\]\.", "", name)
 
@@ -177,8 +182,8 @@ def _comparable(*fields: dict[str, Any]) -> list[dict[str, Any]]:
                 {key: value for key, value in flat.items() if key not in keys} | {name: length}
                 for flat, keys, length in zip(fields, entries, lengths, strict=True)
             )
-    given = {key for flat in fields for key in flat if _alone(key) in _SINCE}
-    since = {key: _SINCE[_alone(key)] for key in {*_SINCE, *given} if key not in names}
+    given = {key for flat in fields for key in flat if _outside_families(key) in _SINCE}
+    since = {key: _SINCE[_outside_families(key)] for key in {*_SINCE, *given} if key not in names}
     return [since | flat for flat in fields]
 
 

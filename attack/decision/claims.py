@@ -56,10 +56,10 @@ def expect(
 ) -> Expected:
     """The AUC to expect of used against unused candidates.
 
-    found: their comparison, None for the reason `why_not`. With a leak the pooled AUC of `labels` is
-    stated, or without labels that of the comparison. Without a leak the interval holds one half: it is that of the
-    labels, with the chance of judging on other slices, or where they alone stand apart it reaches from what the
-    candidates say to what the labels say.
+    found: their comparison, None for the reason `why_not`. With a leak the pooled AUC of `labels` is stated, or without
+    labels that of the comparison. Without a leak the interval holds one half: it is that of the labels, with the chance
+    of judging on other slices, or where they alone stand apart it reaches from what the candidates say to what the
+    labels say.
     """
     dev, pooled = labels.dev, labels.pooled
     held = None if dev is None else _for_candidates(*dev, candidates)
